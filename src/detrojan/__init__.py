@@ -1,0 +1,1 @@
+"""detrojan: finds, explains, removes and stops backdoors in neural networks."""

@@ -1,0 +1,1 @@
+"""Data: what models are judged on."""

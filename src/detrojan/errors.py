@@ -1,0 +1,71 @@
+"""Everything that detrojan raises on purpose.
+
+::
+
+    DetrojanError
+    ├── InputError              what was handed in cannot be used (exit code 2)
+    │   ├── ModelError          a model that cannot be read or run
+    │   │   ├── UnsafeFileError     reading it would execute code from the file
+    │   │   └── WeightsError        the weights do not fit the network
+    │   └── DataError           data that cannot be read or do not fit the model
+    │       ├── RangeError          pixel values outside the stated range
+    │       └── LabelError          labels missing, or beyond the model's classes
+    ├── MissingExtraError       an optional library is not installed (exit code 2)
+    ├── OptionError             hyper-parameters or options that contradict each other (exit code 4)
+    └── InterruptedRunError     the run was stopped; what was computed is saved (exit code 2)
+"""
+
+from __future__ import annotations
+
+
+class DetrojanError(Exception):
+    """Base of every error that detrojan raises on purpose."""
+
+    exit_code = 2
+
+
+class InputError(DetrojanError):
+    """Something that was handed in cannot be used."""
+
+
+class ModelError(InputError):
+    """A model cannot be read, or does not run."""
+
+
+class UnsafeFileError(ModelError):
+    """Reading the file would execute code from it, and nobody allowed that."""
+
+
+class WeightsError(ModelError):
+    """The weights do not fit the network, or are not finite numbers."""
+
+
+class DataError(InputError):
+    """Data cannot be read, or do not fit the model."""
+
+
+class RangeError(DataError):
+    """Pixel values lie outside the stated range."""
+
+
+class LabelError(DataError):
+    """Labels are missing, or lie beyond the classes of the model."""
+
+
+class MissingExtraError(DetrojanError):
+    """An optional library is needed; the message holds the exact installation command."""
+
+    def __init__(self, library: str, extra: str) -> None:
+        super().__init__(f"{library} is not installed; install it with: pip install 'detrojan[{extra}]'")
+        self.library = library
+        self.extra = extra
+
+
+class OptionError(DetrojanError):
+    """A hyper-parameter is outside its range, or options contradict each other."""
+
+    exit_code = 4
+
+
+class InterruptedRunError(DetrojanError):
+    """The run was stopped before its end; finished parts are in its checkpoint."""

@@ -1,0 +1,1 @@
+"""Metrics: what is measured, one way for everybody."""

@@ -1,0 +1,356 @@
+"""A network with everything that is needed to ask it questions in one common way."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal
+
+import torch
+from torch import nn
+
+from detrojan.errors import DataError, ModelError
+
+Layout = Literal["NCHW", "NHWC"]
+#: how many images are judged in one go where the caller does not say
+BATCH = 512
+
+
+@dataclass(frozen=True, kw_only=True)
+class Preprocessing:
+    """What is done to images in [0, 1] before the network sees them.
+
+    An image x becomes (low + x * (high - low) - mean) / std, then the stated layout.
+
+    Attributes:
+        low: what the network expects for black.
+        high: what the network expects for white.
+        mean: subtracted per channel, in the network's units; one value or one per channel.
+        std: divided by per channel, in the network's units; one value or one per channel.
+        layout: the order of the network's input dimensions.
+
+    """
+
+    low: float = 0.0
+    high: float = 1.0
+    mean: tuple[float, ...] = (0.0,)
+    std: tuple[float, ...] = (1.0,)
+    layout: Layout = "NCHW"
+
+    def __post_init__(self) -> None:
+        """Refuse what cannot be computed."""
+        if not self.low < self.high:
+            raise ModelError(f"expected an input range low < high, got {self.low:g} to {self.high:g}")
+        if any(value <= 0 for value in self.std):
+            raise ModelError(f"expected standard deviations above 0, got {self.std}")
+
+    def affine(self, channels: int) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return scale and shift, each (C, 1, 1), such that the network's input is x * scale + shift."""
+        for name, values in (("mean", self.mean), ("std", self.std)):
+            if len(values) not in (1, channels):
+                raise ModelError(f"expected 1 or {channels} values of {name}, got {len(values)}")
+        mean = torch.tensor(self.mean, dtype=torch.float64).expand(channels)
+        std = torch.tensor(self.std, dtype=torch.float64).expand(channels)
+        scale = (self.high - self.low) / std
+        shift = (self.low - mean) / std
+        return scale.float()[:, None, None], shift.float()[:, None, None]
+
+    def __str__(self) -> str:
+        """Describe it in one line, e.g. "0..255, mean 0, std 1, NCHW"."""
+        mean = "/".join(f"{value:g}" for value in self.mean)
+        std = "/".join(f"{value:g}" for value in self.std)
+        return f"{self.low:g}..{self.high:g}, mean {mean}, std {std}, {self.layout}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Origin:
+    """Where a model came from, and what its writer must know to give back the same kind of file.
+
+    Attributes:
+        path: the file, for people.
+        sha256: its digest, or empty for a model made in memory.
+        format: "torch", "safetensors", "keras" or "memory".
+        net: the name of the network in `nets`, or of the factory, or empty.
+        details: what the format's reader left for its writer.
+
+    """
+
+    path: str = ""
+    sha256: str = ""
+    format: str = "memory"
+    net: str = ""
+    details: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Layer:
+    """A layer as it was met when the network ran.
+
+    Attributes:
+        name: dotted module name.
+        kind: class name, e.g. "Conv2d".
+        shape: the output's shape without the batch, e.g. (60, 5, 4).
+        units: channels or neurons: what pruning removes one by one.
+        parameters: number of own parameters.
+
+    """
+
+    name: str
+    kind: str
+    shape: tuple[int, ...]
+    units: int
+    parameters: int
+
+
+class Classifier:
+    """A network that answers logits, with its preprocessing and the names of its classes.
+
+    Every method takes images in [0, 1], (N, C, H, W), float32.
+
+    Args:
+        network: maps preprocessed images to logits (N, K); a softmax ending must have been removed.
+        input_shape: (C, H, W).
+        preprocessing: from [0, 1] to what the network wants.
+        class_names: one name per class, or empty.
+        origin: where it came from.
+
+    Raises:
+        ModelError: the network does not run on such images, or does not answer (N, K).
+
+    """
+
+    def __init__(
+        self,
+        network: nn.Module,
+        input_shape: tuple[int, int, int],
+        *,
+        preprocessing: Preprocessing | None = None,
+        class_names: tuple[str, ...] = (),
+        origin: Origin | None = None,
+    ) -> None:
+        self.network = network
+        self.input_shape = input_shape
+        self.preprocessing = preprocessing or Preprocessing()
+        self.class_names = class_names
+        self.origin = origin or Origin()
+        self._scale, self._shift = self.preprocessing.affine(input_shape[0])
+        self._layers: tuple[Layer, ...] | None = None
+        self.num_classes = self._probe()
+        if class_names and len(class_names) != self.num_classes:
+            raise ModelError(
+                f"expected {self.num_classes} class names, one per output, got {len(class_names)}"
+            )
+
+    def _probe(self) -> int:
+        blank = torch.zeros(2, *self.input_shape, device=self.device)
+        try:
+            with self.judging(), torch.no_grad():
+                out = self.logits(blank)
+        except (RuntimeError, ValueError, TypeError, IndexError) as error:
+            raise ModelError(
+                f"the network does not run on images of shape {self.input_shape}: {error}"
+            ) from error
+        if not isinstance(out, torch.Tensor) or out.ndim != 2 or len(out) != 2:
+            got = tuple(out.shape) if isinstance(out, torch.Tensor) else type(out).__name__
+            raise ModelError(f"expected logits (N, classes) from the network, got {got}")
+        return out.shape[1]
+
+    @property
+    def device(self) -> torch.device:
+        """The device the network's parameters are on."""
+        first = next(self.network.parameters(), None)
+        return torch.device("cpu") if first is None else first.device
+
+    @contextmanager
+    def judging(self) -> Iterator[nn.Module]:
+        """Run the body with the network in evaluation mode and its parameters frozen.
+
+        The mode of every module and each parameter's `requires_grad` are restored afterwards.
+        """
+        modes = [(module, module.training) for module in self.network.modules()]
+        grads = [(p, p.requires_grad) for p in self.network.parameters()]
+        try:
+            self.network.eval()
+            for parameter, _ in grads:
+                parameter.requires_grad_(mode=False)
+            yield self.network
+        finally:
+            for module, mode in modes:
+                module.training = mode
+            for parameter, needs in grads:
+                parameter.requires_grad_(needs)
+
+    def check(self, images: torch.Tensor) -> None:
+        """Refuse images that are not of this network's shape.
+
+        Raises:
+            DataError: another number of channels, or another size.
+
+        """
+        shape = tuple(images.shape[1:])
+        if shape == self.input_shape:
+            return
+        channels, height, width = self.input_shape
+        kind = {1: "grey", 3: "colour"}.get(channels, f"{channels}-channel")
+        raise DataError(
+            f"expected {kind} images {height} high x {width} wide x {channels} as the network's input, "
+            f"got {' x '.join(str(n) for n in (*shape[1:], shape[0]))}"
+        )
+
+    def prepare(self, images: torch.Tensor) -> torch.Tensor:
+        """Return what the network sees for `images`."""
+        if self._scale.device != images.device:
+            self._scale, self._shift = self._scale.to(images.device), self._shift.to(images.device)
+        seen = torch.addcmul(self._shift, images, self._scale)
+        return seen.permute(0, 2, 3, 1) if self.preprocessing.layout == "NHWC" else seen
+
+    def logits(self, images: torch.Tensor) -> torch.Tensor:
+        """Return the logits (N, K); differentiable, in one go, in whatever mode the network is in."""
+        out: torch.Tensor = self.network(self.prepare(images))
+        return out
+
+    def _batched(
+        self, images: torch.Tensor, batch: int, ask: Callable[[torch.Tensor], torch.Tensor]
+    ) -> torch.Tensor:
+        self.check(images)
+        with self.judging(), torch.inference_mode():
+            parts = [ask(images[i : i + batch].to(self.device)) for i in range(0, len(images), batch)]
+            return torch.cat(parts).cpu()
+
+    def all_logits(self, images: torch.Tensor, batch: int = BATCH) -> torch.Tensor:
+        """Return the logits (N, K), in batches, without gradients, in evaluation mode."""
+        return self._batched(images, batch, self.logits)
+
+    def probabilities(self, images: torch.Tensor, batch: int = BATCH) -> torch.Tensor:
+        """Return the softmax of the logits (N, K), in batches."""
+        return self._batched(images, batch, lambda part: self.logits(part).softmax(1))
+
+    def answers(self, images: torch.Tensor, batch: int = BATCH) -> torch.Tensor:
+        """Return the most likely label of each image (N,), int64."""
+        return self._batched(images, batch, lambda part: self.logits(part).argmax(1))
+
+    def activations(self, images: torch.Tensor, layer: str | None = None, batch: int = BATCH) -> torch.Tensor:
+        """Return the output of a named layer, or what the last linear layer is fed (N, units).
+
+        Args:
+            images: (N, C, H, W) in [0, 1].
+            layer: a name out of `layers`; None for the penultimate features.
+            batch: images per forward pass.
+
+        Raises:
+            ModelError: no such layer.
+
+        """
+
+        def ask(part: torch.Tensor) -> torch.Tensor:
+            with self.capture(layer) as caught:
+                self.logits(part)
+            return caught[-1]
+
+        return self._batched(images, batch, ask)
+
+    @contextmanager
+    def capture(self, layer: str | None = None) -> Iterator[list[torch.Tensor]]:
+        """Collect a layer's outputs (None: the input of the last linear layer) while the body runs."""
+        caught: list[torch.Tensor] = []
+        module = self.module(self.head if layer is None else layer)
+
+        def before(_module: nn.Module, inputs: tuple[Any, ...]) -> None:
+            caught.append(inputs[0])
+
+        def after(_module: nn.Module, _inputs: tuple[Any, ...], output: torch.Tensor) -> None:
+            caught.append(output)
+
+        handle = (
+            module.register_forward_pre_hook(before) if layer is None else module.register_forward_hook(after)
+        )
+        try:
+            yield caught
+        finally:
+            handle.remove()
+
+    def module(self, name: str) -> nn.Module:
+        """Return the module called `name`.
+
+        Raises:
+            ModelError: there is none; the message lists the layers.
+
+        """
+        modules: dict[str, nn.Module] = dict(self.network.named_modules())
+        if name not in modules:
+            known = ", ".join(layer.name for layer in self.layers)
+            raise ModelError(f"expected a layer out of {known}, got {name!r}")
+        return modules[name]
+
+    @property
+    def layers(self) -> tuple[Layer, ...]:
+        """The layers in the order in which they run, found by running the network once."""
+        if self._layers is not None:
+            return self._layers
+        found: dict[str, Layer] = {}
+        handles = []
+        for name, module in self.network.named_modules():
+            if next(module.children(), None) is not None or not name:
+                continue
+
+            def note(module: nn.Module, _inputs: tuple[Any, ...], output: Any, name: str = name) -> None:
+                if isinstance(output, torch.Tensor) and output.ndim >= 2:
+                    shape = tuple(output.shape[1:])
+                    own = sum(p.numel() for p in module.parameters())
+                    found[name] = Layer(name, type(module).__name__, shape, shape[0], own)
+
+            handles.append(module.register_forward_hook(note))
+        try:
+            with self.judging(), torch.no_grad():
+                self.logits(torch.zeros(1, *self.input_shape, device=self.device))
+        finally:
+            for handle in handles:
+                handle.remove()
+        self._layers = tuple(found.values())
+        return self._layers
+
+    @property
+    def head(self) -> str:
+        """Name of the last linear layer: the one that answers the logits.
+
+        Raises:
+            ModelError: the network does not end in one.
+
+        """
+        linear = [layer for layer in self.layers if isinstance(self.module(layer.name), nn.Linear)]
+        if not linear or linear[-1].units != self.num_classes:
+            raise ModelError(
+                "expected a network that ends in a linear layer; name the layer to work on instead"
+            )
+        return linear[-1].name
+
+    def with_preprocessing(self, preprocessing: Preprocessing) -> Classifier:
+        """Return the same network (shared, not copied) behind another preprocessing."""
+        return Classifier(
+            self.network,
+            self.input_shape,
+            preprocessing=preprocessing,
+            class_names=self.class_names,
+            origin=self.origin,
+        )
+
+    def copy(self) -> Classifier:
+        """Return an independent copy; changing it leaves this one as it is."""
+        return Classifier(
+            copy.deepcopy(self.network),
+            self.input_shape,
+            preprocessing=self.preprocessing,
+            class_names=self.class_names,
+            origin=replace(self.origin),
+        )
+
+    def to(self, device: str | torch.device) -> Classifier:
+        """Move the network to a device, in place, and return this classifier."""
+        self.network.to(device)
+        return self
+
+    def class_name(self, label: int) -> str:
+        """Return the name of a label, or its number as text."""
+        return self.class_names[label] if self.class_names else str(label)

@@ -1,0 +1,1 @@
+"""Repairs: mend a model."""

@@ -1,0 +1,1 @@
+"""Reports: one schema, one file per output."""

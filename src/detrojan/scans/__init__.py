@@ -1,0 +1,1 @@
+"""Scans: judge a model."""

@@ -1,0 +1,69 @@
+"""Where long work keeps its state, so that it goes on where it stopped."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import os
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+
+logger = logging.getLogger(__name__)
+
+Tensors = dict[str, torch.Tensor]
+
+
+class Store:
+    """Keeps one state (tensors and plain values) in one file, replaced atomically.
+
+    The file's name holds a digest of the fingerprint, so that a state is only ever found again by
+    the same work on the same inputs. Nothing is pickled.
+
+    Args:
+        folder: where the file lies; None keeps nothing.
+        name: a short name of the work, part of the file's name.
+        fingerprint: plain JSON values that the result depends on.
+
+    """
+
+    def __init__(self, folder: Path | None, name: str, fingerprint: dict[str, Any]) -> None:
+        text = json.dumps(fingerprint, sort_keys=True, default=str)
+        digest = hashlib.sha256(text.encode()).hexdigest()[:16]
+        self.path = None if folder is None else folder / f"{name}-{digest}.safetensors"
+
+    def save(self, tensors: Tensors, values: dict[str, Any]) -> None:
+        """Write the state; a crash in the middle leaves the previous one in place."""
+        if self.path is None:
+            return
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        handle, scratch = tempfile.mkstemp(dir=self.path.parent, suffix=".tmp")
+        os.close(handle)
+        try:
+            contiguous = {name: tensor.detach().contiguous() for name, tensor in tensors.items()}
+            save_file(contiguous, scratch, metadata={"values": json.dumps(values)})
+            Path(scratch).replace(self.path)
+        finally:
+            Path(scratch).unlink(missing_ok=True)
+
+    def load(self) -> tuple[Tensors, dict[str, Any]] | None:
+        """Return the last state written, or None where there is none that can be read."""
+        if self.path is None or not self.path.exists():
+            return None
+        try:
+            with safe_open(self.path, framework="pt") as file:
+                values = json.loads((file.metadata() or {})["values"])
+                return {name: file.get_tensor(name) for name in file.keys()}, values  # noqa: SIM118
+        except (SafetensorError, KeyError, ValueError, OSError) as error:
+            logger.warning("the checkpoint %s cannot be read and is not used: %s", self.path, error)
+            return None
+
+    def clear(self) -> None:
+        """Remove the state: the work is done."""
+        if self.path is not None:
+            self.path.unlink(missing_ok=True)

@@ -1,0 +1,1 @@
+"""Triggers: what attacks stamp, scans recover and repairs unlearn."""

@@ -1,0 +1,75 @@
+"""The shared noun: a trigger changes images, and can be drawn, saved and loaded without pickle."""
+
+from __future__ import annotations
+
+import json
+from abc import ABC, abstractmethod
+from pathlib import Path
+from typing import Any, ClassVar
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+
+from detrojan.errors import DataError
+
+
+class Trigger(ABC):
+    """Changes images so that a backdoored network answers its target.
+
+    A subclass sets `kind`, keeps its state in tensors and plain values, and registers itself by
+    being defined.
+    """
+
+    kind: ClassVar[str] = ""
+    _kinds: ClassVar[dict[str, type[Trigger]]] = {}
+
+    def __init_subclass__(cls) -> None:
+        """Register the subclass under its kind, so that files can name it."""
+        super().__init_subclass__()
+        if cls.kind:
+            Trigger._kinds[cls.kind] = cls
+
+    @abstractmethod
+    def stamp(self, images: torch.Tensor) -> torch.Tensor:
+        """Return stamped copies of `images` (N, C, H, W) in [0, 1]; the input is unchanged."""
+
+    @abstractmethod
+    def state(self) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
+        """Return the tensors and plain values that make up this trigger."""
+
+    @classmethod
+    @abstractmethod
+    def from_state(cls, tensors: dict[str, torch.Tensor], values: dict[str, Any]) -> Trigger:
+        """Rebuild a trigger from its `state`."""
+
+    @abstractmethod
+    def picture(self) -> torch.Tensor:
+        """Return the trigger by itself, as an image (C, H, W) in [0, 1]."""
+
+    def save(self, path: str | Path) -> None:
+        """Write the trigger to a `.safetensors` file."""
+        tensors, values = self.state()
+        contiguous = {name: tensor.contiguous() for name, tensor in tensors.items()}
+        save_file(contiguous, path, metadata={"kind": self.kind, "values": json.dumps(values)})
+
+    @staticmethod
+    def load(path: str | Path) -> Trigger:
+        """Read a trigger from a `.safetensors` file.
+
+        Raises:
+            DataError: the file is not a trigger's, or of an unknown kind.
+
+        """
+        try:
+            with safe_open(path, framework="pt") as file:
+                meta = file.metadata() or {}
+                tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+            values = json.loads(meta.get("values", "{}"))
+        except (SafetensorError, OSError, ValueError) as error:
+            raise DataError(f"{path} is not a trigger file: {error}") from error
+        kind = Trigger._kinds.get(meta.get("kind", ""))
+        if kind is None:
+            known = ", ".join(sorted(Trigger._kinds))
+            raise DataError(f"{path}: expected a trigger of kind {known}, got {meta.get('kind')!r}")
+        return kind.from_state(tensors, values)
