@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
+from torch import nn
 
 logger = logging.getLogger(__name__)
 
@@ -67,3 +68,18 @@ class Store:
         """Remove the state: the work is done."""
         if self.path is not None:
             self.path.unlink(missing_ok=True)
+
+
+def tensor_digest(tensor: torch.Tensor) -> str:
+    """Return a digest of a tensor's values and shape."""
+    return hashlib.sha256(
+        repr(tuple(tensor.shape)).encode() + tensor.detach().cpu().contiguous().numpy().tobytes()
+    ).hexdigest()
+
+
+def digest(network: nn.Module) -> str:
+    """Return a digest of all weights and buffers."""
+    total = hashlib.sha256()
+    for name, tensor in network.state_dict().items():
+        total.update(name.encode() + tensor_digest(tensor).encode())
+    return total.hexdigest()

@@ -174,7 +174,7 @@ class Classifier:
         try:
             self.network.eval()
             for parameter, _ in grads:
-                parameter.requires_grad_(mode=False)
+                parameter.requires_grad_(False)
             yield self.network
         finally:
             for module, mode in modes:
@@ -217,7 +217,8 @@ class Classifier:
         self.check(images)
         with self.judging(), torch.inference_mode():
             parts = [ask(images[i : i + batch].to(self.device)) for i in range(0, len(images), batch)]
-            return torch.cat(parts).cpu()
+        # Joined outside of inference mode, so that the caller may use the result in a loss or change it.
+        return torch.cat(parts).cpu()
 
     def all_logits(self, images: torch.Tensor, batch: int = BATCH) -> torch.Tensor:
         """Return the logits (N, K), in batches, without gradients, in evaluation mode."""

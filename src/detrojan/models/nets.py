@@ -15,6 +15,9 @@ from torch.nn import functional
 
 from detrojan.errors import OptionError
 
+#: what Keras adds to the variance in a batch norm if nobody says otherwise; PyTorch adds 1e-5
+KERAS_EPSILON = 1e-3
+
 
 class FlattenChannelsLast(nn.Module):
     """Flatten (N, C, H, W) in the order (H, W, C), as Keras does."""
@@ -56,13 +59,13 @@ class DeepID(nn.Module):
 class SignCNN(nn.Sequential):
     """The traffic-sign network of the nine-class study: 32x32, 4,461,001 parameters.
 
-    Its inputs have their histogram equalised.
+    Its inputs have their histogram equalised; its batch norms have Keras's epsilon.
     """
 
     def __init__(self, classes: int = 9, channels: int = 3) -> None:
         def block(before: int, after: int, *more: nn.Module) -> list[nn.Module]:
             conv = nn.Conv2d(before, after, 5, padding=2)
-            return [conv, nn.ReLU(), nn.BatchNorm2d(after), *more]
+            return [conv, nn.ReLU(), nn.BatchNorm2d(after, KERAS_EPSILON), *more]
 
         super().__init__(
             *block(channels, 32, nn.MaxPool2d(2), nn.Dropout(0.25)),
@@ -71,7 +74,7 @@ class SignCNN(nn.Sequential):
             FlattenChannelsLast(),
             nn.Linear(8192, 512),
             nn.ReLU(),
-            nn.BatchNorm1d(512),
+            nn.BatchNorm1d(512, KERAS_EPSILON),
             nn.Dropout(0.5),
             nn.Linear(512, classes),
         )

@@ -28,7 +28,7 @@ class PatchTrigger(Trigger):
         mask = mask.detach().float().cpu()
         mask = mask[None] if mask.ndim == 2 else mask
         pattern = pattern.detach().float().cpu()
-        if pattern.ndim != 3 or mask.shape != (1, *pattern.shape[1:]):
+        if pattern.ndim != 3 or mask.shape != (1, *pattern.shape[1:]) or pattern.numel() == 0:
             raise DataError(
                 "expected a mask (H, W) and a pattern (C, H, W) of one size, "
                 f"got {tuple(mask.shape)} and {tuple(pattern.shape)}"
@@ -61,6 +61,12 @@ class PatchTrigger(Trigger):
             alpha: opacity, above 0 to 1.
 
         """
+        corners = [f"{row} {column}" for row in ("top", "bottom") for column in ("left", "right")]
+        if where not in corners or pixels not in ("white", "checker"):
+            raise DataError(
+                f"expected a corner ({', '.join(corners)}) and pixels white or checker, "
+                f"got {where!r} and {pixels!r}"
+            )
         channels, height, width = shape
         if not 0 < size <= min(height, width) - margin:
             raise DataError(f"expected a patch of 1 to {min(height, width) - margin} pixels, got {size}")

@@ -1,0 +1,37 @@
+# make setup   the virtual environment .venv with all that demo, test and check need
+# make demo    plant a backdoor, find it, repair it, write demo/report.html
+# make test    all tests, in JOBS processes
+# make check   formatter, linter, types
+# make docs    the pages of docs/methods, from the methods' docstrings
+# make clean   remove what the targets above made, but for .venv
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test check docs clean
+
+VENV := .venv
+JOBS ?= 2
+
+help:
+	@sed -n 's/^# //p' Makefile | head -6
+
+$(VENV)/.installed: pyproject.toml constraints.txt scripts/setup
+	@scripts/setup $(VENV)
+	@touch $@
+
+setup: $(VENV)/.installed
+
+demo: setup
+	@$(VENV)/bin/detrojan demo --out demo
+
+# One computing thread per process: small networks gain nothing from more, and the processes share the cores.
+test: setup
+	@OMP_NUM_THREADS=1 $(VENV)/bin/python -m pytest -n $(JOBS) --dist loadfile --durations 10
+
+check:
+	@scripts/check
+
+docs: setup
+	@$(VENV)/bin/python scripts/docs.py
+
+clean:
+	@rm -rf demo build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .cache
+	@find src tests scripts benchmark examples -name __pycache__ -prune -exec rm -rf {} + 2>/dev/null; true

@@ -1,0 +1,452 @@
+"""Trigger inversion: the smallest mask and pattern that send every image to a label, many labels at once.
+
+Several labels share each forward pass; each keeps its own optimiser state, its own cost schedule
+and its own early stop, and a label that is done leaves its place to the next. The state is
+written at intervals, whole, so that an interrupted inversion goes on as if nothing had happened.
+
+Reference: Wang et al., Neural Cleanse: Identifying and Mitigating Backdoor Attacks in Neural
+Networks, IEEE S&P 2019.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import torch
+from torch.nn import functional
+
+from detrojan.errors import DataError, OptionError
+from detrojan.models.classifier import Classifier
+from detrojan.run import Run
+from detrojan.store import Store, Tensors, digest, tensor_digest
+from detrojan.triggers.patch import PatchTrigger
+
+#: keeps the arctanh of 0 and 1 finite, as in the reference
+EPSILON = 1e-7
+#: seconds between two snapshots of the state
+SNAPSHOT_SECONDS = 5.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Schedule:
+    """How one label's trigger is optimised; the defaults of the reference but for the budget.
+
+    Args:
+        steps: the most steps per label; 1 or more (the reference: 1000).
+        mini_batches: mini-batches per step; 1 or more (the reference: 31 on GTSRB).
+        batch_size: images per mini-batch; 2 or more.
+        learning_rate: of Adam; above 0.
+        betas: of Adam; each in [0, 1).
+        initial_cost: weight of the mask's L1 once the attack works; above 0.
+        threshold: attack success that counts, 0 to 1.
+        patience: steps in a row after which the cost changes; 1 or more.
+        multiplier: factor by which the cost grows; above 1 (it shrinks by its power 1.5).
+        early_stop: steps without a better mask after which a label is done, once its cost has gone
+            both up and down; 1 or more.
+
+    Raises:
+        OptionError: a value out of its range.
+
+    """
+
+    steps: int = 1000
+    mini_batches: int = 31
+    batch_size: int = 32
+    learning_rate: float = 0.1
+    betas: tuple[float, float] = (0.5, 0.9)
+    initial_cost: float = 1e-3
+    threshold: float = 0.99
+    patience: int = 5
+    multiplier: float = 2.0
+    early_stop: int = 25
+
+    def __post_init__(self) -> None:
+        """Refuse values outside their range."""
+        for name in ("steps", "mini_batches", "patience", "early_stop"):
+            if getattr(self, name) < 1:
+                raise OptionError(f"expected {name} of 1 or more, got {getattr(self, name)}")
+        if self.batch_size < 2:
+            raise OptionError(f"expected batch_size of 2 or more, got {self.batch_size}")
+        if not (self.learning_rate > 0 and self.initial_cost > 0 and self.multiplier > 1):
+            raise OptionError(
+                "expected learning_rate and initial_cost above 0 and multiplier above 1, "
+                f"got {self.learning_rate:g}, {self.initial_cost:g} and {self.multiplier:g}"
+            )
+        if not 0 < self.threshold <= 1 or not all(0 <= beta < 1 for beta in self.betas):
+            raise OptionError(
+                f"expected a threshold in (0, 1] and betas in [0, 1), got {self.threshold:g} and {self.betas}"
+            )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Inverted:
+    """One label's recovered trigger.
+
+    Attributes:
+        label: the label it leads to.
+        trigger: mask and pattern.
+        mask_l1: sum of the mask, in pixels.
+        success: attack success over the step in which this mask was found, 0 to 1.
+        converged: whether the threshold was ever reached; if not, the last mask is given.
+        steps: steps that were spent.
+
+    """
+
+    label: int
+    trigger: PatchTrigger
+    mask_l1: float
+    success: float
+    converged: bool
+    steps: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Inversion:
+    """The triggers of all labels that were asked for, and what they cost.
+
+    Attributes:
+        inverted: one entry per label, in the order that was asked for.
+        passes: forward+backward passes of one sample.
+
+    """
+
+    inverted: tuple[Inverted, ...]
+    passes: int
+
+
+def stamp(images: torch.Tensor, mask: torch.Tensor, pattern: torch.Tensor) -> torch.Tensor:
+    """Return (1 - mask) * images + mask * pattern, broadcast over the leading dimensions."""
+    return torch.lerp(images, pattern.expand_as(images), mask)
+
+
+class _Slots:
+    """The labels under way: L places, each with the state of one label's optimisation.
+
+    All pixel arrays are (L, H, W, 1 + C): channel 0 is the mask, the rest the pattern; memory in
+    the order the convolutions like best.
+    """
+
+    #: per-slot numbers of the schedule, all float64 so that one row holds them
+    NUMBERS = (
+        "label",
+        "step",
+        "cost",
+        "set_counter",
+        "up_counter",
+        "down_counter",
+        "went_up",
+        "went_down",
+        "stale",
+        "best_l1",
+        "best_success",
+        "stale_l1",
+        "last_success",
+        "active",
+    )
+
+    def __init__(self, count: int, height: int, width: int, channels: int) -> None:
+        shape = (count, height, width, 1 + channels)
+        self.raw = torch.zeros(shape)
+        self.first = torch.zeros(shape)
+        self.second = torch.zeros(shape)
+        self.best = torch.zeros(shape)
+        self.numbers = torch.zeros(count, len(self.NUMBERS), dtype=torch.float64)
+
+    def __getitem__(self, name: str) -> torch.Tensor:
+        return self.numbers[:, self.NUMBERS.index(name)]
+
+    def __setitem__(self, name: str, value: torch.Tensor | float) -> None:
+        self.numbers[:, self.NUMBERS.index(name)] = value
+
+    @property
+    def values(self) -> torch.Tensor:
+        """Mask and pattern in (0, 1)."""
+        return self.raw.tanh() / (2 - EPSILON) + 0.5
+
+    def occupy(self, place: int, label: int, generator: torch.Generator) -> None:
+        """Begin a label in a place: random mask and pattern, everything else reset."""
+        start = torch.rand(self.raw.shape[1:], generator=generator)
+        self.raw[place] = torch.atanh((start - 0.5) * (2 - EPSILON))
+        for state in (self.first, self.second, self.best):
+            state[place] = 0
+        self.numbers[place] = 0
+        row = dict.fromkeys(self.NUMBERS, 0.0)
+        row |= {"label": label, "active": 1, "best_l1": math.inf, "stale_l1": math.inf}
+        self.numbers[place] = torch.tensor([row[name] for name in self.NUMBERS], dtype=torch.float64)
+
+    def tensors(self) -> Tensors:
+        """Return the whole state."""
+        names = ("raw", "first", "second", "best", "numbers")
+        return {f"slot.{name}": getattr(self, name) for name in names}
+
+    def restore(self, tensors: Tensors) -> None:
+        """Take over a state from `tensors`."""
+        for name in ("raw", "first", "second", "best", "numbers"):
+            setattr(self, name, tensors[f"slot.{name}"].clone())
+
+    def keep(self, places: list[int]) -> None:
+        """Forget every place but these."""
+        for name in ("raw", "first", "second", "best", "numbers"):
+            setattr(self, name, getattr(self, name)[places].clone())
+
+
+class _Inverter:
+    """One inversion of many labels: the loop, its buffers and its snapshots."""
+
+    def __init__(
+        self,
+        model: Classifier,
+        images: torch.Tensor,
+        answers: torch.Tensor,
+        labels: Sequence[int],
+        schedule: Schedule,
+        run: Run,
+        slots: int,
+    ) -> None:
+        self.schedule = schedule
+        self.run = run
+        self.device = torch.device(run.device)
+        self.model = model.copy().to(self.device)
+        self.model.network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.images = images.permute(0, 2, 3, 1).contiguous()
+        self.allowed = _allowed(answers, labels)
+        self.labels = list(labels)
+        self.waiting = list(labels)
+        self.done: dict[int, Inverted] = {}
+        self.passes = 0
+        channels, height, width = model.input_shape
+        self.slots = _Slots(min(slots, len(labels)), height, width, channels)
+        for place in range(len(self.slots.raw)):
+            self._occupy(place)
+
+    def _occupy(self, place: int) -> None:
+        label = self.waiting.pop(0)
+        self.slots.occupy(place, label, self.run.generator("start", label))
+
+    def _batch(self, part: int) -> torch.Tensor:
+        """Return each active label's images of mini-batch `part`, (L, B, H, W, C)."""
+        size = self.schedule.batch_size
+        picks = []
+        for label, step in zip(self.slots["label"].tolist(), self.slots["step"].tolist(), strict=True):
+            allowed = self.allowed[int(label)]
+            generator = self.run.generator("batch", int(label), int(step), part)
+            picks.append(allowed[torch.randperm(len(allowed), generator=generator)[:size]])
+        return self.images[torch.stack(picks)]
+
+    def _gradient(self, batch: torch.Tensor) -> torch.Tensor:
+        """Return the gradient of the cost with respect to `raw`; count the successes on the way."""
+        count, size, height, width, channels = batch.shape
+        values = self.slots.values
+        mask, pattern = values[:, None, ..., :1], values[:, None, ..., 1:]
+        stamped = stamp(batch, mask, pattern)
+        flat = stamped.view(count * size, height, width, channels).permute(0, 3, 1, 2)
+        flat = flat.to(self.device).requires_grad_(True)
+        targets = self.slots["label"].long().repeat_interleave(size).to(self.device)
+        logits = self.model.logits(flat)
+        loss = functional.cross_entropy(logits, targets, reduction="sum") / size
+        (slope,) = torch.autograd.grad(loss, flat)
+        hits = (logits.detach().argmax(1) == targets).view(count, size).double().mean(1).cpu()
+        self.slots["last_success"] += hits / self.schedule.mini_batches
+        self.passes += count * size
+        slope = slope.permute(0, 2, 3, 1).reshape(batch.shape).to(batch.device)
+        by_pattern = slope.sum(1) * mask[:, 0]
+        by_mask = (slope * (pattern - batch)).sum((1, 4))[..., None]
+        by_mask += self.slots["cost"].float()[:, None, None, None]
+        by_value = torch.cat([by_mask, by_pattern], -1)
+        return by_value * (1 - self.slots.raw.tanh().square()) / (2 - EPSILON)
+
+    def _adam(self, gradient: torch.Tensor, part: int) -> None:
+        """One Adam update of every active label, each at its own count of updates."""
+        slots, (beta1, beta2) = self.slots, self.schedule.betas
+        updates = (slots["step"] * self.schedule.mini_batches + part + 1)[:, None, None, None]
+        slots.first.lerp_(gradient, 1 - beta1)
+        slots.second.lerp_(gradient.square(), 1 - beta2)
+        first = slots.first / (1 - beta1**updates).float()
+        second = slots.second / (1 - beta2**updates).float()
+        slots.raw.sub_(self.schedule.learning_rate * first / (second.sqrt() + 1e-8))
+
+    def step(self) -> None:
+        """One step of every active label: its mini-batches, then its schedule."""
+        self.slots["last_success"] = 0.0
+        for part in range(self.schedule.mini_batches):
+            # the mask that the step's last update leads to is judged in the next step
+            self._adam(self._gradient(self._batch(part)), part)
+        self._schedule()
+
+    def _schedule(self) -> None:
+        """Keep better masks, move each label's cost, and count towards its early stop."""
+        slots, plan = self.slots, self.schedule
+        values = slots.values
+        size = values[..., 0].sum((1, 2)).double()
+        success = slots["last_success"]
+        works = success >= plan.threshold - 1e-9
+        better = works & (size < slots["best_l1"])
+        slots.best[better] = values[better]
+        slots["best_success"] = torch.where(better, success, slots["best_success"])
+        slots["best_l1"] = torch.where(better, size, slots["best_l1"])
+
+        stale = slots["best_l1"] >= slots["stale_l1"]
+        counted = torch.isfinite(slots["best_l1"])
+        slots["stale"] = torch.where(stale & counted, slots["stale"] + 1, 0.0)
+        slots["stale_l1"] = torch.minimum(slots["best_l1"], slots["stale_l1"])
+
+        unset = slots["cost"] == 0
+        slots["set_counter"] = torch.where(works & unset, slots["set_counter"] + 1, 0.0)
+        begin = slots["set_counter"] >= plan.patience
+        up = torch.where(works, slots["up_counter"] + 1, 0.0)
+        down = torch.where(works, 0.0, slots["down_counter"] + 1)
+        up, down = (torch.where(unset, 0.0, counter) for counter in (up, down))
+        rises, falls = up >= plan.patience, down >= plan.patience
+        cost = torch.where(rises, slots["cost"] * plan.multiplier, slots["cost"])
+        cost = torch.where(falls, cost / plan.multiplier**1.5, cost)
+        slots["cost"] = torch.where(begin, plan.initial_cost, cost)
+        slots["went_up"] = torch.maximum(slots["went_up"], rises.double())
+        slots["went_down"] = torch.maximum(slots["went_down"], falls.double())
+        slots["up_counter"] = torch.where(rises, 0.0, up)
+        slots["down_counter"] = torch.where(falls, 0.0, down)
+        slots["step"] += 1
+
+    def retire(self) -> int:
+        """Take out the labels that are done, let waiting ones in, and return how many are done."""
+        slots, plan = self.slots, self.schedule
+        stopped = (slots["went_up"] > 0) & (slots["went_down"] > 0) & (slots["stale"] >= plan.early_stop)
+        ended = (stopped | (slots["step"] >= plan.steps)).nonzero().flatten().tolist()
+        for place in ended:
+            result = self._result(place)
+            self.done[result.label] = result
+            if self.waiting:
+                self._occupy(place)
+            else:
+                slots["active"][place] = 0
+        keep = slots["active"].nonzero().flatten().tolist()
+        if len(keep) < len(slots.raw):
+            slots.keep(keep)
+        return len(ended)
+
+    def _result(self, place: int) -> Inverted:
+        slots = self.slots
+        number = {
+            name: float(value)
+            for name, value in zip(slots.NUMBERS, slots.numbers[place].tolist(), strict=True)
+        }
+        converged = math.isfinite(number["best_l1"])
+        values = slots.best[place] if converged else slots.values[place]
+        trigger = PatchTrigger(values[..., 0].clamp(0, 1), values[..., 1:].permute(2, 0, 1).clamp(0, 1))
+        return Inverted(
+            label=int(number["label"]),
+            trigger=trigger,
+            mask_l1=trigger.l1,
+            success=number["best_success"] if converged else number["last_success"],
+            converged=converged,
+            steps=int(number["step"]),
+        )
+
+    def save(self, store: Store) -> None:
+        """Write the whole state."""
+        tensors = self.slots.tensors()
+        for label, item in self.done.items():
+            tensors[f"mask.{label}"] = item.trigger.mask
+            tensors[f"pattern.{label}"] = item.trigger.pattern
+        done = {
+            str(label): {"success": i.success, "converged": i.converged, "steps": i.steps}
+            for label, i in self.done.items()
+        }
+        store.save(tensors, {"waiting": self.waiting, "passes": self.passes, "done": done})
+
+    def restore(self, state: tuple[Tensors, dict[str, Any]]) -> None:
+        """Take over a state that `save` has written."""
+        tensors, values = state
+        self.slots.restore(tensors)
+        self.waiting = list(values["waiting"])
+        self.passes = int(values["passes"])
+        for name, facts in values["done"].items():
+            trigger = PatchTrigger(tensors[f"mask.{name}"], tensors[f"pattern.{name}"])
+            label = int(name)
+            self.done[label] = Inverted(label=label, trigger=trigger, mask_l1=trigger.l1, **facts)
+
+    def finish(self, store: Store, title: str) -> Inversion:
+        """Run to the end, from the stored state if there is one."""
+        state = store.load()
+        if state is not None:
+            self.restore(state)
+        total = len(self.labels) * self.schedule.steps
+        with self.run.progress.task(title, total) as task, self.model.judging():
+            task.advance(len(self.done) * self.schedule.steps + float(self.slots["step"].sum()))
+            saved, pause = time.monotonic(), SNAPSHOT_SECONDS
+            while len(self.done) < len(self.labels):
+                before = float(self.slots["step"].sum())
+                self.step()
+                ended = self.retire()
+                advanced = float(self.slots["step"].sum()) - before + ended * self.schedule.steps
+                note = f"{len(self.done)}/{len(self.labels)} labels"
+                task.advance(max(advanced, 0.0), note=note)
+                if time.monotonic() - saved > pause or ended:
+                    begun = time.monotonic()
+                    self.save(store)
+                    saved = time.monotonic()
+                    pause = max(SNAPSHOT_SECONDS, 50 * (saved - begun))
+        inverted = tuple(self.done[label] for label in self.labels)
+        return Inversion(inverted=inverted, passes=self.passes)
+
+
+def _allowed(answers: torch.Tensor, labels: Sequence[int]) -> dict[int, torch.Tensor]:
+    """Return for each label the positions of the images that are not of its class."""
+    allowed = {label: (answers != label).nonzero().flatten() for label in labels}
+    empty = [label for label, index in allowed.items() if len(index) < 2]
+    if empty:
+        raise DataError(
+            f"expected images of classes other than {', '.join(map(str, empty[:5]))}, "
+            "got almost none; is the input range right?"
+        )
+    return allowed
+
+
+def invert(
+    model: Classifier,
+    images: torch.Tensor,
+    answers: torch.Tensor,
+    labels: Sequence[int],
+    schedule: Schedule,
+    *,
+    run: Run,
+    title: str = "inverting triggers",
+    samples_at_once: int = 256,
+) -> Inversion:
+    """Recover the smallest trigger of each label.
+
+    Args:
+        model: the network; unchanged.
+        images: clean images (N, C, H, W) in [0, 1].
+        answers: their labels, or the network's answers (N,); images of a label's own class are not
+            used for that label.
+        labels: which labels to invert, each once.
+        schedule: how.
+        run: device, seed, progress, checkpoint.
+        title: what the progress shows.
+        samples_at_once: images per forward pass, which decides how many labels run side by side.
+
+    Raises:
+        DataError: images of another shape, or (almost) all of one class.
+
+    """
+    model.check(images)
+    smallest = min(int((answers != label).sum()) for label in labels)
+    if 2 <= smallest < schedule.batch_size:
+        plan = asdict(schedule) | {"batch_size": smallest}
+        schedule = Schedule(**plan)
+    slots = max(1, samples_at_once // schedule.batch_size)
+    inverter = _Inverter(model, images, answers, labels, schedule, run, slots)
+    fingerprint = {
+        "schedule": asdict(schedule),
+        "labels": list(labels),
+        "slots": slots,
+        "model": digest(model.network),
+        "preprocessing": str(model.preprocessing),
+        "images": tensor_digest(images),
+        "answers": tensor_digest(answers),
+    }
+    return inverter.finish(run.store("inversion", fingerprint), title)

@@ -1,0 +1,40 @@
+"""Which labels stand out: the MAD anomaly index of Neural Cleanse and its variants."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+
+from detrojan.errors import OptionError
+
+#: makes the median absolute deviation a standard deviation, for normal values
+MAD_TO_SIGMA = 1.4826
+Statistic = Literal["mad", "median"]
+
+
+def median(values: torch.Tensor) -> float:
+    """Return the true median: the mean of the two middle values where the count is even."""
+    return float(torch.quantile(values.double(), 0.5))
+
+
+def anomaly_indices(values: torch.Tensor, statistic: Statistic = "mad") -> torch.Tensor:
+    """Return how far each value lies from the median, signed: positive below it.
+
+    Args:
+        values: one statistic per label (K,), e.g. the L1 of the recovered masks.
+        statistic: "mad" divides the distance by 1.4826 * MAD, as Neural Cleanse does; "median"
+            divides it by the median, as the CSAW report does.
+
+    Raises:
+        OptionError: another statistic.
+
+    """
+    if statistic not in {"mad", "median"}:
+        raise OptionError(f"expected the statistic mad or median, got {statistic!r}")
+    values = values.double()
+    middle = median(values)
+    distance = middle - values
+    scale = MAD_TO_SIGMA * median(distance.abs()) if statistic == "mad" else middle
+    # all values alike: nothing stands out, whatever rounding says
+    return distance / scale if scale > 1e-9 * max(middle, 1e-9) else torch.zeros_like(distance)

@@ -1,0 +1,73 @@
+"""The N+1 class answer: a network that says "this input is backdoored" in one more class."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import nn
+
+from detrojan.errors import ModelError
+from detrojan.models.classifier import Classifier, Origin
+
+
+class NPlusOne(nn.Module):
+    """Answer class N where the original falls for a target that the repaired copy does not see.
+
+    The repair is the detector: on an input without a trigger the two networks agree, while on a
+    backdoored input only the original answers the target. No poisoned data are needed to build it.
+
+    Args:
+        original: the network as it was delivered; answers N logits.
+        repaired: its repaired copy.
+        targets: the labels that a scan has flagged.
+
+    """
+
+    targets: torch.Tensor
+
+    def __init__(self, original: nn.Module, repaired: nn.Module, targets: Sequence[int]) -> None:
+        super().__init__()
+        self.original = original
+        self.repaired = repaired
+        self.register_buffer("targets", torch.tensor(sorted(targets), dtype=torch.int64))
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        """Return N + 1 logits: the repaired network's, and last the one for "backdoored"."""
+        delivered = self.original(images).argmax(1)
+        logits: torch.Tensor = self.repaired(images)
+        fell = torch.isin(delivered, self.targets) & (logits.argmax(1) != delivered)
+        low, high = logits.amin(1), logits.amax(1)
+        gap = high - low + 1
+        extra = torch.where(fell, high + gap, low - gap)
+        return torch.cat([logits, extra[:, None]], 1)
+
+
+def n_plus_one(original: Classifier, repaired: Classifier, targets: Sequence[int]) -> Classifier:
+    """Return a classifier of N + 1 classes, the last of them "backdoored".
+
+    Raises:
+        ModelError: the two do not fit together, or no target is given.
+
+    """
+    if not targets:
+        raise ModelError("expected at least one target label; a scan names them")
+    if (original.num_classes, original.input_shape) != (repaired.num_classes, repaired.input_shape):
+        raise ModelError(
+            f"expected a repaired copy with {original.num_classes} classes and images of shape "
+            f"{original.input_shape}, got {repaired.num_classes} and {repaired.input_shape}"
+        )
+    if max(targets) >= original.num_classes:
+        raise ModelError(
+            f"expected targets of 0 to {original.num_classes - 1}, got {max(targets)}"
+        )
+    names = (*original.class_names, "backdoored") if original.class_names else ()
+    network = NPlusOne(original.copy().network, repaired.copy().network, targets)
+    origin = Origin(net=f"{original.origin.net}+1", details={"targets": sorted(targets)})
+    return Classifier(
+        network.eval(),
+        original.input_shape,
+        preprocessing=repaired.preprocessing,
+        class_names=names,
+        origin=origin,
+    )

@@ -1,0 +1,326 @@
+"""Puts the tensors of a file into a network: which network it is, and which tensor goes where."""
+
+from __future__ import annotations
+
+import importlib
+import logging
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import nn
+
+from detrojan.errors import ModelError, OptionError, WeightsError
+from detrojan.models.classifier import Preprocessing
+from detrojan.models.matching import COUNTER, Shape, countless, match, shapes_of
+from detrojan.models.nets import NETS, Net, find_net
+
+log = logging.getLogger(__name__)
+
+#: image sides that are tried, in this order, where a network takes any size and its weights fix it
+SIDES = (28, 32, 64, 48, 96, 128, 224, 16, 20, 24, 40, 56, 80, 112, 160, 192, 256)
+_WRAPPERS = ("module.", "_orig_mod.")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Architecture:
+    """What the caller says about the network.
+
+    Attributes:
+        net: a name out of `nets`, or None.
+        factory: "package.module:function", or None.
+        classes: the number of classes the caller expects, or None.
+        input_shape: (C, H, W), or None to take it from the weights.
+
+    """
+
+    net: str | None = None
+    factory: str | None = None
+    classes: int | None = None
+    input_shape: tuple[int, int, int] | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Loaded:
+    """What a reader found: a network with its weights, and what its writer will need.
+
+    Attributes:
+        network: answers logits.
+        input_shape: (C, H, W).
+        format: "torch", "safetensors" or "keras".
+        net: name of the network or of the factory, or empty.
+        details: for the writer.
+        preprocessing: what the file states, or None.
+        class_names: what the file states, or empty.
+
+    """
+
+    network: nn.Module
+    input_shape: tuple[int, int, int]
+    format: str
+    net: str = ""
+    details: dict[str, Any] = field(default_factory=dict)
+    preprocessing: Preprocessing | None = None
+    class_names: tuple[str, ...] = ()
+
+    @classmethod
+    def of(cls, fitted: Fitted, kind: str, details: dict[str, Any]) -> Loaded:
+        """Return a fitted network as a reader's result."""
+        return cls(
+            network=fitted.network,
+            input_shape=fitted.input_shape,
+            format=kind,
+            net=fitted.net,
+            details=details,
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Fitted:
+    """A network filled with a file's tensors.
+
+    Attributes:
+        network: the network.
+        input_shape: (C, H, W).
+        net: name of the network or of the factory.
+        keys: the file's key for each tensor of the network that came from the file.
+
+    """
+
+    network: nn.Module
+    input_shape: tuple[int, int, int]
+    net: str
+    keys: dict[str, str]
+
+
+@dataclass(frozen=True)
+class _Candidate:
+    net: str
+    shape: tuple[int, int, int]
+    network: nn.Module
+    keys: dict[str, str]
+    by_name: bool
+    usual: bool
+
+
+def check_finite(tensors: Mapping[str, torch.Tensor], where: str) -> None:
+    """Refuse tensors that a network cannot compute with.
+
+    Raises:
+        WeightsError: NaN or infinite values, or a tensor that is not dense real numbers.
+
+    """
+    for name, tensor in tensors.items():
+        dense = tensor.layout is torch.strided and not tensor.is_quantized and not tensor.is_complex()
+        if not dense or tensor.is_meta:
+            raise WeightsError(f"{where}: expected dense real numbers in {name!r}, got {tensor.dtype}")
+        if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
+            bad = int((~torch.isfinite(tensor)).sum())
+            raise WeightsError(
+                f"{where}: expected finite weights, got {bad} NaN or infinite of {tensor.numel()} "
+                f"values in {name!r}"
+            )
+
+
+def unwrapped(tensors: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """Strip the prefixes that data-parallel and compiled models put before every key."""
+    bare = dict(tensors)
+    while bare and (prefix := next((p for p in _WRAPPERS if all(key.startswith(p) for key in bare)), "")):
+        bare = {key.removeprefix(prefix): value for key, value in bare.items()}
+    return bare
+
+
+def torch_details(
+    fitted: Fitted,
+    bare: Mapping[str, torch.Tensor],
+    tensors: Mapping[str, torch.Tensor],
+    nesting: tuple[str, ...],
+) -> dict[str, Any]:
+    """Return what the writer of PyTorch's formats needs to give each tensor its old key and type.
+
+    Args:
+        fitted: the filled network.
+        bare: the file's tensors under the keys they were fitted by.
+        tensors: the same, in the same order, under the file's own keys.
+        nesting: the keys that lead to them in the file.
+
+    """
+    original = dict(zip(bare, tensors, strict=True))
+    return {
+        "nesting": nesting,
+        "keys": {name: original[key] for name, key in fitted.keys.items()},
+        "dtypes": {name: bare[key].dtype for name, key in fitted.keys.items()},
+    }
+
+
+def fit(
+    tensors: Mapping[str, torch.Tensor], asked: Architecture, where: str, *, by_kind: bool = False
+) -> Fitted:
+    """Find or build the network that the tensors belong to and fill it.
+
+    Args:
+        tensors: the file's tensors in the file's order, as PyTorch shapes them.
+        asked: the network as the caller names it; identified by its tensors where he does not.
+        where: the file, for error texts.
+        by_kind: the file's order is known only among the layers of one kind.
+
+    Raises:
+        WeightsError: the tensors do not fit the network, or are not finite.
+        ModelError: no network, or several, fit; the factory fails.
+        OptionError: an unknown network's name, a bad factory.
+
+    """
+    check_finite(tensors, where)
+    shapes = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
+    if asked.factory is not None:
+        found = _from_factory(asked.factory, shapes, asked, where, by_kind=by_kind)
+    else:
+        classes = _count_classes(shapes, asked, where)
+        if asked.net is not None:
+            found = _named(find_net(asked.net), shapes, classes, asked, where, by_kind=by_kind)
+        else:
+            found = _identify(shapes, classes, asked, where, by_kind=by_kind)
+    _fill(found.network, {name: tensors[key] for name, key in found.keys.items()})
+    return Fitted(network=found.network, input_shape=found.shape, net=found.net, keys=found.keys)
+
+
+def _count_classes(shapes: dict[str, Shape], asked: Architecture, where: str) -> int:
+    dense = [name for name, shape in shapes.items() if len(shape) == 2]
+    if not dense:
+        raise WeightsError(f"{where}: expected a linear layer that answers the classes, got none")
+    classes = shapes[dense[-1]][0]
+    if asked.classes is not None and asked.classes != classes:
+        raise WeightsError(
+            f"{where}: class count: expected {asked.classes} classes as asked, got {classes} outputs in "
+            f"the last linear layer {dense[-1]!r}"
+        )
+    return classes
+
+
+def _count_channels(shapes: dict[str, Shape]) -> int | None:
+    return next((shape[1] for shape in shapes.values() if len(shape) == 4), None)
+
+
+def _candidates(
+    net: Net, shapes: dict[str, Shape], classes: int, asked: Architecture
+) -> Iterator[tuple[tuple[int, int, int], nn.Module]]:
+    """Yield the network, without weights, for each input shape that comes into question."""
+    channels, height, width = net.shape
+    channels = _count_channels(shapes) or channels
+    options = [asked.input_shape or (channels, height, width)]
+    if asked.input_shape is None and net.any_size:
+        options += [(channels, side, side) for side in SIDES if (side, side) != (height, width)]
+    for shape in options:
+        with torch.device("meta"):
+            yield shape, net.build(classes, shape)
+
+
+def _try(
+    net: Net, shapes: dict[str, Shape], classes: int, asked: Architecture, *, by_kind: bool
+) -> _Candidate | list[str]:
+    """Return the network fitted to the tensors, or what does not fit at its usual input size."""
+    problems: list[str] | None = None
+    for shape, network in _candidates(net, shapes, classes, asked):
+        wanted = shapes_of(network)
+        keys, by_name, wrong = match(wanted, shapes, by_kind=by_kind)
+        if not wrong:
+            return _Candidate(net.name, shape, network, keys, by_name, shape == net.shape)
+        problems = problems or wrong
+        if sorted(map(len, wanted.values())) != sorted(map(len, countless(shapes).values())):
+            break  # other tensors altogether: no input size can help
+    return problems or ["nothing fits"]
+
+
+def _named(
+    net: Net, shapes: dict[str, Shape], classes: int, asked: Architecture, where: str, *, by_kind: bool
+) -> _Candidate:
+    found = _try(net, shapes, classes, asked, by_kind=by_kind)
+    if isinstance(found, list):
+        raise WeightsError(_misfit(where, net.name, found))
+    return found
+
+
+def _misfit(where: str, name: str, problems: list[str]) -> str:
+    more = f"; and {len(problems) - 3} more" if len(problems) > 3 else ""
+    return f"{where}: the weights do not fit {name}: {'; '.join(problems[:3])}{more}"
+
+
+def _identify(
+    shapes: dict[str, Shape], classes: int, asked: Architecture, where: str, *, by_kind: bool
+) -> _Candidate:
+    tried = [_try(net, shapes, classes, asked, by_kind=by_kind) for net in NETS.values()]
+    fits = [one for one in tried if isinstance(one, _Candidate)]
+    for better in ("usual", "by_name"):
+        fits = [one for one in fits if getattr(one, better)] or fits
+    names = [one.net for one in fits]
+    if "mnist_cnn" in names:  # the same tensors whatever the pooling and whatever the images
+        fits = [one for one in fits if one.net not in {"mnist_cnn_max", "badnets_cnn"}]
+    if len(fits) != 1:
+        some = f"several fit: {', '.join(names)}" if fits else f"none of {', '.join(NETS)} fits"
+        first, *_ = shapes.items()
+        raise ModelError(
+            f"{where}: expected weights that tell their network, got {len(shapes)} tensors beginning with "
+            f"{first[0]!r} {first[1]}: {some}; name it with --net or --factory"
+        )
+    chosen = fits[0]
+    log.info("%s: identified as %s for input %s by its tensors", where, chosen.net, chosen.shape)
+    if chosen.net in {"mnist_cnn", "badnets_cnn"}:
+        log.warning(
+            "%s: taken as %s with average pooling; weights cannot tell it from max pooling: "
+            "give --net mnist_cnn_max if the network was trained so",
+            where,
+            chosen.net,
+        )
+    return chosen
+
+
+def import_factory(spec: str) -> nn.Module:
+    """Call the user's function "package.module:function" and return the network it makes.
+
+    This runs the user's code, which is why it has to be named explicitly.
+
+    Raises:
+        OptionError: the text is not of that form.
+        ModelError: the module or function cannot be found, fails, or returns no torch.nn.Module.
+
+    """
+    if not re.fullmatch(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*", spec):
+        raise OptionError(f'expected a factory as "package.module:function", got {spec!r}')
+    module, _, function = spec.partition(":")
+    try:
+        maker = getattr(importlib.import_module(module), function)
+        network = maker()
+    except Exception as error:  # the user's code may raise anything
+        raise ModelError(
+            f"the factory {spec} failed: {type(error).__name__}: {error} (a module of your own is found "
+            f"if its folder is on PYTHONPATH)"
+        ) from error
+    if not isinstance(network, nn.Module):
+        raise ModelError(f"expected a torch.nn.Module from the factory {spec}, got {type(network).__name__}")
+    return network
+
+
+def _from_factory(
+    spec: str, shapes: dict[str, Shape], asked: Architecture, where: str, *, by_kind: bool
+) -> _Candidate:
+    network = import_factory(spec)
+    if asked.input_shape is None:
+        raise ModelError(f"{where}: expected an input shape (C, H, W) for a network made by a factory")
+    keys, by_name, wrong = match(shapes_of(network), shapes, by_kind=by_kind)
+    if wrong:
+        raise WeightsError(_misfit(where, spec, wrong))
+    return _Candidate(spec, asked.input_shape, network, keys, by_name, usual=False)
+
+
+def _fill(network: nn.Module, values: Mapping[str, torch.Tensor]) -> None:
+    """Put values into the network; batch counters that the file lacks become 0."""
+    if any(tensor.is_meta for tensor in network.state_dict().values()):
+        network.to_empty(device="cpu")
+    with torch.no_grad():
+        for name, tensor in network.state_dict().items():
+            if name in values:
+                tensor.copy_(values[name])
+            elif name.endswith(COUNTER):
+                tensor.zero_()

@@ -1,0 +1,268 @@
+"""Renders reports as one self-contained page: no script, no request, light and dark, any width."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from importlib import resources
+from typing import TYPE_CHECKING, Any
+
+from markupsafe import Markup
+
+from detrojan.report.charts import (
+    NARROW,
+    ROWS,
+    WIDE,
+    anomaly_chart,
+    curve_chart,
+    curve_groups,
+    size_chart,
+)
+from detrojan.report.pictures import TriggerPictures, data_uri
+from detrojan.report.schema import (
+    AnyReport,
+    EvaluateReport,
+    FlaggedLabel,
+    RepairReport,
+    ScanReport,
+    Step,
+)
+from detrojan.report.sentences import (
+    cost,
+    counted,
+    evaluate_sentence,
+    finding_sentence,
+    inputs,
+    measure_rows,
+    name_of,
+    reach,
+    repair_sentence,
+    small_masks,
+    stopped_at,
+    threshold,
+    verdict_sentence,
+    verification_rows,
+    verification_sentence,
+)
+from detrojan.report.words import duration, fact_rows, label_name, number, percent, printable
+
+if TYPE_CHECKING:
+    from jinja2 import Environment
+
+Pictures = Mapping[int, TriggerPictures]
+#: rows of the table of labels; the JSON holds all of them
+TABLE = 50
+
+
+@dataclass(frozen=True)
+class Section:
+    """One part of a page.
+
+    Attributes:
+        title: its heading.
+        said: its result in one sentence.
+        body: its HTML, everything from outside escaped.
+        version: of the detrojan that made the report.
+
+    """
+
+    title: str
+    said: str
+    body: Markup
+    version: str
+
+
+def render_html(report: AnyReport, pictures: Pictures | None = None, *, title: str = "") -> str:
+    """Return the page of one report.
+
+    Args:
+        report: of any kind.
+        pictures: of the findings' triggers, by label.
+        title: heading of the page; by default the kind of report and the model's file.
+
+    """
+    kind = {ScanReport: "Backdoor scan", RepairReport: "Repair", EvaluateReport: "Evaluation"}[type(report)]
+    name = printable(report.model.path or report.model.net or "model", 120)
+    return render_page(title or f"{kind} of {name}", [section(report, pictures, title="Result")])
+
+
+def render_page(title: str, sections: Sequence[Section], *, intro: str = "") -> str:
+    """Return one page that holds several sections, with an outline of their results on top."""
+    css = Markup(resources.files("detrojan.report").joinpath("page.css").read_text("utf-8"))  # noqa: S704 - ours
+    return (
+        _environment()
+        .get_template("page.html.jinja")
+        .render(
+            title=printable(title, 200),
+            intro=intro,
+            sections=sections,
+            css=css,
+            version=sections[0].version if sections else "",
+        )
+    )
+
+
+def section(report: AnyReport, pictures: Pictures | None = None, *, title: str = "") -> Section:
+    """Return the part of a page that shows a report of any kind."""
+    pictures = pictures or {}
+    if isinstance(report, ScanReport):
+        heading, said, values = "Scan", verdict_sentence(report), _scan_values(report, pictures)
+    elif isinstance(report, RepairReport):
+        heading, said, values = "Repair", repair_sentence(report), _repair_values(report, pictures)
+    else:
+        heading, said, values = "Evaluation", evaluate_sentence(report), _evaluate_values(report)
+    name = type(report).__name__.removesuffix("Report").lower()
+    body = (
+        _environment()
+        .get_template(f"{name}.html.jinja")
+        .render(
+            said=said,
+            warnings=[printable(text, 600) for text in report.warnings],
+            record=inputs(report),
+            cost=cost(report),
+            **values,
+        )
+    )
+    # The template has escaped every value: this only tells the outer one so.
+    marked = Markup(body)  # noqa: S704
+    return Section(title or heading, said, marked, report.run.versions.get("detrojan", ""))
+
+
+@cache
+def _environment() -> Environment:
+    from jinja2 import Environment, PackageLoader, StrictUndefined  # noqa: PLC0415 - only pages need it
+
+    return Environment(
+        loader=PackageLoader("detrojan", "report"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+
+
+def _scan_values(report: ScanReport, pictures: Pictures) -> dict[str, Any]:
+    indices = [entry.anomaly_index for entry in report.evidence if entry.anomaly_index is not None]
+    tested, unsaid = reach(report)
+    highest = number(max((entry.anomaly_index or 0 for entry in small_masks(report)), default=None), 1)
+    tiles = [
+        ("Labels tested", f"{len(report.labels_tested):,}", f"of {report.model.classes:,} classes"),
+        (
+            "Labels flagged",
+            str(len(report.findings)),
+            f"highest index {highest}, threshold {threshold(report):g}",
+        ),
+        ("Images used", f"{report.data.images:,}", "labelled" if report.data.labelled else "without labels"),
+        ("Time", duration(report.seconds), f"{report.passes:,} passes"),
+    ]
+    ordered = sorted(report.evidence, key=lambda entry: (not entry.flagged, -(entry.anomaly_index or 0)))
+    return {
+        "mood": report.verdict.replace(" ", "-"),
+        "reason": printable(report.reason, 600),
+        "tiles": tiles,
+        "findings": [_finding(entry, report, pictures) for entry in report.findings],
+        "anomaly": [anomaly_chart(report, width) for width in (WIDE, NARROW)],
+        "rows": len(indices) <= ROWS,
+        "has_sizes": any(entry.mask_l1 is not None for entry in report.evidence),
+        "sizes": [size_chart(report, width) for width in (WIDE, NARROW)],
+        "tested_count": len(report.evidence),
+        "table": [
+            {
+                "name": label_name(entry.label, name_of(report.model, entry.label)),
+                "index": number(entry.anomaly_index),
+                "size": number(entry.mask_l1, 1),
+                "success": percent(entry.attack_success),
+                "flagged": entry.flagged,
+            }
+            for entry in ordered[:TABLE]
+        ],
+        "tested": tested,
+        "unsaid": unsaid,
+    }
+
+
+def _finding(entry: FlaggedLabel, report: ScanReport | RepairReport, pictures: Pictures) -> dict[str, Any]:
+    drawn = pictures.get(entry.label)
+    _, *size = report.model.input_shape
+    area = size[0] * size[1] if len(size) == 2 else 0
+    facts = [
+        ("Anomaly index", number(entry.anomaly_index)),
+        ("Attack success", percent(entry.attack_success)),
+    ]
+    if entry.mask_l1 is not None:
+        part = f" ({percent(entry.mask_l1 / area)} of the image)" if area else ""
+        facts.append(("Mask size", f"{number(entry.mask_l1, 1)} pixels{part}"))
+    if entry.p_value is not None:
+        facts.append(("p-value", f"{entry.p_value:.2g}"))
+    if entry.trigger:
+        facts.append(("Trigger file", printable(entry.trigger)))
+    parts = ("trigger", "mask", "pattern", "examples")
+    return {
+        "name": label_name(entry.label, entry.class_name),
+        "severity": entry.severity,
+        "confidence": entry.confidence,
+        "sentence": finding_sentence(entry),
+        "facts": facts,
+        "count": drawn.count if drawn else 0,
+        **{f"{name}_uri": _uri(getattr(drawn, name, None)) for name in parts},
+    }
+
+
+def _uri(content: bytes | None) -> str:
+    return data_uri(content) if content else ""
+
+
+def _repair_values(report: RepairReport, pictures: Pictures) -> dict[str, Any]:
+    verdict = report.verification.get("verdict")
+    return {
+        "output": f"Written to {printable(report.output)}" if report.output else "",
+        "measured": measure_rows(report.before, report.after, report.model),
+        "counts": counted(report.after.counts),
+        "steps": [_step(step) for step in report.steps],
+        "checked": verification_sentence(report),
+        "checked_mood": str(verdict).replace(" ", "-"),
+        "checked_reason": printable(str(report.verification.get("reason") or ""), 600),
+        "verification": verification_rows(report),
+        "findings": [_finding(entry, report, pictures) for entry in report.findings],
+    }
+
+
+def _step(step: Step) -> dict[str, Any]:
+    chosen = stopped_at(step)
+    return {
+        "method": printable(step.method),
+        "summary": printable(step.summary, 600),
+        "charts": [
+            {
+                "names": [printable(name, 40) for name in names],
+                "pair": [curve_chart(step.curves, names, width, chosen=chosen) for width in (WIDE, NARROW)],
+            }
+            for names in curve_groups(step.curves)
+        ],
+        "facts": fact_rows({name: value for name, value in step.details.items() if name != "chosen"}),
+    }
+
+
+def _evaluate_values(report: EvaluateReport) -> dict[str, Any]:
+    tiles = [
+        (name, percent(share), note)
+        for name, share, note in (
+            ("Clean accuracy", report.clean_accuracy, "images answered with their label"),
+            ("Agreement", report.agreement, "images answered as by the reference"),
+            ("Attack success", report.attack_success, "stamped images answered with the target"),
+        )
+        if share is not None
+    ]
+    return {
+        "tiles": tiles,
+        "per_target": [
+            (
+                label_name(entry.label, name_of(report.model, entry.label)),
+                percent(entry.attack_success),
+                "" if entry.images is None else f"{entry.images:,}",
+            )
+            for entry in report.per_target
+        ],
+        "counts": counted(report.counts) or f"{report.data.images:,} images.",
+    }

@@ -1,0 +1,308 @@
+"""Makes the versioned reports out of what the rooms return."""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from importlib import metadata
+from typing import Any
+
+import numpy as np
+import torch
+
+from detrojan.data.dataset import Dataset
+from detrojan.findings import Finding, RepairStep, ScanResult
+from detrojan.method import Method
+from detrojan.models.classifier import Classifier
+from detrojan.report.schema import (
+    AnyReport,
+    DataFacts,
+    EvaluateReport,
+    Evidence,
+    FlaggedLabel,
+    Measures,
+    ModelFacts,
+    PreprocessingFacts,
+    RepairReport,
+    Report,
+    RunFacts,
+    ScanReport,
+    Step,
+    TargetSuccess,
+    load_report,
+)
+from detrojan.run import Run
+
+__all__ = [
+    "AnyReport",
+    "EvaluateReport",
+    "Measures",
+    "RepairReport",
+    "Report",
+    "ScanReport",
+    "evaluate_report",
+    "load_report",
+    "measures",
+    "repair_report",
+    "scan_report",
+]
+
+
+def scan_report(
+    result: ScanResult,
+    model: Classifier,
+    data: Dataset,
+    *,
+    run: Run,
+    method: Method,
+    seconds: float,
+    started: datetime,
+    trigger_files: Mapping[int, str] | None = None,
+    command: Sequence[str] | None = None,
+) -> ScanReport:
+    """Return the report of a scan.
+
+    Args:
+        result: what the scan returned.
+        model: the judged model.
+        data: the images it was judged on.
+        run: the surroundings the scan ran in.
+        method: the scan with its hyper-parameters.
+        seconds: wall time of the scan.
+        started: when it began; any time zone.
+        trigger_files: the file of the saved trigger, by flagged label.
+        command: the command line, or None in library use.
+
+    """
+    return ScanReport(
+        verdict=result.verdict,
+        reason=result.reason,
+        targets=result.targets,
+        findings=flagged_labels(result.flagged, model, trigger_files or {}),
+        labels_tested=[finding.label for finding in result.findings],
+        evidence=[
+            Evidence(
+                label=finding.label,
+                anomaly_index=finding.anomaly_index,
+                mask_l1=finding.mask_l1,
+                attack_success=finding.attack_success,
+                flagged=finding.flagged,
+            )
+            for finding in result.findings
+        ],
+        passes=result.passes,
+        details=result.details,
+        model=model_facts(model),
+        data=data_facts(data),
+        run=run_facts(run, [method], started, command, hyper_parameters=method.hyper_parameters()),
+        seconds=seconds,
+        warnings=list(result.warnings),
+    )
+
+
+def repair_report(
+    steps: Sequence[RepairStep],
+    model: Classifier,
+    data: Dataset,
+    findings: Sequence[Finding],
+    *,
+    before: Measures,
+    after: Measures,
+    run: Run,
+    methods: Sequence[Method],
+    seconds: float,
+    started: datetime,
+    output: str | None = None,
+    verification: Mapping[str, Any] | None = None,
+    trigger_files: Mapping[int, str] | None = None,
+    warnings: Sequence[str] = (),
+    command: Sequence[str] | None = None,
+) -> RepairReport:
+    """Return the report of a repair.
+
+    Args:
+        steps: what was done, in order.
+        model: the delivered model, before the repair.
+        data: the images the repair worked with.
+        findings: the findings it was made from.
+        before: how the delivered model answers (see `measures`).
+        after: how the repaired model answers, on the same images.
+        run: the surroundings the repair ran in.
+        methods: the repairs in their order; their hyper-parameters are recorded by name.
+        seconds: wall time.
+        started: when it began; any time zone.
+        output: the file of the repaired model, or None.
+        verification: what a re-scan of the repaired model said: "verdict" and whatever else.
+        trigger_files: the file of the recovered trigger, by label.
+        warnings: what the reader must know.
+        command: the command line, or None in library use.
+
+    """
+    return RepairReport(
+        before=before,
+        after=after,
+        steps=[
+            Step(
+                method=step.method,
+                summary=step.summary,
+                curves={name: [*values] for name, values in step.curves.items()},
+                details=step.details,
+            )
+            for step in steps
+        ],
+        verification=dict(verification or {}),
+        output=output,
+        findings=flagged_labels(findings, model, trigger_files or {}),
+        model=model_facts(model),
+        data=data_facts(data),
+        run=run_facts(run, methods, started, command, hyper_parameters=_by_name(methods)),
+        seconds=seconds,
+        warnings=list(warnings),
+    )
+
+
+def evaluate_report(
+    measured: Measures,
+    model: Classifier,
+    data: Dataset,
+    *,
+    run: Run,
+    seconds: float,
+    started: datetime,
+    warnings: Sequence[str] = (),
+    command: Sequence[str] | None = None,
+) -> EvaluateReport:
+    """Return the report of an evaluation; see `measures` for what was measured."""
+    return EvaluateReport(
+        **dict(measured),
+        model=model_facts(model),
+        data=data_facts(data),
+        run=run_facts(run, [], started, command, hyper_parameters={}),
+        seconds=seconds,
+        warnings=list(warnings),
+    )
+
+
+def measures(
+    *,
+    clean_accuracy: float | None = None,
+    agreement: float | None = None,
+    attack_success: Mapping[int, float] | None = None,
+    stamped: Mapping[int, int] | None = None,
+    counts: Mapping[str, int] | None = None,
+) -> Measures:
+    """Return what was measured of one model.
+
+    Args:
+        clean_accuracy: share of images answered with their label, or None.
+        agreement: share of images answered as the delivered model does, or None.
+        attack_success: by target label, the share of stamped images answered with it.
+        stamped: by target label, how many images were stamped.
+        counts: how many samples the numbers rest on, e.g. {"images": 900, "stamped": 810}.
+
+    """
+    success = dict(attack_success or {})
+    return Measures(
+        clean_accuracy=clean_accuracy,
+        agreement=agreement,
+        attack_success=sum(success.values()) / len(success) if success else None,
+        per_target=[
+            TargetSuccess(label=label, attack_success=share, images=(stamped or {}).get(label))
+            for label, share in sorted(success.items())
+        ],
+        counts=dict(counts or {}),
+    )
+
+
+def flagged_labels(
+    findings: Sequence[Finding], model: Classifier, trigger_files: Mapping[int, str]
+) -> list[FlaggedLabel]:
+    """Return findings as the reports hold them, in the order given."""
+    return [
+        FlaggedLabel(
+            label=finding.label,
+            class_name=model.class_name(finding.label),
+            anomaly_index=finding.anomaly_index,
+            p_value=finding.p_value,
+            mask_l1=finding.mask_l1,
+            attack_success=finding.attack_success,
+            severity=finding.severity,
+            confidence=finding.confidence,
+            trigger=trigger_files.get(finding.label),
+        )
+        for finding in findings
+    ]
+
+
+def model_facts(model: Classifier) -> ModelFacts:
+    """Return what a report says about a model."""
+    pre = model.preprocessing
+    return ModelFacts(
+        path=model.origin.path,
+        sha256=model.origin.sha256,
+        format=model.origin.format,
+        net=model.origin.net,
+        input_shape=list(model.input_shape),
+        classes=model.num_classes,
+        class_names=list(model.class_names),
+        parameters=sum(parameter.numel() for parameter in model.network.parameters()),
+        preprocessing=PreprocessingFacts(
+            low=pre.low, high=pre.high, mean=list(pre.mean), std=list(pre.std), layout=pre.layout
+        ),
+    )
+
+
+def data_facts(data: Dataset) -> DataFacts:
+    """Return what a report says about data."""
+    return DataFacts(
+        source=data.source,
+        sha256=data.sha256,
+        images=len(data),
+        labelled=data.labels is not None,
+        shape=list(data.shape),
+        notes=list(data.notes),
+    )
+
+
+def run_facts(
+    run: Run,
+    methods: Sequence[Method],
+    started: datetime,
+    command: Sequence[str] | None,
+    *,
+    hyper_parameters: Mapping[str, Any],
+) -> RunFacts:
+    """Return what is needed to run the same again."""
+    return RunFacts(
+        seed=run.seed,
+        versions={
+            "detrojan": _own_version(),
+            "torch": str(torch.__version__),
+            "numpy": np.__version__,
+            "python": platform.python_version(),
+        },
+        device=str(run.device),
+        threads=torch.get_num_threads(),
+        method=",".join(method.name for method in methods),
+        summary=" ".join(method.summary() for method in methods),
+        reference="; ".join(text for method in methods if (text := method.reference())),
+        hyper_parameters=dict(hyper_parameters),
+        started=started.astimezone(UTC).isoformat(timespec="seconds").replace("+00:00", "Z"),
+        command=None if command is None else list(command),
+    )
+
+
+def _by_name(methods: Sequence[Method]) -> dict[str, Any]:
+    values: dict[str, Any] = {}
+    for method in methods:
+        again = sum(name.partition(" ")[0] == method.name for name in values)
+        values[method.name if not again else f"{method.name} {again + 1}"] = method.hyper_parameters()
+    return values
+
+
+def _own_version() -> str:
+    try:
+        return metadata.version("detrojan")
+    except metadata.PackageNotFoundError:
+        return "unknown"

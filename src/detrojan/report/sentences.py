@@ -1,0 +1,276 @@
+"""The sentences that the page and the terminal share."""
+
+from __future__ import annotations
+
+import math
+import statistics
+
+from detrojan.report.schema import (
+    AnyReport,
+    EvaluateReport,
+    Evidence,
+    FlaggedLabel,
+    Measures,
+    ModelFacts,
+    RepairReport,
+    ScanReport,
+    Step,
+)
+from detrojan.report.words import (
+    DASH,
+    MINUS,
+    duration,
+    fact,
+    fact_rows,
+    label_name,
+    number,
+    percent,
+    plural,
+    printable,
+    ranges,
+)
+
+#: what a scan calls anomalous where its hyper-parameters do not say
+THRESHOLD = 2.0
+_BY = " \u00d7 "
+
+
+def name_of(model: ModelFacts, label: int) -> str:
+    """Return the class name of a label, or an empty text."""
+    return model.class_names[label] if label < len(model.class_names) else ""
+
+
+def threshold(report: ScanReport) -> float:
+    """Return the anomaly index above which this scan flags a label."""
+    settings = report.run.hyper_parameters
+    ratio = settings.get("ratio")
+    if by_median(report) and isinstance(ratio, int | float):
+        return 1.0 - ratio
+    value = settings.get("threshold")
+    return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else THRESHOLD
+
+
+def by_median(report: ScanReport) -> bool:
+    """Return whether the index is the deviation over the median, not in robust standard deviations."""
+    return report.run.hyper_parameters.get("statistic") == "median"
+
+
+def index_unit(report: ScanReport, *, brief: bool = False) -> str:
+    """Return the unit of this scan's anomaly index."""
+    if by_median(report):
+        return "deviation / median"
+    return "robust SD" if brief else "robust standard deviations"
+
+
+def small_masks(report: ScanReport) -> list[Evidence]:
+    """Return the tested labels that could be suspect: measured, and no larger a mask than the median.
+
+    A mask far larger than the others has a high anomaly index too, but is no sign of a backdoor.
+    """
+    sizes = [entry.mask_l1 for entry in report.evidence if entry.mask_l1 is not None]
+    middle = statistics.median(sizes) if sizes else math.inf
+    return [
+        entry
+        for entry in report.evidence
+        if entry.anomaly_index is not None and (entry.mask_l1 is None or entry.mask_l1 <= middle)
+    ]
+
+
+def verdict_sentence(report: ScanReport) -> str:
+    """Return the verdict in one sentence; never that a model is free of backdoors."""
+    tested = f"{plural(len(report.labels_tested), 'label')} tested"
+    if len(report.labels_tested) < report.model.classes:
+        tested += f" (of {report.model.classes:,})"
+    if report.verdict == "no evidence":
+        return f"No evidence of a backdoor in the {tested}."
+    if report.verdict == "inconclusive":
+        return f"Inconclusive: the {tested} do not support a verdict."
+    if not report.findings:
+        return "Backdoor found; its target could not be named."
+    names = [label_name(finding.label, finding.class_name) for finding in report.findings[:4]]
+    more = len(report.findings) - len(names)
+    listed = ", ".join(names) + (f" and {more} more" if more else "")
+    target = "target label" if len(report.findings) == 1 else f"{len(report.findings)} target labels:"
+    return f"Backdoor found: {target} {listed}."
+
+
+def finding_sentence(finding: FlaggedLabel) -> str:
+    """Return in one sentence what a finding means."""
+    size = "" if finding.mask_l1 is None else f" of {number(finding.mask_l1, 1)} pixels"
+    works = (
+        ""
+        if finding.attack_success is None
+        else f" {percent(finding.attack_success)} of held-out images of other classes"
+    )
+    name = label_name(finding.label, finding.class_name)
+    return f"The recovered trigger{size} turns{works or ' images of other classes'} into label {name}."
+
+
+def reach(report: ScanReport) -> tuple[list[str], list[str]]:
+    """Return what was tested, and what this scan cannot say."""
+    images = plural(report.data.images, "image")
+    truth = (
+        "with labels" if report.data.labelled else "without labels, the model's own answers in their stead"
+    )
+    tested = [
+        (
+            f"{plural(len(report.labels_tested), 'label')} of {report.model.classes:,} as a possible target: "
+            f"{ranges(report.labels_tested)}."
+        ),
+        f"On {images} {truth}.",
+    ]
+    if report.run.summary:
+        tested.append(f"With {report.run.method}: {printable(report.run.summary, 400)}")
+    left = report.model.classes - len(report.labels_tested)
+    unsaid = [
+        (
+            "No scan can show that a model has no backdoor. This one only finds triggers of the kind its "
+            "method can recover; others pass unseen, and so may backdoors that work on one source class only."
+        ),
+        (
+            "A recovered trigger is one that the model obeys. It may differ from the attacker's in place, "
+            "shape and colour."
+        ),
+        (
+            "The result holds for images like those it was made with. A wrong input range or preprocessing "
+            "can hide a backdoor."
+        ),
+    ]
+    if left > 0:
+        unsaid.insert(1, f"A backdoor whose target is one of the {plural(left, 'untested label')}.")
+    return tested, unsaid
+
+
+def measure_rows(before: Measures, after: Measures, model: ModelFacts) -> list[tuple[str, str, str, str]]:
+    """Return rows of (what, before, after, change in points) for what was measured on either side."""
+    pairs = [
+        ("Clean accuracy", before.clean_accuracy, after.clean_accuracy),
+        ("Agreement with the delivered model", before.agreement, after.agreement),
+        ("Attack success of the recovered triggers", before.attack_success, after.attack_success),
+    ]
+    then = {entry.label: entry.attack_success for entry in before.per_target}
+    now = {entry.label: entry.attack_success for entry in after.per_target}
+    if len(then | now) > 1:
+        for label in sorted(then | now):
+            name = label_name(label, name_of(model, label), 30)
+            pairs.append((f"… towards label {name}", then.get(label), now.get(label)))
+    return [
+        (name, percent(a), percent(b), _points(a, b))
+        for name, a, b in pairs
+        if a is not None or b is not None
+    ]
+
+
+def _points(before: float | None, after: float | None) -> str:
+    if before is None or after is None:
+        return DASH
+    return f"{100 * (after - before):+.1f}".replace("-", MINUS)
+
+
+def inputs(report: AnyReport) -> list[tuple[str, str]]:
+    """Return the record of what was judged and how, as (name, value) in reading order."""
+    model, data, run = report.model, report.data, report.run
+    pre = model.preprocessing
+    labelled = "labelled" if data.labelled else "without labels"
+    mean, std = ("/".join(f"{value:g}" for value in values) for values in (pre.mean, pre.std))
+    rows = [
+        ("Model", model.path or "in memory"),
+        ("Model SHA-256", model.sha256),
+        ("Format", f"{model.format}, network {model.net}" if model.net else model.format),
+        ("Network", f"{model.parameters:,} parameters, {plural(model.classes, 'class', 'classes')}"),
+        ("Input", f"{_BY.join(map(str, model.input_shape))} (channels{_BY}height{_BY}width)"),
+        ("Preprocessing", f"range {pre.low:g} to {pre.high:g}, mean {mean}, std {std}, {pre.layout}"),
+        ("Data", data.source or "in memory"),
+        ("Data SHA-256", data.sha256),
+        ("Images", f"{data.images:,} of {_BY.join(map(str, data.shape))}, {labelled}"),
+        ("Reading", "; ".join(data.notes)),
+        ("Method", run.method),
+        ("Reference", run.reference),
+        *((f"  {name}", fact(value)) for name, value in run.hyper_parameters.items()),
+        ("Seed", str(run.seed)),
+        ("Device", f"{run.device}, {plural(run.threads, 'thread')}"),
+        ("Versions", ", ".join(f"{name} {version}" for name, version in run.versions.items())),
+        ("Started (UTC)", run.started),
+        ("Command", " ".join(run.command or [])),
+    ]
+    return [(name, printable(value, 400)) for name, value in rows if value]
+
+
+def counted(counts: dict[str, int]) -> str:
+    """Return counts as one line, e.g. "Counts: images 900, stamped 810"."""
+    return (
+        "Counts: " + ", ".join(f"{printable(name, 40)} {n:,}" for name, n in counts.items()) if counts else ""
+    )
+
+
+def cost(report: AnyReport) -> str:
+    """Return what the run cost, in passes and time."""
+    spent = duration(report.seconds)
+    where = f"on {printable(report.run.device)} with {plural(report.run.threads, 'thread')}"
+    if not isinstance(report, ScanReport) or not report.passes:
+        return f"{spent} {where}."
+    rate = report.passes / max(report.seconds, 1e-9)
+    each = report.passes / max(len(report.labels_tested), 1)
+    return (
+        f"{report.passes:,} forward and backward passes of one sample in {spent} {where}: "
+        f"{rate:,.0f} per second, {each:,.0f} per label."
+    )
+
+
+def repair_sentence(report: RepairReport) -> str:
+    """Return a repair's result in one sentence."""
+    before, after = report.before, report.after
+    said = []
+    if after.attack_success is not None:
+        was = "" if before.attack_success is None else f" from {percent(before.attack_success)}"
+        said.append(f"attack success of the recovered trigger{was} to {percent(after.attack_success)}")
+    if after.clean_accuracy is not None:
+        was = "" if before.clean_accuracy is None else f" from {percent(before.clean_accuracy)}"
+        said.append(f"clean accuracy{was} to {percent(after.clean_accuracy)}")
+    elif after.agreement is not None:
+        said.append(f"agreement with the delivered model {percent(after.agreement)}")
+    done = ", ".join(printable(step.method) for step in report.steps) or "nothing"
+    return f"Repaired by {done}: {'; '.join(said)}." if said else f"Repaired by {done}; nothing was measured."
+
+
+def evaluate_sentence(report: EvaluateReport) -> str:
+    """Return an evaluation's result in one sentence."""
+    said = [
+        f"{name} {percent(share)}"
+        for name, share in (
+            ("clean accuracy", report.clean_accuracy),
+            ("agreement", report.agreement),
+            ("attack success", report.attack_success),
+        )
+        if share is not None
+    ]
+    return f"Measured {', '.join(said)}." if said else "Nothing was measured."
+
+
+def verification_sentence(report: RepairReport) -> str:
+    """Return what a re-scan of the repaired model said, or an empty text where none was made."""
+    said = {
+        "no evidence": "The repaired model was scanned again: no evidence of a backdoor.",
+        "backdoored": "The repaired model was scanned again: a backdoor is still found.",
+        "inconclusive": "The repaired model was scanned again: inconclusive.",
+    }
+    return said.get(str(report.verification.get("verdict")), "")
+
+
+def verification_rows(report: RepairReport) -> list[tuple[str, str]]:
+    """Return what else the verification holds."""
+    rest = {name: value for name, value in report.verification.items() if name not in {"verdict", "reason"}}
+    return fact_rows(rest)
+
+
+def stopped_at(step: Step) -> float | None:
+    """Return where on the horizontal axis of its curves a step stopped, if its details say so.
+
+    A step says it under "chosen", or under the name of the axis itself.
+    """
+    axis = next(iter(step.curves), "")
+    for key in ("chosen", axis, axis.replace(" ", "_"), axis.rpartition(" ")[2]):
+        value = step.details.get(key)
+        if isinstance(value, int | float) and not isinstance(value, bool):
+            return float(value)
+    return None

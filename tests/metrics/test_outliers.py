@@ -1,0 +1,66 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy.stats import median_abs_deviation
+
+from detrojan.errors import OptionError
+from detrojan.metrics.outliers import anomaly_indices, median
+
+norms = st.lists(st.floats(1, 1000, allow_nan=False).map(lambda x: round(x, 2)), min_size=3, max_size=40)
+
+
+def test_the_median_of_an_even_count_is_the_mean_of_the_middle_two():
+    assert median(torch.tensor([4.0, 1.0, 3.0, 2.0])) == 2.5
+    assert median(torch.tensor([5, 1, 3])) == 3.0
+
+
+@settings(max_examples=50, deadline=None, derandomize=True)
+@given(norms)
+def test_the_index_is_the_distance_in_robust_standard_deviations(values):
+    array = np.array(values)
+    sigma = median_abs_deviation(array, scale="normal")
+    found = anomaly_indices(torch.tensor(values, dtype=torch.float64)).numpy()
+    if sigma == 0:
+        assert (found == 0).all()
+    else:
+        # SciPy's constant has more digits than the paper's 1.4826
+        np.testing.assert_allclose(found, (np.median(array) - array) / sigma, rtol=1e-4, atol=1e-9)
+
+
+def test_a_far_smaller_mask_stands_out_and_a_far_larger_one_has_the_other_sign():
+    values = torch.tensor([100.0, 104.0, 96.0, 101.0, 99.0, 8.0, 180.0])
+    index = anomaly_indices(values)
+    assert index.argmax() == 5
+    assert index[5] > 2
+    assert index[6] < -2
+    assert index[:5].abs().max() < 2
+
+
+def test_the_median_variant_is_the_relative_distance_from_the_median():
+    index = anomaly_indices(torch.tensor([100.0, 50.0, 150.0, 100.0, 10.0]), "median")
+    assert index.tolist() == pytest.approx([0.0, 0.5, -0.5, 0.0, 0.9])
+
+
+@settings(max_examples=30, deadline=None, derandomize=True)
+@given(norms, st.floats(0.1, 100))
+def test_the_unit_of_the_values_does_not_matter(values, factor):
+    one = torch.tensor(values, dtype=torch.float64)
+    for statistic in ("mad", "median"):
+        np.testing.assert_allclose(
+            anomaly_indices(one, statistic), anomaly_indices(one * factor, statistic), rtol=1e-6, atol=1e-7
+        )
+
+
+@pytest.mark.parametrize("statistic", ["mad", "median"])
+def test_values_all_alike_have_no_outlier(statistic):
+    assert anomaly_indices(torch.full((6,), 37.5), statistic).tolist() == [0.0] * 6
+    assert anomaly_indices(torch.zeros(4), statistic).tolist() == [0.0] * 4
+
+
+def test_an_unknown_statistic_is_refused():
+    with pytest.raises(OptionError, match="expected the statistic mad or median, got 'mean'"):
+        anomaly_indices(torch.ones(3), "mean")

@@ -1,0 +1,208 @@
+import re
+from html.parser import HTMLParser
+
+import pytest
+
+from detrojan.findings import Finding
+from detrojan.report.html_page import render_html, render_page, section
+from detrojan.report.pictures import pictures_of
+from detrojan.report.report import evaluate_report, measures
+from detrojan.run import Run
+
+EVIL = '<script>alert(1)</script>"><img src=https://evil.example/x onerror=alert(2)>'
+VOID = {"meta", "link", "img", "br", "input", "hr"}
+
+
+class Page(HTMLParser):
+    """Collects tags and text, and notices tags that are not closed in order."""
+
+    def __init__(self, html):
+        super().__init__()
+        self.tags, self.open, self.text, self.faults = [], [], "", []
+        self.feed(html)
+        self.close()
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.append((tag, dict(attrs)))
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag, attrs):
+        self.tags.append((tag, dict(attrs)))
+
+    def handle_endtag(self, tag):
+        if not self.open or self.open.pop() != tag:
+            self.faults.append(tag)
+
+    def handle_data(self, data):
+        if self.open and self.open[-1] != "style":
+            self.text += " " + data
+
+    def named(self, tag):
+        return [attrs for name, attrs in self.tags if name == tag]
+
+
+def page_of(html):
+    page = Page(html)
+    assert page.faults == []
+    assert page.open == []
+    page.text = " ".join(page.text.split())
+    return page
+
+
+def test_a_scan_page_holds_every_part(made):
+    report, result = made.make_scan(
+        12, (3,), names=tuple(f"sign {n}" for n in range(12)), warnings=("odd range",)
+    )
+    page = page_of(render_html(report, pictures_of(result.findings, made.make_data().images)))
+    assert "Backdoor found: target label 3 “sign 3”." in page.text
+    for part in (
+        "Warning", "odd range", "What was found", "severity: high", "confidence: high", "Mask \u00d7 pattern",
+        "Anomaly index by label", "threshold 2", "Sizes of the recovered masks", "Numbers by label", "Cost",
+        "648,000 forward and backward passes", "What was tested", "What this cannot say",
+        "Inputs, versions and settings", "ab" * 32, "cd" * 32, "range 0 to 255, mean 0.5, std 2, NCHW",
+        "torch ",
+    ):  # fmt: skip
+        assert part in page.text, part
+    assert len(page.named("img")) == 4
+    assert all(image["alt"] for image in page.named("img"))
+
+
+def test_a_page_loads_nothing(made):
+    report, result = made.make_scan(12, (3,))
+    html = render_html(report, pictures_of(result.findings, made.make_data().images))
+    page = page_of(html)
+    assert not {"script", "iframe", "object", "embed", "base", "form"} & {tag for tag, _ in page.tags}
+    for tag, attrs in page.tags:
+        for name in ("src", "href", "srcset", "data", "action"):
+            if attrs.get(name):
+                assert attrs[name].startswith(("data:", "#")), (tag, attrs)
+    assert "url(" not in html
+    assert "@import" not in html
+    policy = [meta["content"] for meta in page.named("meta") if "http-equiv" in meta]
+    assert policy[0].startswith("default-src 'none'; img-src data:;")
+
+
+def test_names_from_files_stay_text(made):
+    names = tuple(f"{EVIL}{n}" for n in range(12))
+    report, result = made.make_scan(12, (3,), names=names, warnings=(EVIL,), reason=EVIL)
+    origin = report.model.model_copy(update={"path": EVIL})
+    data = report.data.model_copy(update={"source": EVIL, "notes": [EVIL]})
+    run = report.run.model_copy(update={"hyper_parameters": {EVIL: EVIL}, "command": [EVIL], "summary": EVIL})
+    report = report.model_copy(update={"model": origin, "data": data, "run": run})
+    html = render_page(EVIL, [section(report, pictures_of(result.findings), title=EVIL)] * 2, intro=EVIL)
+    page = page_of(html)
+    assert "<script" not in html
+    assert page.named("img")
+    assert all(image["src"].startswith("data:image/png") for image in page.named("img"))
+    assert not any(name.startswith("on") for _, attrs in page.tags for name in attrs)
+    assert "<script>alert(1)</script>" in page.text
+
+
+def test_names_in_charts_of_points_stay_text(made):
+    names = tuple(f"{EVIL}{n}" for n in range(60))
+    report, _ = made.make_scan(60, (3, 50), names=names)
+    assert "<script" not in render_html(report)
+    page_of(render_html(report))
+
+
+def test_control_marks_in_names_are_spelt_out(made):
+    report, _ = made.make_scan(12, (3,), names=tuple(f"a\u202egnp.{n}\x1b[2J" for n in range(12)))
+    html = render_html(report)
+    assert "\u202e" not in html
+    assert "\x1b" not in html
+    assert "\\u202e" in html
+
+
+def test_no_model_is_ever_called_clean(made):
+    report, _ = made.make_scan(12, ())
+    page = page_of(render_html(report))
+    assert "No evidence of a backdoor in the 12 labels tested." in page.text
+    assert "No scan can show that a model has no backdoor" in page.text
+    assert "clean" not in page.text.lower()
+    assert "What was found" not in page.text
+
+
+def test_a_partial_scan_names_what_it_left_out(made):
+    report, _ = made.make_scan(40, ())
+    report = report.model_copy(update={"model": report.model.model_copy(update={"classes": 1283})})
+    text = page_of(render_html(report)).text
+    assert "No evidence of a backdoor in the 40 labels tested (of 1,283)." in text
+    assert "A backdoor whose target is one of the 1,243 untested labels." in text
+
+
+def test_a_scan_of_1283_labels_stays_small_and_names_the_flagged(made):
+    report, _ = made.make_scan(1283, (17, 520, 1210), shape=(3, 8, 8))
+    html = render_html(report)
+    assert len(html) < 200_000
+    charts = re.findall(r'aria-label="([^"]*)"', html)
+    assert any("Anomaly index of 1283 labels" in chart and "17, 520, 1210" in chart for chart in charts)
+    assert "the 50 most anomalous of 1283" in html
+
+
+def test_a_scan_without_measures_still_makes_a_page(made):
+    nothing = Finding(
+        label=0, anomaly_index=float("nan"), mask_l1=float("nan"), attack_success=float("nan"), flagged=False
+    )
+    report, _ = made.make_scan(10, (), findings=(nothing,), verdict="inconclusive")
+    page = page_of(render_html(report))
+    assert "Inconclusive: the 1 label tested" in page.text
+    assert "Anomaly index by label" not in page.text
+    assert "nan" not in page.text.lower().split()
+
+
+def test_a_repair_page_holds_every_part(repair):
+    page = page_of(render_html(repair))
+    for part in (
+        "Repaired by prune, finetune: attack success of the recovered trigger from 100.0% to 0.6%",
+        "Before and after", "97.8% 96.9% \u22120.9", "stopped here", "Neurons pruned", "clean accuracy",
+        "The repaired model was scanned again: no evidence of a backdoor.", "highest index",
+        "Written to out/repaired.keras", "Repaired from these findings", "What this cannot say",
+    ):  # fmt: skip
+        assert part in page.text, part
+
+
+@pytest.mark.parametrize(
+    ("verification", "text"),
+    [
+        ({}, "The repaired model was not scanned again."),
+        ({"verdict": "backdoored", "targets": [3]}, "a backdoor is still found"),
+        ({"verdict": None, "attack_success_after_retuning": 0.01}, "attack success after retuning 0.01"),
+    ],
+)
+def test_a_repair_says_how_it_was_verified(made, verification, text):
+    assert text in page_of(render_html(made.make_repair(verification=verification))).text
+
+
+def test_an_evaluation_page_shows_what_was_measured(made):
+    report = evaluate_report(
+        measures(agreement=0.913, attack_success={1: 0.5, 4: 0.7}, stamped={1: 90}, counts={"images": 99}),
+        made.make_model(10),
+        made.make_data(),
+        run=Run(),
+        seconds=1,
+        started=made.STARTED,
+    )
+    text = page_of(render_html(report)).text
+    assert "Agreement 91.3%" in text
+    assert "Attack success 60.0%" in text
+    assert "Counts: images 99" in text
+    assert "Clean accuracy" not in text
+
+
+def test_a_page_of_several_sections_starts_with_their_results(made):
+    scan, _ = made.make_scan(12, (3,))
+    twin, _ = made.make_scan(12, ())
+    page = page_of(
+        render_page(
+            "Demo",
+            [
+                section(scan, title="First"),
+                section(twin, title="Twin"),
+                section(made.make_repair(), title="Mended"),
+            ],
+        )
+    )
+    assert [attrs["href"] for attrs in page.named("a")] == ["#part-1", "#part-2", "#part-3"]
+    assert [attrs["id"] for attrs in page.named("section")] == ["part-1", "part-2", "part-3"]
+    assert page.text.index("Twin No evidence of a backdoor") < page.text.index("What was found")

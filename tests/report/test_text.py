@@ -1,0 +1,89 @@
+import pytest
+
+from detrojan.report.report import evaluate_report, measures
+from detrojan.report.text import evaluate_text, plain_text, repair_text, report_text, scan_text
+from detrojan.run import Run
+
+
+def test_a_found_backdoor_is_said_first(made):
+    report, _ = made.make_scan(12, (3,), names=tuple(f"sign {n}" for n in range(12)), warnings=("odd range",))
+    text = plain_text(scan_text(report))
+    lines = text.splitlines()
+    assert lines[0] == "Backdoor found: target label 3 “sign 3”."
+    assert "Warning: odd range" in lines
+    assert any(line.split()[:3] == ["3", "“sign", "3”"] and "99.5%" in line for line in lines)
+    assert "Trigger of label 3: out/trigger-3.safetensors" in lines
+    assert "648,000 forward and backward passes" in text
+
+
+def test_no_evidence_says_what_was_tested(made):
+    report, _ = made.make_scan(12, ())
+    text = plain_text(scan_text(report))
+    assert text.startswith("No evidence of a backdoor in the 12 labels tested.")
+    assert "Most anomalous: label " in text
+    assert "12 labels of 12 as a possible target: 0 to 11." in text
+    assert "clean" not in text.lower()
+
+
+def test_the_most_anomalous_label_is_never_one_with_a_large_mask(made):
+    report, _ = made.make_scan(12, ())
+    large = max(report.evidence, key=lambda entry: entry.mask_l1)
+    evidence = [
+        entry.model_copy(update={"anomaly_index": 50.0}) if entry.label == large.label else entry
+        for entry in report.evidence
+    ]
+    assert "50.0" not in plain_text(scan_text(report.model_copy(update={"evidence": evidence})))
+
+
+def test_a_repair_shows_before_and_after(repair):
+    lines = plain_text(repair_text(repair)).splitlines()
+    row = next(line for line in lines if line.startswith("Clean accuracy"))
+    assert row.split() == ["Clean", "accuracy", "97.8%", "96.9%", "\u22120.9"]
+    assert "1. prune: 54 of 160 units of the penultimate layer were pruned." in lines
+    assert "The repaired model was scanned again: no evidence of a backdoor." in lines
+    assert "Written to out/repaired.keras" in lines
+
+
+def test_a_repair_that_nobody_checked_says_so(made):
+    assert "was not scanned again" in plain_text(repair_text(made.make_repair(verification={})))
+
+
+def test_several_targets_are_listed(made):
+    lines = plain_text(repair_text(made.make_repair(targets=(3, 8)))).splitlines()
+    assert sum("towards label" in line for line in lines) == 2
+
+
+def evaluation(made, measured):
+    return evaluate_report(
+        measured, made.make_model(10), made.make_data(), run=Run(), seconds=1, started=made.STARTED
+    )
+
+
+def test_an_evaluation_is_said_in_one_sentence(made):
+    measured = measures(
+        clean_accuracy=0.9, attack_success={1: 0.5, 4: 0.7}, stamped={1: 90, 4: 80}, counts={"images": 99}
+    )
+    text = plain_text(evaluate_text(evaluation(made, measured)))
+    assert text.startswith("Measured clean accuracy 90.0%, attack success 60.0%.")
+    assert "Counts: images 99" in text
+    assert ["4", "70.0%", "80"] in [line.split() for line in text.splitlines()]
+
+
+def test_an_evaluation_of_nothing_says_so(made):
+    assert plain_text(evaluate_text(evaluation(made, measures()))).startswith("Nothing was measured.")
+
+
+@pytest.mark.parametrize("kind", ["scan", "repair", "evaluate"])
+def test_80_columns_are_enough_and_names_stay_text(made, kind):
+    names = tuple(f"[red]evil[/red]\x1b[31m {'long ' * 30}{n}" for n in range(12))
+    report = {
+        "scan": lambda: made.make_scan(12, (3, 7), names=names, warnings=("[bold]\x07" + "w" * 200,))[0],
+        "repair": lambda: made.make_repair(12, (3, 7), names=names),
+        "evaluate": lambda: evaluation(made, measures(clean_accuracy=1.0)),
+    }[kind]()
+    text = plain_text(report_text(report))
+    assert max(len(line) for line in text.splitlines()) <= 80
+    assert "\x1b" not in text
+    assert "\x07" not in text
+    if kind != "evaluate":
+        assert "[red]" in text

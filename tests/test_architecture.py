@@ -1,0 +1,427 @@
+"""Holds the house together: imports point downward, and what is dangerous stands nowhere.
+
+The rules are functions from one parsed file to its violations; each is first shown to catch a
+violation in a made-up file, then applied to the source tree.
+"""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from functools import cache, cached_property
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+SOURCE = ROOT / "src" / "detrojan"
+
+#: from the ground up: a module may import its own layer and those before it
+LAYERS = (
+    ("errors", "store", "run", "method", "findings"),
+    ("triggers", "models", "data"),
+    ("metrics", "fitting", "inversion"),
+    ("attacks", "scans", "repairs", "guards", "trainers", "filters"),
+    ("catalog", "report", "runner"),
+    ("", "benchmark"),  # the package's own __init__ hands out the public names
+    ("service", "cli", "__main__"),
+)
+ROOMS = LAYERS[3]
+#: the shared noun: findings carry triggers, which know nothing but the errors
+EXCEPTIONS = {("findings", "detrojan.triggers.base")}
+#: slow to import or optional: only inside the functions that need them
+LAZY = {
+    "keras",
+    "tensorflow",
+    "onnx",
+    "onnxruntime",
+    "onnx2torch",
+    "matplotlib",
+    "jinja2",
+    "transformers",
+    "ray",
+}
+#: their published builds do not work beside CPU-only torch
+NEVER = {"torchvision", "onnx2torch"}
+#: they run code out of files
+UNPICKLERS = {"pickle", "_pickle", "cPickle", "dill", "cloudpickle", "joblib", "marshal", "shelve"}
+SPEAKERS = ("cli", "report", "__main__")
+
+
+@dataclass
+class Source:
+    """One parsed file of the package."""
+
+    module: str
+    text: str
+    is_package: bool = False
+    tree: ast.Module = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.tree = ast.parse(self.text)
+
+    @property
+    def part(self) -> str:
+        """The room: what follows "detrojan." in the module's name."""
+        return self.module.partition(".")[2].partition(".")[0]
+
+    def resolve(self, node: ast.ImportFrom) -> str:
+        """Return the absolute name of what a from-import names, relative ones included."""
+        if node.level == 0:
+            return node.module or ""
+        parts = self.module.split(".")
+        package = parts[: len(parts) - node.level + self.is_package]
+        return ".".join([*package, *([node.module] if node.module else [])])
+
+    def imports(self, *, top_level: bool = False) -> Iterator[tuple[int, str]]:
+        """Yield line and absolute dotted name of each import; names of from-imports appended."""
+        for node in self._module_body(self.tree) if top_level else ast.walk(self.tree):
+            if isinstance(node, ast.Import):
+                for alias in node.names:
+                    yield node.lineno, alias.name
+            elif isinstance(node, ast.ImportFrom):
+                for alias in node.names:
+                    yield node.lineno, f"{self.resolve(node)}.{alias.name}"
+
+    def _module_body(self, parent: ast.AST) -> Iterator[ast.AST]:
+        """Yield what runs on import: everything but bodies of functions and of `if TYPE_CHECKING`."""
+        for node in ast.iter_child_nodes(parent):
+            if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda):
+                continue
+            if isinstance(node, ast.If) and ast.unparse(node.test).endswith("TYPE_CHECKING"):
+                continue
+            yield node
+            yield from self._module_body(node)
+
+    @cached_property
+    def aliases(self) -> dict[str, str]:
+        """What each imported name stands for, so that `np.load` is read as `numpy.load`."""
+        names: dict[str, str] = {}
+        for node in ast.walk(self.tree):
+            if isinstance(node, ast.Import):
+                for alias in node.names:
+                    names[alias.asname or alias.name.partition(".")[0]] = (
+                        alias.name if alias.asname else alias.name.partition(".")[0]
+                    )
+            elif isinstance(node, ast.ImportFrom):
+                for alias in node.names:
+                    names[alias.asname or alias.name] = f"{self.resolve(node)}.{alias.name}"
+        return names
+
+    def dotted(self, node: ast.expr) -> str:
+        """Return the full dotted name of an expression such as `np.random.seed`, or an empty text."""
+        if isinstance(node, ast.Name):
+            return self.aliases.get(node.id, node.id)
+        if isinstance(node, ast.Attribute):
+            owner = self.dotted(node.value)
+            return f"{owner}.{node.attr}" if owner else ""
+        return ""
+
+    def calls(self) -> Iterator[tuple[ast.Call, str]]:
+        """Yield each call with the full dotted name of what is called."""
+        for node in ast.walk(self.tree):
+            if isinstance(node, ast.Call):
+                yield node, self.dotted(node.func)
+
+
+def rank(part: str) -> int | None:
+    """Return the layer of a part of the package, 0 the ground; None if nobody gave it one."""
+    return next((number for number, layer in enumerate(LAYERS) if part in layer), None)
+
+
+def layer_violations(source: Source) -> Iterator[str]:
+    here = rank(source.part)
+    if here is None:
+        yield f"{source.module}: {source.part!r} has no layer; give it one in LAYERS"
+        return
+    for line, name in source.imports():
+        if name.partition(".")[0] != "detrojan":
+            continue
+        parts = name.split(".")
+        there = parts[1] if len(parts) > 1 else ""
+        level = rank(there)
+        if level is None:
+            level = rank("")  # a name of the package's own __init__
+        if any(source.part == part and name.startswith(f"{allowed}.") for part, allowed in EXCEPTIONS):
+            continue
+        if level is not None and level > here:
+            yield f"{source.module}:{line}: {source.part or 'detrojan'} imports {name}, which lies above it"
+        if source.part in ROOMS and there in ROOMS and there != source.part:
+            yield f"{source.module}:{line}: the rooms {source.part} and {there} must not know each other"
+        if there == "cli" and source.part not in {"cli", "__main__"}:
+            yield f"{source.module}:{line}: nothing imports the command line"
+
+
+def import_violations(source: Source) -> Iterator[str]:
+    for line, name in source.imports():
+        library = name.partition(".")[0]
+        if library in NEVER:
+            yield f"{source.module}:{line}: {library} is imported"
+        if library in UNPICKLERS and name not in {"pickle", "pickle.UnpicklingError"}:
+            yield f"{source.module}:{line}: {name} is imported"
+    for line, name in source.imports(top_level=True):
+        if name.partition(".")[0] in LAZY:
+            yield f"{source.module}:{line}: {name} is imported at module level, not where it is needed"
+
+
+def pickle_violations(source: Source) -> Iterator[str]:
+    """Pickle itself is there for the name of its error, and for nothing else."""
+    harmless = {
+        node.value
+        for node in ast.walk(source.tree)
+        if isinstance(node, ast.Attribute) and source.dotted(node) == "pickle.UnpicklingError"
+    }
+    for node in ast.walk(source.tree):
+        if isinstance(node, ast.Name) and source.aliases.get(node.id) == "pickle" and node not in harmless:
+            yield f"{source.module}:{node.lineno}: pickle is used"
+
+
+def danger_violations(source: Source) -> Iterator[str]:
+    for call, name in source.calls():
+        where = f"{source.module}:{call.lineno}"
+        given = {keyword.arg: keyword.value for keyword in call.keywords}
+        if name in {"eval", "exec", "__import__", "os.system", "os.popen", "builtins.eval", "builtins.exec"}:
+            yield f"{where}: {name}() runs text as code"
+        if name == "torch.load" and "weights_only" not in given:
+            yield f"{where}: torch.load without weights_only"
+        if name == "numpy.load":
+            allowed = given.get("allow_pickle", ast.Constant(value=False))
+            if not (isinstance(allowed, ast.Constant) and allowed.value is False):
+                yield f"{where}: numpy.load with allow_pickle"
+        shell = given.get("shell")
+        if name.startswith("subprocess.") and shell is not None and ast.unparse(shell) != "False":
+            yield f"{where}: {name} through a shell"
+        if isinstance(call.func, ast.Attribute) and call.func.attr == "cuda" and name != "torch.cuda":
+            yield f"{where}: .cuda() instead of the run's device"
+
+
+SEEDERS = {
+    "torch.manual_seed",
+    "torch.random.manual_seed",
+    "torch.seed",
+    "torch.cuda.manual_seed",
+    "torch.cuda.manual_seed_all",
+    "numpy.random.seed",
+    "random.seed",
+    "keras.utils.set_random_seed",
+}
+DRAWS = {"rand", "randn", "randint", "randperm", "bernoulli", "multinomial", "normal"}
+NUMPY_OK = {"default_rng", "Generator", "SeedSequence", "PCG64", "BitGenerator"}
+
+
+def chance_violations(source: Source) -> Iterator[str]:
+    """Randomness comes from a run's named streams; torch's own one may be seeded within fork_rng only."""
+    forked: set[ast.AST] = set()
+    for node in ast.walk(source.tree):
+        if isinstance(node, ast.With) and any("fork_rng" in ast.unparse(i.context_expr) for i in node.items):
+            forked.update(ast.walk(node))
+    for call, name in source.calls():
+        where = f"{source.module}:{call.lineno}"
+        library, _, last = name.rpartition(".")
+        if name in SEEDERS and call not in forked:
+            yield f"{where}: {name} seeds for everybody"
+        if library == "torch" and last in DRAWS and call not in forked:
+            drawn_from = next((k.value for k in call.keywords if k.arg == "generator"), None)
+            if drawn_from is None:
+                yield f"{where}: {name} without a generator"
+        if library == "numpy.random" and last not in NUMPY_OK:
+            yield f"{where}: {name} draws from the generator that everybody shares"
+        if library == "random" and last != "Random":
+            yield f"{where}: {name} draws from the generator that everybody shares"
+
+
+def speech_violations(source: Source) -> Iterator[str]:
+    if source.part in SPEAKERS:
+        return
+    for call, name in source.calls():
+        if name in {"print", "click.echo", "sys.stdout.write", "sys.stderr.write", "rich.print"}:
+            yield f"{source.module}:{call.lineno}: {name} speaks; only cli and report do"
+    for line, name in source.imports():
+        if name.partition(".")[0] in {"click", "rich"}:
+            yield f"{source.module}:{line}: {name} is for cli and report only"
+
+
+RULES: tuple[Callable[[Source], Iterator[str]], ...] = (
+    layer_violations,
+    import_violations,
+    pickle_violations,
+    danger_violations,
+    chance_violations,
+    speech_violations,
+)
+
+
+@cache
+def sources() -> list[Source]:
+    found = []
+    for path in sorted(SOURCE.rglob("*.py")):
+        parts = path.relative_to(SOURCE.parent).with_suffix("").parts
+        package = parts[-1] == "__init__"
+        module = ".".join(parts[:-1] if package else parts)
+        found.append(Source(module, path.read_text(encoding="utf-8"), package))
+    return found
+
+
+def cycles(found: list[Source]) -> list[list[str]]:
+    """Return the import cycles among modules (imports at module level only)."""
+    names = {source.module for source in found}
+    edges: dict[str, set[str]] = {}
+    for source in found:
+        targets = {
+            candidate
+            for _, name in source.imports(top_level=True)
+            for candidate in (name, name.rpartition(".")[0])
+            if candidate in names and candidate != source.module
+        }
+        # `from detrojan.data import reading` names the package too, but needs the module
+        edges[source.module] = {t for t in targets if not any(o.startswith(f"{t}.") for o in targets)}
+    found_cycles: list[list[str]] = []
+    done: set[str] = set()
+
+    def visit(module: str, path: list[str]) -> None:
+        if module in path:
+            found_cycles.append([*path[path.index(module) :], module])
+        elif module not in done:
+            for target in sorted(edges[module]):
+                visit(target, [*path, module])
+            done.add(module)
+
+    for module in sorted(edges):
+        visit(module, [])
+    return found_cycles
+
+
+@pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.__name__)
+def test_the_source_keeps_the_rule(rule):
+    found = sources()
+    assert len(found) > 20, "the source tree was not found"
+    assert [text for source in found for text in rule(source)] == []
+
+
+def test_no_import_cycles():
+    assert cycles(sources()) == []
+
+
+BAD = [
+    (
+        layer_violations,
+        "detrojan.errors",
+        "from detrojan.run import Run\nimport detrojan.models.nets",
+        "above it",
+    ),
+    (layer_violations, "detrojan.data.npz", "from detrojan.scans import base", "above it"),
+    (
+        layer_violations,
+        "detrojan.models.loading",
+        "def f():\n    from detrojan.report import html",
+        "above it",
+    ),
+    (layer_violations, "detrojan.models.nets", "from ..metrics import accuracy", "above it"),
+    (layer_violations, "detrojan.store", "from detrojan import Run", "above it"),
+    (layer_violations, "detrojan.findings", "import detrojan.triggers.patch", "above it"),
+    (layer_violations, "detrojan.attacks.blend", "from detrojan.scans.base import Scan", "each other"),
+    (layer_violations, "detrojan.repairs.prune", "import detrojan.scans", "each other"),
+    (layer_violations, "detrojan.service.app", "from detrojan.cli import main", "nothing imports"),
+    (layer_violations, "detrojan.utils", "", "has no layer"),
+    (import_violations, "detrojan.data.folder", "import torchvision.transforms", "torchvision"),
+    (import_violations, "detrojan.data.folder", "def f():\n    from torchvision import io", "torchvision"),
+    (import_violations, "detrojan.models.keras_file", "import keras", "module level"),
+    (
+        import_violations,
+        "detrojan.report.html",
+        "try:\n    import jinja2\nexcept ImportError: pass",
+        "module level",
+    ),
+    (
+        import_violations,
+        "detrojan.report.plots",
+        "class A:\n    from matplotlib import pyplot",
+        "module level",
+    ),
+    (import_violations, "detrojan.models.torch_file", "import dill", "dill"),
+    (pickle_violations, "detrojan.models.torch_file", "import pickle as p\np.load(f)", "is used"),
+    (pickle_violations, "detrojan.models.torch_file", "import pickle\nf(module=pickle)", "is used"),
+    (
+        import_violations,
+        "detrojan.models.torch_file",
+        "def f():\n    from pickle import loads",
+        "pickle.loads",
+    ),
+    (danger_violations, "detrojan.store", "eval('1')", "runs text"),
+    (danger_violations, "detrojan.store", "exec('1')", "runs text"),
+    (danger_violations, "detrojan.store", "import torch\ntorch.load('f')", "without weights_only"),
+    (danger_violations, "detrojan.store", "from torch import load as l\nl('f')", "without weights_only"),
+    (
+        danger_violations,
+        "detrojan.store",
+        "import numpy as np\nnp.load('f', allow_pickle=True)",
+        "allow_pickle",
+    ),
+    (danger_violations, "detrojan.store", "import subprocess as s\ns.run('ls', shell=True)", "shell"),
+    (danger_violations, "detrojan.store", "model.cuda()", "device"),
+    (danger_violations, "detrojan.store", "f(x)[0].cuda(0)", "device"),
+    (chance_violations, "detrojan.run", "import torch\ntorch.manual_seed(0)", "seeds"),
+    (chance_violations, "detrojan.run", "from torch import manual_seed\nmanual_seed(0)", "seeds"),
+    (chance_violations, "detrojan.run", "import numpy as np\nnp.random.seed(0)", "seeds"),
+    (chance_violations, "detrojan.run", "import numpy.random as r\nr.rand(3)", "shares"),
+    (chance_violations, "detrojan.run", "import random\nrandom.shuffle(x)", "shares"),
+    (chance_violations, "detrojan.run", "import torch\ntorch.randperm(3)", "without a generator"),
+    (speech_violations, "detrojan.scans.nc", "print('hello')", "speaks"),
+    (speech_violations, "detrojan.scans.nc", "import sys\nsys.stderr.write('x')", "speaks"),
+    (speech_violations, "detrojan.fitting", "from rich.progress import track", "only"),
+]
+
+GOOD = [
+    (layer_violations, "detrojan.findings", "from detrojan.triggers.base import Trigger"),
+    (layer_violations, "detrojan.scans.nc", "from detrojan.scans.base import Scan\nimport detrojan.fitting"),
+    (
+        layer_violations,
+        "detrojan.cli.scan",
+        "from detrojan import catalog\nfrom detrojan.cli.progress import A",
+    ),
+    (layer_violations, "detrojan", "from detrojan.report.schema import Report"),
+    (import_violations, "detrojan.models.keras_file", "def f():\n    import keras"),
+    (import_violations, "detrojan.models.torch_file", "from pickle import UnpicklingError\nimport pickle"),
+    (pickle_violations, "detrojan.models.torch_file", "import pickle\nerror = pickle.UnpicklingError"),
+    (import_violations, "detrojan.report.html", "if TYPE_CHECKING:\n    import jinja2"),
+    (danger_violations, "detrojan.store", "import torch\ntorch.load('f', weights_only=True)\nmodel.eval()"),
+    (danger_violations, "detrojan.store", "import numpy as np\nnp.load('f', allow_pickle=False)"),
+    (danger_violations, "detrojan.store", "import torch\ntorch.cuda.is_available()"),
+    (chance_violations, "detrojan.run", "import torch\ntorch.Generator().manual_seed(0)"),
+    (
+        chance_violations,
+        "detrojan.run",
+        "import torch\nwith torch.random.fork_rng():\n    torch.manual_seed(1)",
+    ),
+    (chance_violations, "detrojan.run", "import torch\ntorch.randn(3, generator=g)"),
+    (chance_violations, "detrojan.run", "import numpy as np\nnp.random.default_rng(3)"),
+    (speech_violations, "detrojan.cli.scan", "import click\nclick.echo('x')"),
+]
+
+
+@pytest.mark.parametrize(("rule", "module", "text", "says"), BAD)
+def test_a_rule_catches_its_violation(rule, module, text, says):
+    found = list(rule(Source(module, text)))
+    assert found
+    assert says in found[0]
+
+
+@pytest.mark.parametrize(("rule", "module", "text"), GOOD)
+def test_a_rule_lets_pass_what_is_right(rule, module, text):
+    assert list(rule(Source(module, text))) == []
+
+
+def test_relative_imports_of_a_package_are_resolved_from_the_package():
+    package = Source("detrojan.scans", "from .base import Scan\nfrom ..repairs import base", is_package=True)
+    assert [name for _, name in package.imports()] == ["detrojan.scans.base.Scan", "detrojan.repairs.base"]
+
+
+def test_a_cycle_is_found():
+    found = [
+        Source("detrojan.a", "from detrojan.b import x"),
+        Source("detrojan.b", "import detrojan.c"),
+        Source("detrojan.c", "from detrojan import a"),
+        Source("detrojan.d", "def f():\n    import detrojan.a"),
+    ]
+    assert cycles(found) == [["detrojan.a", "detrojan.b", "detrojan.c", "detrojan.a"]]

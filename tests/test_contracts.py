@@ -1,0 +1,85 @@
+"""What holds for every method of every room, whoever wrote it; the methods are found, not listed.
+
+Effects (the attack succeeds, the scan names the target, the repair lowers the attack's success) are
+asserted in each method's own test file. Here a tiny network is enough: what is asked is that methods
+are documented, repeatable, and leave alone what they were given.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+pytest.register_assert_rewrite("contracts")
+
+from contracts import (  # noqa: E402
+    RESULTS,
+    check_continues_where_it_stopped,
+    check_documentation,
+    check_nothing_given_is_changed,
+    check_ranges,
+    check_same_seed_same_result,
+    check_shape_of_the_class,
+    check_silence,
+    small,
+)
+from detrojan import catalog  # noqa: E402
+
+TESTS = Path(__file__).resolve().parent
+EVERY = [(room, name) for room in catalog.rooms() for name in catalog.methods(room)]
+
+every_method = pytest.mark.parametrize(("room", "name"), EVERY, ids=[f"{r}-{n}" for r, n in EVERY])
+
+
+@every_method
+def test_is_a_frozen_keyword_only_dataclass_with_defaults(room, name):
+    check_shape_of_the_class(catalog.find(room, name))
+
+
+@every_method
+def test_is_documented(room, name):
+    check_documentation(catalog.find(room, name))
+
+
+@every_method
+def test_refuses_what_lies_outside_of_the_documented_ranges(room, name):
+    check_ranges(catalog.find(room, name))
+
+
+@every_method
+def test_has_its_own_test_file(room, name):
+    module = catalog.find(room, name).__module__.rpartition(".")[2]
+    path = TESTS / room / f"test_{module}.py"
+    assert path.exists(), f"expected {path.relative_to(TESTS.parent)}, which asserts an effect"
+    assert catalog.find(room, name).__name__ in path.read_text(encoding="utf-8")
+
+
+@every_method
+def test_the_same_seed_gives_the_same_result(room, name):
+    check_same_seed_same_result(small(catalog.find(room, name)))
+
+
+@every_method
+def test_continues_where_it_stopped(room, name, tmp_path):
+    check_continues_where_it_stopped(small(catalog.find(room, name)), tmp_path)
+
+
+@every_method
+def test_leaves_model_and_data_as_they_were(room, name):
+    check_nothing_given_is_changed(small(catalog.find(room, name)))
+
+
+@every_method
+def test_is_silent(room, name, capfd):
+    check_silence(small(catalog.find(room, name)), capfd)
+
+
+@every_method
+def test_gives_back_what_its_room_promises(room, name):
+    RESULTS[catalog.VERBS[room]](small(catalog.find(room, name)))
+
+
+@pytest.mark.parametrize("room", ["attacks", "scans", "repairs"])
+def test_the_rooms_are_not_empty(room):
+    assert catalog.methods(room)
