@@ -8,6 +8,9 @@ from pathlib import Path
 import pytest
 import torch
 
+from detrojan.machine import keep_memory
+from twins import Twins, make_twins
+
 CHECKOUT = Path(__file__).resolve().parent.parent
 
 
@@ -18,6 +21,18 @@ def _few_threads():
     torch.set_num_threads(min(2, before))
     yield
     torch.set_num_threads(before)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _memory_is_kept():
+    """Page faults cost more than the arithmetic of small networks."""
+    keep_memory()
+
+
+@pytest.fixture(scope="session")
+def twins() -> Twins:
+    """Return a backdoored sign classifier and its clean twin, trained on the spot."""
+    return make_twins()
 
 
 @pytest.fixture(scope="session")

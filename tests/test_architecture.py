@@ -19,12 +19,12 @@ SOURCE = ROOT / "src" / "detrojan"
 
 #: from the ground up: a module may import its own layer and those before it
 LAYERS = (
-    ("errors", "store", "run", "method", "findings"),
+    ("errors", "store", "run", "machine", "method", "findings"),
     ("triggers", "models", "data"),
-    ("metrics", "fitting", "inversion"),
+    ("metrics", "fitting", "training", "inversion"),
     ("attacks", "scans", "repairs", "guards", "trainers", "filters"),
     ("catalog", "report", "runner"),
-    ("", "benchmark"),  # the package's own __init__ hands out the public names
+    ("", "benchmark", "workflow", "demo"),  # the package's own __init__ hands out the public names
     ("service", "cli", "__main__"),
 )
 ROOMS = LAYERS[3]

@@ -79,8 +79,16 @@ class Fitting:
                 "expected epochs of 1 or more, batch_size of 2 or more and learning_rate above 0, "
                 f"got {self.epochs}, {self.batch_size} and {self.learning_rate:g}"
             )
+        if not (0 <= self.momentum < 1 and self.weight_decay >= 0 and 0 <= self.label_smoothing < 1):
+            raise OptionError(
+                "expected momentum and label_smoothing in [0, 1) and weight_decay of 0 or more, "
+                f"got {self.momentum:g}, {self.label_smoothing:g} and {self.weight_decay:g}"
+            )
         if self.optimizer not in {"sgd", "adam"} or self.decay not in {"cosine", "steps", "none"}:
-            raise OptionError(f"unknown optimizer or decay: {self.optimizer}, {self.decay}")
+            raise OptionError(
+                "expected the optimizer sgd or adam and the decay cosine, steps or none, "
+                f"got {self.optimizer!r} and {self.decay!r}"
+            )
 
     def rate(self, done: float) -> float:
         """Return the learning rate after a share `done` of the training, 0 to 1."""
@@ -202,6 +210,9 @@ class _Trainer:
             "images": tensor_digest(self.data.images[:: max(1, len(self.data) // 256)]),
             "labels": tensor_digest(labels),
             "preprocessing": str(self.model.preprocessing),
+            "trained": [name for name, p in self.network.named_parameters() if p.requires_grad],
+            "augment": _described(self.augment),
+            "loss": _described(self.loss),
         }
 
     def epoch(self, number: int, advance: Callable[[float], None]) -> Epoch:
@@ -265,6 +276,15 @@ class _Trainer:
 
     def finish(self) -> None:
         self.network.eval()
+
+
+def _described(function: Callable[..., torch.Tensor] | None) -> str:
+    """Return the name of a function and the plain values it encloses: enough to tell two apart."""
+    if function is None:
+        return ""
+    enclosed = [cell.cell_contents for cell in getattr(function, "__closure__", None) or ()]
+    plain = [value for value in enclosed if isinstance(value, bool | int | float | str)]
+    return f"{getattr(function, '__qualname__', type(function).__qualname__)}{plain}"
 
 
 def _freeze_norm(network: nn.Module) -> None:

@@ -19,7 +19,7 @@ from typing import Any
 import torch
 from torch.nn import functional
 
-from detrojan.errors import DataError, OptionError
+from detrojan.errors import DataError, LabelError, OptionError
 from detrojan.models.classifier import Classifier
 from detrojan.run import Run
 from detrojan.store import Store, Tensors, digest, tensor_digest
@@ -118,11 +118,6 @@ class Inversion:
     passes: int
 
 
-def stamp(images: torch.Tensor, mask: torch.Tensor, pattern: torch.Tensor) -> torch.Tensor:
-    """Return (1 - mask) * images + mask * pattern, broadcast over the leading dimensions."""
-    return torch.lerp(images, pattern.expand_as(images), mask)
-
-
 class _Slots:
     """The labels under way: L places, each with the state of one label's optimisation.
 
@@ -212,7 +207,12 @@ class _Inverter:
         self.device = torch.device(run.device)
         self.model = model.copy().to(self.device)
         self.model.network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        self.images = images.permute(0, 2, 3, 1).contiguous()
+        # Preprocessing is affine, so stamping what the network sees is the same as preparing what
+        # was stamped, and need not be done again for every batch.
+        scale, shift = model.preprocessing.affine(model.input_shape[0])
+        self.scale, self.shift = scale.flatten(), shift.flatten()
+        seen = images.permute(0, 2, 3, 1) * self.scale + self.shift
+        self.images = seen.reshape(len(images), -1)
         self.allowed = _allowed(answers, labels)
         self.labels = list(labels)
         self.waiting = list(labels)
@@ -220,6 +220,8 @@ class _Inverter:
         self.passes = 0
         channels, height, width = model.input_shape
         self.slots = _Slots(min(slots, len(labels)), height, width, channels)
+        shape = (len(self.slots.raw), schedule.batch_size, self.images.shape[1])
+        self.batch, self.stamped = torch.empty(shape), torch.empty(shape)
         for place in range(len(self.slots.raw)):
             self._occupy(place)
 
@@ -228,57 +230,73 @@ class _Inverter:
         self.slots.occupy(place, label, self.run.generator("start", label))
 
     def _batch(self, part: int) -> torch.Tensor:
-        """Return each active label's images of mini-batch `part`, (L, B, H, W, C)."""
+        """Return each active label's images of mini-batch `part`, (L, B, H * W * C)."""
         size = self.schedule.batch_size
         picks = []
         for label, step in zip(self.slots["label"].tolist(), self.slots["step"].tolist(), strict=True):
             allowed = self.allowed[int(label)]
             generator = self.run.generator("batch", int(label), int(step), part)
             picks.append(allowed[torch.randperm(len(allowed), generator=generator)[:size]])
-        return self.images[torch.stack(picks)]
+        batch = self.batch[: len(picks)]
+        torch.index_select(self.images, 0, torch.cat(picks), out=batch.view(-1, batch.shape[2]))
+        return batch
 
-    def _gradient(self, batch: torch.Tensor) -> torch.Tensor:
-        """Return the gradient of the cost with respect to `raw`; count the successes on the way."""
-        count, size, height, width, channels = batch.shape
-        values = self.slots.values
-        mask, pattern = values[:, None, ..., :1], values[:, None, ..., 1:]
-        stamped = stamp(batch, mask, pattern)
-        flat = stamped.view(count * size, height, width, channels).permute(0, 3, 1, 2)
+    def _answer(self, stamped: torch.Tensor) -> torch.Tensor:
+        """Return the slope of each label's mean cross entropy for `stamped`; count the successes."""
+        count, size, _ = stamped.shape
+        flat = stamped.view(count * size, *self.slots.raw.shape[1:3], -1).detach()
         flat = flat.to(self.device).requires_grad_(True)
+        seen = flat.permute(0, 3, 1, 2) if self.model.preprocessing.layout == "NCHW" else flat
         targets = self.slots["label"].long().repeat_interleave(size).to(self.device)
-        logits = self.model.logits(flat)
+        logits: torch.Tensor = self.model.network(seen)
         loss = functional.cross_entropy(logits, targets, reduction="sum") / size
         (slope,) = torch.autograd.grad(loss, flat)
         hits = (logits.detach().argmax(1) == targets).view(count, size).double().mean(1).cpu()
         self.slots["last_success"] += hits / self.schedule.mini_batches
         self.passes += count * size
-        slope = slope.permute(0, 2, 3, 1).reshape(batch.shape).to(batch.device)
-        by_pattern = slope.sum(1) * mask[:, 0]
-        by_mask = (slope * (pattern - batch)).sum((1, 4))[..., None]
+        return slope.reshape(stamped.shape).to(stamped.device)
+
+    def _gradient(self, part: int) -> torch.Tensor:
+        """Return the gradient of the cost with respect to `raw` on mini-batch `part`."""
+        batch = self._batch(part)
+        curve = self.slots.raw.tanh()
+        values = curve / (2 - EPSILON) + 0.5
+        # The mask is spread over the channels first: then all work on batches is along whole images.
+        pattern = torch.addcmul(self.shift, values[..., 1:], self.scale)
+        mask = values[..., :1].expand_as(pattern)
+        stamped = self.stamped[: len(batch)]
+        torch.addcmul(_rows(mask * pattern), batch, _rows(1 - mask), out=stamped)
+        slope = self._answer(stamped)
+        by_stamped = slope.sum(1).view_as(pattern)
+        by_image = torch.mul(slope, batch, out=batch).sum(1).view_as(pattern)
+        by_mask = (by_stamped * pattern - by_image).sum(-1, keepdim=True)
         by_mask += self.slots["cost"].float()[:, None, None, None]
-        by_value = torch.cat([by_mask, by_pattern], -1)
-        return by_value * (1 - self.slots.raw.tanh().square()) / (2 - EPSILON)
+        by_value = torch.cat([by_mask, by_stamped * mask * self.scale], -1)
+        return by_value.mul_(curve.square_().neg_().add_(1)).div_(2 - EPSILON)
 
     def _adam(self, gradient: torch.Tensor, part: int) -> None:
         """One Adam update of every active label, each at its own count of updates."""
         slots, (beta1, beta2) = self.slots, self.schedule.betas
         updates = (slots["step"] * self.schedule.mini_batches + part + 1)[:, None, None, None]
         slots.first.lerp_(gradient, 1 - beta1)
-        slots.second.lerp_(gradient.square(), 1 - beta2)
-        first = slots.first / (1 - beta1**updates).float()
+        slots.second.lerp_(gradient.square_(), 1 - beta2)
+        rate = (self.schedule.learning_rate / (1 - beta1**updates)).float()
         second = slots.second / (1 - beta2**updates).float()
-        slots.raw.sub_(self.schedule.learning_rate * first / (second.sqrt() + 1e-8))
+        slots.raw.addcdiv_(slots.first * rate, second.sqrt_().add_(1e-8), value=-1)
 
     def step(self) -> None:
         """One step of every active label: its mini-batches, then its schedule."""
         self.slots["last_success"] = 0.0
         for part in range(self.schedule.mini_batches):
-            # the mask that the step's last update leads to is judged in the next step
-            self._adam(self._gradient(self._batch(part)), part)
+            self._adam(self._gradient(part), part)
         self._schedule()
 
     def _schedule(self) -> None:
-        """Keep better masks, move each label's cost, and count towards its early stop."""
+        """Keep better masks, move each label's cost, and count towards its early stop.
+
+        As in the reference, the success is that of the step's mini-batches, each before its update,
+        while the mask that is kept is the one the last update led to.
+        """
         slots, plan = self.slots, self.schedule
         values = slots.values
         size = values[..., 0].sum((1, 2)).double()
@@ -393,6 +411,11 @@ class _Inverter:
         return Inversion(inverted=inverted, passes=self.passes)
 
 
+def _rows(maps: torch.Tensor) -> torch.Tensor:
+    """Return (L, H, W, C) as (L, 1, H * W * C), to be spread over the images of a batch."""
+    return maps.reshape(len(maps), 1, -1)
+
+
 def _allowed(answers: torch.Tensor, labels: Sequence[int]) -> dict[int, torch.Tensor]:
     """Return for each label the positions of the images that are not of its class."""
     allowed = {label: (answers != label).nonzero().flatten() for label in labels}
@@ -431,9 +454,18 @@ def invert(
 
     Raises:
         DataError: images of another shape, or (almost) all of one class.
+        LabelError: no label, one twice, or one beyond the model's classes.
 
     """
     model.check(images)
+    if (
+        not labels
+        or len(set(labels)) < len(labels)
+        or not 0 <= min(labels) <= max(labels) < model.num_classes
+    ):
+        raise LabelError(
+            f"expected one label or more of 0 to {model.num_classes - 1}, each once, got {list(labels)}"
+        )
     smallest = min(int((answers != label).sum()) for label in labels)
     if 2 <= smallest < schedule.batch_size:
         plan = asdict(schedule) | {"batch_size": smallest}

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
+from typing import Any
 
 import torch
 
@@ -10,6 +11,7 @@ from detrojan.attacks.base import Attack, Backdoor, Poisoned
 from detrojan.data.dataset import Dataset
 from detrojan.errors import OptionError
 from detrojan.run import Run
+from detrojan.store import tensor_digest
 from detrojan.triggers.patch import PatchTrigger
 
 
@@ -25,8 +27,8 @@ class BadNets(Attack):
 
     Args:
         poison_rate: share of the training images that is stamped, in all; in (0, 1).
-        target: the label asked for, 0-based; -1 makes it untargeted: label y becomes
-            (y + 1) mod K.
+        target: the label asked for, 0-based, or -1 to make it untargeted (label y becomes
+            (y + 1) mod K); -1 or more.
         size: side of the default patch in pixels; 1 or more.
         alpha: opacity of the default patch, in (0, 1].
         backdoors: triggers, targets and sources to plant instead of the default patch.
@@ -45,10 +47,28 @@ class BadNets(Attack):
         """Refuse values outside their range."""
         if not 0 < self.poison_rate < 1:
             raise OptionError(f"expected poison_rate in (0, 1), got {self.poison_rate:g}")
+        if self.target < -1:
+            raise OptionError(f"expected a target of -1 or more, got {self.target}")
         if not 0 < self.alpha <= 1 or self.size < 1:
             raise OptionError(
                 f"expected alpha in (0, 1] and size of 1 or more, got {self.alpha:g} and {self.size}"
             )
+
+    def hyper_parameters(self) -> dict[str, Any]:
+        """Return the hyper-parameters as plain values; a trigger is recorded by its kind and digests."""
+        record: dict[str, Any] = {
+            field.name: getattr(self, field.name) for field in fields(self) if field.name != "backdoors"
+        }
+        record["backdoors"] = [
+            {
+                "trigger": backdoor.trigger.kind,
+                **{name: tensor_digest(tensor) for name, tensor in backdoor.trigger.state()[0].items()},
+                "target": backdoor.target,
+                "source": backdoor.source,
+            }
+            for backdoor in self.backdoors
+        ]
+        return record
 
     def planted(self, shape: tuple[int, int, int]) -> tuple[Backdoor, ...]:
         """Return the backdoors to plant in images of `shape` (C, H, W)."""
@@ -71,7 +91,7 @@ class BadNets(Attack):
         labels = data.require_labels("poisoning").clone()
         images = data.images.clone()
         backdoors = self.planted(data.shape)
-        classes = int(labels.max()) + 1
+        classes = max(int(labels.max()) + 1, len(data.class_names))
         generator = run.generator("badnets")
         each = round(self.poison_rate * len(data)) // len(backdoors)
         free = torch.ones(len(data), dtype=torch.bool)
@@ -79,7 +99,9 @@ class BadNets(Attack):
         for number, backdoor in enumerate(backdoors):
             if backdoor.target is not None and backdoor.target >= classes:
                 raise OptionError(f"expected a target of 0 to {classes - 1}, got {backdoor.target}")
-            fit = free & (data.labels != backdoor.target)
+            fit = free.clone()
+            if backdoor.target is not None:
+                fit &= data.labels != backdoor.target
             if backdoor.source is not None:
                 fit &= data.labels == backdoor.source
             candidates = fit.nonzero().flatten()

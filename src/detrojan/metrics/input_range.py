@@ -23,6 +23,8 @@ RICHER = 1.6
 SATURATED = 60.0
 #: one answer for more than this share of all images is no classification
 SWALLOWED = 0.6
+#: ... unless the labels say the same, to within this
+UNEVEN = 0.2
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,8 +88,9 @@ def _trial(model: Classifier, data: Dataset, low: float, high: float) -> RangeTr
     answers = top.indices[:, 0]
     shares = torch.bincount(answers, minlength=model.num_classes).double() / len(answers)
     used = shares[shares > 0]
-    usable = data.labels is not None and int(data.labels.max()) < model.num_classes
-    accuracy = float((answers == data.labels).float().mean()) if usable else None
+    accuracy = None
+    if data.labels is not None and int(data.labels.max()) < model.num_classes:
+        accuracy = float((answers == data.labels).double().mean())
     return RangeTrial(
         low=low,
         high=high,
@@ -122,7 +125,8 @@ def check_input_range(model: Classifier, data: Dataset) -> RangeCheck:
             f"{best.name} ({_compare(stated, best, labels_fit=labels_fit)}); "
             f"state it with --input-range {best.low:g}:{best.high:g}"
         )
-    if best.top_share > SWALLOWED and model.num_classes > 2:
+    even = _top_share(some.labels) if labels_fit and some.labels is not None else 0.0
+    if best.top_share > max(SWALLOWED, even + UNEVEN) and model.num_classes > 2:
         warnings.append(
             f"input range: whatever is fed, one label gets {best.top_share:.0%} of the answers; "
             "the preprocessing or the data do not fit this network"
@@ -130,6 +134,10 @@ def check_input_range(model: Classifier, data: Dataset) -> RangeCheck:
     return RangeCheck(
         stated=stated, best=best, trials=trials, warnings=tuple(warnings), labels_fit=labels_fit
     )
+
+
+def _top_share(labels: torch.Tensor) -> float:
+    return float(labels.bincount().max()) / len(labels)
 
 
 def _normalised(preprocessing: Preprocessing) -> bool:
@@ -152,10 +160,12 @@ def _best(trials: tuple[RangeTrial, ...], *, labels_fit: bool) -> RangeTrial:
     gain = _quality(best, labels_fit=labels_fit)
     had = _quality(stated, labels_fit=labels_fit)
     clearly = gain > had + BETTER if labels_fit else gain > RICHER * had
-    if clearly:
-        return best
     # a network without biases to speak of answers alike at any scale: its logits tell the scale
     classes = max(trial.effective_answers for trial in trials)
+    if clearly:
+        near = gain - BETTER if labels_fit else 0.8 * gain
+        good = [trial for trial in trials if _quality(trial, labels_fit=labels_fit) >= near]
+        return next((trial for trial in good if not _abnormal(trial, classes)), best)
     sane = [trial for trial in trials if not _abnormal(trial, classes)]
     close = [
         trial

@@ -30,7 +30,7 @@ class NPlusOne(nn.Module):
         super().__init__()
         self.original = original
         self.repaired = repaired
-        self.register_buffer("targets", torch.tensor(sorted(targets), dtype=torch.int64))
+        self.register_buffer("targets", torch.tensor(sorted(set(targets)), dtype=torch.int64))
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         """Return N + 1 logits: the repaired network's, and last the one for "backdoored"."""
@@ -57,13 +57,19 @@ def n_plus_one(original: Classifier, repaired: Classifier, targets: Sequence[int
             f"expected a repaired copy with {original.num_classes} classes and images of shape "
             f"{original.input_shape}, got {repaired.num_classes} and {repaired.input_shape}"
         )
-    if max(targets) >= original.num_classes:
+    if original.preprocessing != repaired.preprocessing:
         raise ModelError(
-            f"expected targets of 0 to {original.num_classes - 1}, got {max(targets)}"
+            f"expected a repaired copy with the preprocessing {original.preprocessing}, "
+            f"got {repaired.preprocessing}"
+        )
+    wrong = [target for target in targets if not 0 <= target < original.num_classes]
+    if wrong:
+        raise ModelError(
+            f"expected targets of 0 to {original.num_classes - 1}, got {', '.join(map(str, wrong))}"
         )
     names = (*original.class_names, "backdoored") if original.class_names else ()
     network = NPlusOne(original.copy().network, repaired.copy().network, targets)
-    origin = Origin(net=f"{original.origin.net}+1", details={"targets": sorted(targets)})
+    origin = Origin(net=f"{original.origin.net}+1", details={"targets": sorted(set(targets))})
     return Classifier(
         network.eval(),
         original.input_shape,

@@ -6,11 +6,24 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import torch
+from torch.nn import functional
+
 from detrojan.data.dataset import Dataset
+from detrojan.errors import DataError, OptionError
 from detrojan.findings import Finding, RepairStep
+from detrojan.fitting import Loss
 from detrojan.method import Method
+from detrojan.metrics.accuracy import attack_success
+from detrojan.metrics.input_range import check_input_range
 from detrojan.models.classifier import Classifier
 from detrojan.run import Run
+from detrojan.triggers.base import Trigger
+
+#: probability above which an answer counts as sure
+SURE = 0.9
+#: fewer sure answers than this are no measure
+FEWEST_SURE = 30
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,3 +51,101 @@ class Repair(Method, ABC):
         `data` are clean images; where they carry no labels, the model's own answers stand in.
         `findings` are the flagged findings of a scan, each with its recovered trigger.
         """
+
+
+@dataclass(frozen=True, kw_only=True)
+class Lesson:
+    """What the repaired network shall answer on the clean images.
+
+    Attributes:
+        images: the clean images that are used, (N, C, H, W).
+        truth: their labels, or the delivered network's answers, (N,).
+        soft: the answer as a distribution, (N, K): the delivered network's own, except where a
+            trustworthy label contradicts it.
+        labelled: whether `truth` are labels that mean something to the network.
+        judged: positions of the images on which clean accuracy is measured, (J,): all with labels;
+            without, those that the delivered network was sure of.
+
+    """
+
+    images: torch.Tensor
+    truth: torch.Tensor
+    soft: torch.Tensor
+    labelled: bool
+    judged: torch.Tensor
+
+    def dataset(self) -> Dataset:
+        """Return the images with their hard answers."""
+        return Dataset(self.images, self.truth)
+
+    def kept(self, model: Classifier) -> float:
+        """Return the share of the judged images that `model` answers with the truth, 0 to 1."""
+        answers = model.answers(self.images[self.judged])
+        return float((answers == self.truth[self.judged]).float().mean())
+
+
+def lesson(model: Classifier, data: Dataset, targets: Sequence[int]) -> Lesson:
+    """Return what to teach: the labels where they fit, else the delivered network's own answers.
+
+    Without labels, images that the delivered network sends to a suspected target are left out:
+    nobody can tell whether they belong there.
+
+    Raises:
+        DataError: images of another shape, or none left.
+
+    """
+    model.check(data.images)
+    soft = model.probabilities(data.images)
+    answers = soft.argmax(1)
+    labelled = data.labels is not None and check_input_range(model, data).labels_fit
+    if labelled and data.labels is not None:
+        truth = data.labels
+        wrong = answers != truth
+        soft[wrong] = functional.one_hot(truth[wrong], model.num_classes).float()
+        everything = torch.arange(len(truth))
+        return Lesson(images=data.images, truth=truth, soft=soft, labelled=True, judged=everything)
+    kept = ~torch.isin(answers, torch.tensor(list(targets), dtype=torch.int64))
+    if int(kept.sum()) < 2:
+        raise DataError("expected images that the network does not answer with a suspected target, got none")
+    images, soft, truth = data.images[kept], soft[kept], answers[kept]
+    return Lesson(images=images, truth=truth, soft=soft, labelled=False, judged=sure_of(soft))
+
+
+def sure_of(soft: torch.Tensor) -> torch.Tensor:
+    """Return the positions of the images whose answer has more than `SURE` probability.
+
+    An answer that the network was not sure of says little when it changes. Where hardly any is
+    sure, all positions are returned.
+    """
+    sure = (soft.amax(1) > SURE).nonzero().flatten()
+    return sure if len(sure) >= FEWEST_SURE else torch.arange(len(soft))
+
+
+def soft_cross_entropy(soft: torch.Tensor) -> Loss:
+    """Return the cross entropy against `soft` answers (N, K), found by the samples' positions."""
+
+    def loss(logits: torch.Tensor, _labels: torch.Tensor, index: torch.Tensor) -> torch.Tensor:
+        wanted = soft[index].to(logits.device)
+        return -(wanted * logits.log_softmax(1)).sum(1).mean()
+
+    return loss
+
+
+def with_triggers(findings: Sequence[Finding], method: str) -> list[tuple[int, Trigger]]:
+    """Return (label, trigger) of each finding.
+
+    Raises:
+        OptionError: there are no findings, or one carries no trigger.
+
+    """
+    pairs = [(f.label, f.trigger) for f in findings if f.trigger is not None]
+    if not pairs or len(pairs) < len(findings):
+        raise OptionError(f"expected findings with a recovered trigger for {method}, got none")
+    return pairs
+
+
+def worst_success(
+    model: Classifier, pairs: Sequence[tuple[int, Trigger]], images: torch.Tensor, truth: torch.Tensor
+) -> float:
+    """Return the highest attack success among the recovered triggers, 0 to 1."""
+    return max(attack_success(model, trigger, images, truth, label) for label, trigger in pairs)

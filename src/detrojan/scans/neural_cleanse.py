@@ -119,6 +119,11 @@ class NeuralCleanse(Scan):
         check = check_input_range(model, some)
         truth, how = _truth(model, some, check)
         half = len(some) // 2
+        if check.doubtful and _swallowed(truth, half, tested):
+            _, reason = self._verdict((), check, tested=0)
+            return ScanResult(
+                verdict="inconclusive", reason=reason, findings=(), passes=0, warnings=check.warnings
+            )
         inversion = invert(
             model, some.images[:half], truth[:half], tested, self.schedule(), run=run, title="scan"
         )
@@ -188,11 +193,8 @@ class NeuralCleanse(Scan):
             )
         if targets:
             names = ", ".join(map(str, targets))
-            plural = "s need" if len(targets) > 1 else " needs"
-            return (
-                "backdoored",
-                f"label{names and ' '}{names}{plural.removeprefix('s')} an abnormally small trigger ({looked})",
-            )
+            named = f"labels {names} need" if len(targets) > 1 else f"label {names} needs"
+            return "backdoored", f"{named} an abnormally small trigger ({looked})"
         weak = sum(finding.attack_success < 0.5 for finding in findings)
         if weak > tested / 2:
             return (
@@ -207,6 +209,13 @@ def _truth(model: Classifier, data: Dataset, check: RangeCheck) -> tuple[torch.T
     if check.labels_fit and data.labels is not None:
         return data.labels, f"labels of the data ({clean_accuracy(model, data):.1%} met)"
     return model.answers(data.images), "the network's own answers"
+
+
+def _swallowed(truth: torch.Tensor, half: int, labels: Sequence[int]) -> bool:
+    """Whether a label has (almost) all the images, so that there is nothing to invert it with."""
+    return any(
+        int((truth[:half] != label).sum()) < 2 or not bool((truth[half:] != label).any()) for label in labels
+    )
 
 
 def _level(value: float, medium: float, high: float) -> Level:

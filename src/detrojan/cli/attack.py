@@ -1,0 +1,346 @@
+"""`detrojan attack`: make test material, a network with a backdoor whose trigger is known."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from detrojan.cli import types
+from detrojan.cli.options import (
+    FILE,
+    DataOptions,
+    OutputOptions,
+    RunOptions,
+    data_options,
+    format_option,
+    run_options,
+    set_option,
+)
+from detrojan.cli.state import current
+from detrojan.errors import InputError, LabelError, OptionError
+
+if TYPE_CHECKING:
+    from detrojan.attacks.base import Attack, Backdoor, Poisoned
+    from detrojan.data.dataset import Dataset
+    from detrojan.fitting import Fitting
+    from detrojan.models.classifier import Classifier
+    from detrojan.run import Run
+
+
+@click.command(
+    "attack",
+    short_help="Make test material: a model with a known backdoor.",
+    epilog="\b\nExamples:\n"
+    "  detrojan attack badnets --data signs --net badnets_cnn --target 2 --clean --out attacked\n"
+    "  detrojan attack badnets --data signs --net badnets_cnn --out attacked \\\n"
+    "      --backdoor sticker.png:2@17,17 --backdoor flower.png:7@4,4",
+)
+@click.argument("method")
+@data_options(samples="  [default: all]")
+@click.option("--net", required=True, metavar="NAME", help="The network (see: detrojan list nets).")
+@click.option("--test", "test_data", metavar="PATH", help="Held-out data.  [default: test split, or 20%]")
+@click.option("--out", type=FILE, required=True, metavar="DIR", help="The folder that is written.")
+@click.option(
+    "--target",
+    type=click.IntRange(min=-1),
+    metavar="LABEL",
+    help="The label asked for; -1: any but the truth.",
+)
+@click.option(
+    "--source",
+    type=click.IntRange(min=0),
+    metavar="LABEL",
+    help="The only label it works on.  [default: all]",
+)
+@click.option("--poison-rate", type=float, help="Share of the training images that is stamped.")
+@click.option("--trigger-image", type=FILE, metavar="PICTURE", help="Stamped instead of the default patch.")
+@click.option("--at", "place", type=types.PLACE, help="Where its upper left corner goes.  [default: 0,0]")
+@click.option("--size", type=types.SIZE, help="Bring the picture to this size first.")
+@click.option("--alpha", type=click.FloatRange(0, 1, min_open=True), help="Opacity of the trigger.")
+@click.option(
+    "--backdoor",
+    "backdoors",
+    multiple=True,
+    metavar="PICTURE:TARGET[@TOP,LEFT]",
+    help="One of several triggers with a target of its own. May be repeated.",
+)
+@click.option(
+    "--epochs",
+    type=click.IntRange(min=1),
+    metavar="N",
+    default=10,
+    show_default=True,
+    help="Training epochs.",
+)
+@click.option(
+    "--fit",
+    "fit_settings",
+    multiple=True,
+    metavar="NAME=VALUE",
+    help="Another setting of the training, e.g. learning_rate=0.02. May be repeated.",
+)
+@click.option("--clean", is_flag=True, help="Also train a clean twin on the unpoisoned data.")
+@set_option("attack")
+@format_option()
+@run_options
+def command(
+    method: str, data: DataOptions, net: str, out: Path, format_: str, surroundings: RunOptions, **asked: Any
+) -> int:
+    """Poison --data with METHOD, train a network on them, and write both with the true trigger.
+
+    The folder then holds model.safetensors, trigger_N.safetensors and .png, stamped.png,
+    poisoned.npz, attack.json, and with --clean also clean.safetensors.
+    """
+    from detrojan.cli.outputs import emit_values  # noqa: PLC0415 - `--help` shall be fast
+    from detrojan.cli.surroundings import kept, start  # noqa: PLC0415
+
+    run, begun = start(surroundings), time.monotonic()
+    if out.exists() and not out.is_dir():
+        raise InputError(f"expected a folder to write to, got the file {out}")
+    train, test = _data(data, asked["test_data"], run)
+    attack = _attack(method, asked, train.shape)
+    with kept(run, surroundings, train.sha256) as run:
+        job = _Job(run=run, net=net, train=train, test=test, fitting=_fitting(asked))
+        with run.progress.task(f"attack {method}", 1) as task:
+            poisoned = attack.poison(train, run=run)
+            task.advance(1)
+        model = job.trained(poisoned.data, "training the backdoored network")
+        twin = job.trained(train, "training the clean twin") if asked["clean"] else None
+        values = job.values(attack, poisoned, model, twin)
+        values["seconds"] = round(time.monotonic() - begun, 3)
+        write_folder(out, poisoned, model, twin, test)
+    emit_values(
+        values,
+        OutputOptions(format_=format_, json_file=out / "attack.json", html_file=None),
+        _text(values, out),
+    )
+    return 0
+
+
+def _data(options: DataOptions, test: str | None, run: Run) -> tuple[Dataset, Dataset]:
+    """Return training data and held-out data: what was stated, the test split, or a fifth."""
+    from detrojan.cli.inputs import load_data  # noqa: PLC0415
+    from detrojan.errors import DataError  # noqa: PLC0415
+
+    try:
+        train = load_data(replace(options, split=options.split or "train"), run)
+    except DataError:
+        if options.split is not None:
+            raise
+        train = load_data(options, run)
+    train.require_labels("an attack")
+    if test is not None:
+        held = load_data(replace(options, split=None, samples=None), run, source=test)
+    elif options.split is None:
+        try:
+            held = load_data(replace(options, split="test", samples=None), run)
+        except DataError:
+            held, train = train.split(max(1, len(train) // 5), run.generator("held out"))
+    else:
+        held, train = train.split(max(1, len(train) // 5), run.generator("held out"))
+    held.require_labels("measuring an attack")
+    if held.shape != train.shape:
+        raise InputError(f"expected held-out images of shape {train.shape}, got {held.shape}")
+    return train, held
+
+
+def _attack(method: str, asked: dict[str, Any], shape: tuple[int, int, int]) -> Attack:
+    from detrojan import catalog  # noqa: PLC0415
+    from detrojan.attacks.base import Attack  # noqa: PLC0415
+    from detrojan.cli.settings import method_named  # noqa: PLC0415
+
+    settings = list(asked["settings"])
+    settings += [f"{name}={asked[name]}" for name in ("poison_rate", "target") if asked[name] is not None]
+    planted = _backdoors(asked, shape)
+    if asked["alpha"] is not None and not planted:
+        settings.append(f"alpha={asked['alpha']}")
+    catalog.find("attacks", method)
+    attack = method_named("attacks", method, settings)
+    assert isinstance(attack, Attack)
+    if not planted and asked["source"] is not None:
+        default = getattr(attack, "planted", None)
+        planted = tuple(replace(item, source=asked["source"]) for item in default(shape)) if default else ()
+    if planted:
+        if not hasattr(attack, "backdoors"):
+            raise OptionError(f"expected an attack that takes pictures as triggers, got {method}")
+        attack = replace(attack, backdoors=planted)  # type: ignore[call-arg]
+    return attack
+
+
+def _backdoors(asked: dict[str, Any], shape: tuple[int, int, int]) -> tuple[Backdoor, ...]:
+    from detrojan.attacks.base import Backdoor  # noqa: PLC0415
+    from detrojan.cli.inputs import load_trigger  # noqa: PLC0415
+
+    if asked["backdoors"] and asked["trigger_image"] is not None:
+        raise OptionError("expected --backdoor or --trigger-image, got both")
+    if asked["trigger_image"] is None and (asked["place"] or asked["size"]) and not asked["backdoors"]:
+        raise OptionError("expected --trigger-image or --backdoor with --at and --size")
+    wanted: list[tuple[Path, int, tuple[int, int] | None]] = [_backdoor(text) for text in asked["backdoors"]]
+    if asked["trigger_image"] is not None:
+        wanted = [(asked["trigger_image"], 0 if asked["target"] is None else asked["target"], asked["place"])]
+    return tuple(
+        Backdoor(
+            trigger=load_trigger(
+                path, shape, place=place or asked["place"], size=asked["size"], alpha=asked["alpha"] or 1.0
+            ),
+            target=None if target < 0 else target,
+            source=asked["source"],
+        )
+        for path, target, place in wanted
+    )
+
+
+def _backdoor(text: str) -> tuple[Path, int, tuple[int, int] | None]:
+    path, colon, rest = text.rpartition(":")
+    target, at, place = rest.partition("@")
+    try:
+        where = types.PLACE.parse(place) if at else None
+        label = int(target)
+    except ValueError as error:
+        raise OptionError(f"expected PICTURE:TARGET or PICTURE:TARGET@TOP,LEFT, got {text!r}") from error
+    if not colon or not path or label < -1:
+        raise OptionError(f"expected PICTURE:TARGET or PICTURE:TARGET@TOP,LEFT, got {text!r}")
+    return Path(path), label, None if where is None else (where[0], where[1])
+
+
+def _fitting(asked: dict[str, Any]) -> Fitting:
+    from detrojan.cli.settings import changed  # noqa: PLC0415
+    from detrojan.fitting import Fitting  # noqa: PLC0415
+
+    return changed(Fitting(epochs=asked["epochs"], learning_rate=0.03), asked["fit_settings"])
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Job:
+    run: Run
+    net: str
+    train: Dataset
+    test: Dataset
+    fitting: Fitting
+
+    def trained(self, data: Dataset, title: str) -> Classifier:
+        """Return a network trained on `data`, from the same start each time."""
+        from detrojan.training import train_net  # noqa: PLC0415
+
+        classes = 1 + int(max(self.train.require_labels("training").max(), self.test.labels.max()))  # type: ignore[union-attr]
+        names = self.train.class_names if len(self.train.class_names) >= classes else ()
+        return train_net(
+            self.net,
+            data,
+            self.fitting,
+            classes=len(names) or classes,
+            names=names,
+            run=self.run,
+            title=title,
+        )
+
+    def values(
+        self, attack: Attack, poisoned: Poisoned, model: Classifier, twin: Classifier | None
+    ) -> dict[str, Any]:
+        """Return the record of the attack: what was planted and what the networks do on held-out data."""
+        from detrojan.metrics.accuracy import attack_success, clean_accuracy  # noqa: PLC0415
+        from detrojan.report.report import data_facts  # noqa: PLC0415
+        from detrojan.report.schema import plain  # noqa: PLC0415
+
+        truth = self.test.require_labels("measuring an attack")
+        planted = []
+        for number, backdoor in enumerate(poisoned.backdoors):
+            chosen = tried_on(truth, backdoor.source)
+            images, labels = self.test.images[chosen], truth[chosen]
+            if not len(images):
+                raise LabelError(f"expected held-out images of the source label {backdoor.source}, got none")
+            entry = {
+                "target": backdoor.target,
+                "source": backdoor.source,
+                "trigger": f"trigger_{number}.safetensors",
+                "poisoned": int((poisoned.which == number).sum()),
+                "attack_success": attack_success(model, backdoor.trigger, images, labels, backdoor.target),
+            }
+            if twin is not None:
+                entry["attack_success_on_clean_twin"] = attack_success(
+                    twin, backdoor.trigger, images, labels, backdoor.target
+                )
+            planted.append(entry)
+        hyper = {name: value for name, value in vars(attack).items() if name != "backdoors"}
+        return {
+            "schema": "detrojan.attack/1",
+            "method": attack.name,
+            "hyper_parameters": plain(hyper),
+            "net": self.net,
+            "fitting": plain(vars(self.fitting)),
+            "seed": self.run.seed,
+            "data": data_facts(self.train).model_dump(mode="json"),
+            "held_out": len(self.test),
+            "clean_accuracy": clean_accuracy(model, self.test),
+            "clean_accuracy_of_clean_twin": None if twin is None else clean_accuracy(twin, self.test),
+            "backdoors": planted,
+            "command": current().command,
+        }
+
+
+def tried_on(truth: Any, source: int | None) -> Any:
+    """Return which held-out images an attack may be tried on: all, or those of its source label."""
+    return slice(None) if source is None else truth == source
+
+
+def write_folder(
+    out: Path,
+    poisoned: Poisoned,
+    model: Classifier,
+    twin: Classifier | None,
+    test: Dataset,
+) -> None:
+    """Write the networks, the triggers with their pictures, and the poisoned data.
+
+    Raises:
+        InputError: a file cannot be written.
+
+    """
+    import numpy as np  # noqa: PLC0415
+
+    from detrojan.cli.outputs import save_trigger  # noqa: PLC0415
+    from detrojan.models.writing import save_model  # noqa: PLC0415
+    from detrojan.report.pictures import png, stamped_rows  # noqa: PLC0415
+    from detrojan.report.saving import save_bytes  # noqa: PLC0415
+
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        data = poisoned.data
+        pixels = (data.images * 255).round().byte().permute(0, 2, 3, 1).numpy()
+        labels = data.require_labels("poisoning").numpy()
+        np.savez_compressed(
+            out / "poisoned.npz", images=pixels, labels=labels, indices=poisoned.indices.numpy()
+        )
+    except OSError as error:
+        raise InputError(f"cannot write to {out}: {error.strerror or error}") from error
+    save_model(model, out / "model.safetensors")
+    if twin is not None:
+        save_model(twin, out / "clean.safetensors")
+    for number, backdoor in enumerate(poisoned.backdoors):
+        save_trigger(backdoor.trigger, out / f"trigger_{number}.safetensors")
+        save_bytes(out / f"trigger_{number}.png", png(backdoor.trigger.picture()))
+        shown = test.images[tried_on(test.labels, backdoor.source)][:6]
+        name = "stamped.png" if len(poisoned.backdoors) == 1 else f"stamped_{number}.png"
+        save_bytes(out / name, stamped_rows(shown, backdoor.trigger.stamp(shown)))
+
+
+def _text(values: dict[str, Any], out: Path) -> str:
+    from rich.markup import escape  # noqa: PLC0415
+
+    from detrojan.report.words import percent  # noqa: PLC0415
+
+    lines = [f"Clean accuracy {percent(values['clean_accuracy'])} on {values['held_out']:,} held-out images."]
+    if values["clean_accuracy_of_clean_twin"] is not None:
+        lines.append(f"Clean twin: {percent(values['clean_accuracy_of_clean_twin'])}.")
+    for number, entry in enumerate(values["backdoors"]):
+        target = "any but the truth" if entry["target"] is None else f"label {entry['target']}"
+        lines.append(
+            f"Trigger {number} leads to {target}: attack success {percent(entry['attack_success'])} "
+            f"({entry['poisoned']:,} images poisoned)."
+        )
+    lines.append(f"Written to {out}")
+    return "\n".join(escape(line) for line in lines)

@@ -1,0 +1,215 @@
+"""Loads the model and the data that a verb was given, and makes sure that they fit each other."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from detrojan.cli.options import DataOptions, ModelOptions
+from detrojan.errors import DataError, InputError, LabelError, OptionError
+
+if TYPE_CHECKING:
+    import torch
+
+    from detrojan.data.dataset import Dataset
+    from detrojan.models.classifier import Classifier
+    from detrojan.run import Run
+    from detrojan.triggers.base import Trigger
+
+
+@dataclass(frozen=True, kw_only=True)
+class Inputs:
+    """A model, the data for it, and what a person has to know about the two."""
+
+    model: Classifier
+    data: Dataset
+    warnings: tuple[str, ...]
+
+
+def load_inputs(
+    model: ModelOptions, data: DataOptions, run: Run, *, limit: int | None = None, strict: bool = False
+) -> Inputs:
+    """Load both; labels that cannot be the model's are dropped with a warning.
+
+    Args:
+        model: which model.
+        data: which data.
+        run: device and seed.
+        limit: how many images to read where the user did not say.
+        strict: refuse labels that cannot be the model's.
+
+    Raises:
+        LabelError: such labels, if `strict`.
+
+    """
+    network = load_model_of(model, run)
+    images = load_data(data, run, limit=limit)
+    check_shape(network, images)
+    warnings = [note.removeprefix("warning: ") for note in images.notes if note.startswith("warning:")]
+    highest = -1 if images.labels is None else int(images.labels.max())
+    if highest >= network.num_classes:
+        said = (
+            f"{images.source}: the labels go up to {highest}, the network has {network.num_classes} classes"
+        )
+        if strict:
+            raise LabelError(
+                f"{said}; expected labels of 0 to {network.num_classes - 1} "
+                "(--unlabelled or --against ORIGINAL do without)"
+            )
+        warnings.append(f"{said}: the labels are not used, the network's own answers stand in")
+        images = replace(images.with_labels(None), class_names=())
+    if not network.class_names and len(images.class_names) == network.num_classes:
+        network.class_names = images.class_names
+    return Inputs(model=network, data=images, warnings=tuple(warnings))
+
+
+def load_model_of(options: ModelOptions, run: Run) -> Classifier:
+    """Load the model as the options say, on the run's device."""
+    return load_model_at(options.model, options, run)
+
+
+def load_model_at(path: Path, options: ModelOptions, run: Run) -> Classifier:
+    """Load the model at `path`, built and fed as the options say.
+
+    Raises:
+        ModelError: it cannot be read, or does not fit the options.
+
+    """
+    from detrojan.models.loading import load_model  # noqa: PLC0415 - imports torch
+
+    names = () if options.class_names is None else _names(options.class_names)
+    model = load_model(
+        path,
+        net=options.net,
+        factory=options.factory,
+        classes=options.classes,
+        input_shape=options.input_shape,
+        class_names=names,
+        allow_unsafe=options.allow_unsafe,
+    )
+    stated: dict[str, object] = {}
+    if options.input_range is not None:
+        stated["low"], stated["high"] = options.input_range
+    stated |= {
+        name: value for name in ("mean", "std", "layout") if (value := getattr(options, name)) is not None
+    }
+    if stated:
+        model = model.with_preprocessing(replace(model.preprocessing, **stated))  # type: ignore[arg-type]
+    return model.to(run.device)
+
+
+def _names(path: Path) -> tuple[str, ...]:
+    try:
+        text = path.read_text("utf-8")
+        names = json.loads(text) if text.lstrip().startswith("[") else text.splitlines()
+    except (OSError, ValueError, RecursionError) as error:
+        raise InputError(f"{path}: expected a name per line or a JSON list of names: {error}") from error
+    names = [str(name).strip() for name in names]
+    return tuple(names if all(names) else [name for name in names if name])
+
+
+def load_data(
+    options: DataOptions, run: Run, *, limit: int | None = None, source: str | None = None
+) -> Dataset:
+    """Read the data as the options say.
+
+    Args:
+        options: how to read.
+        run: the seed that images are drawn with.
+        limit: how many images where the user did not say.
+        source: the path, where it is not the one of the options.
+
+    """
+    from detrojan.data.reading import read_data  # noqa: PLC0415 - imports torch
+
+    path = source or options.data
+    if path is None:
+        raise OptionError("expected --data PATH")
+    return read_data(
+        path,
+        split=options.split,
+        data_range=options.data_range,
+        resize=options.resize,
+        crop=options.crop,
+        unlabelled=options.unlabelled,
+        limit=options.samples or limit,
+        generator=run.generator("data"),
+    )
+
+
+def check_shape(model: Classifier, data: Dataset) -> None:
+    """Refuse images of another shape, and say how they can be brought to the right one.
+
+    Raises:
+        DataError: another number of channels, or another size.
+
+    """
+    try:
+        model.check(data.images)
+    except DataError as error:
+        channels, height, width = model.input_shape
+        hint = f"; bring them to it with --resize {height}x{width}" if data.shape[0] == channels else ""
+        raise DataError(f"{data.source}: {error}{hint}") from error
+
+
+def load_trigger(
+    path: Path,
+    shape: tuple[int, int, int],
+    *,
+    place: tuple[int, int] | None = None,
+    size: tuple[int, int] | None = None,
+    alpha: float = 1.0,
+) -> Trigger:
+    """Read a trigger: a .safetensors file, or a picture that is stamped like a sticker.
+
+    Args:
+        path: the file.
+        shape: (C, H, W) of the images.
+        place: row and column of the picture's upper left corner; by default the image's own.
+        size: (H, W) to bring the picture to.
+        alpha: opacity of the whole picture, in (0, 1].
+
+    Raises:
+        DataError: it cannot be read, or does not fit the images.
+
+    """
+    import torch  # noqa: PLC0415
+
+    import detrojan.triggers.patch as patches  # noqa: PLC0415
+    from detrojan.triggers.base import Trigger  # noqa: PLC0415
+
+    if not path.is_file():
+        raise DataError(f"expected a trigger, a .safetensors file or a picture; there is no file {path}")
+    if path.suffix.lower() != ".safetensors":
+        rgba = _picture(path, shape[0], size)
+        rgba[-1] *= alpha
+        top, left = place or (0, 0)
+        return patches.PatchTrigger.picture_patch(rgba, shape, top=top, left=left)
+    if place is not None or size is not None:
+        raise OptionError("expected --at and --size with a picture only: a trigger file holds its place")
+    trigger = Trigger.load(path)
+    try:
+        trigger.stamp(torch.zeros(1, *shape))
+    except DataError as error:
+        raise DataError(f"{path}: {error}") from error
+    return trigger
+
+
+def _picture(path: Path, channels: int, size: tuple[int, int] | None) -> torch.Tensor:
+    """Return a picture with its opacity as the last channel, (C + 1, H, W) in [0, 1]."""
+    import numpy as np  # noqa: PLC0415
+    import torch  # noqa: PLC0415
+    from PIL import Image  # noqa: PLC0415
+
+    from detrojan.data.decoding import FORMATS, MOST_PIXELS, decoding  # noqa: PLC0415
+
+    with decoding(str(path)), Image.open(path, formats=FORMATS) as opened:
+        if opened.width * opened.height > MOST_PIXELS:
+            raise DataError(f"{path}: expected at most {MOST_PIXELS:,} pixels")
+        picture = opened.convert("RGBA" if channels == 3 else "LA")
+        if size is not None:
+            picture = picture.resize((size[1], size[0]), Image.Resampling.BILINEAR)
+        pixels = np.asarray(picture).astype(np.float32) / 255
+    return torch.from_numpy(np.ascontiguousarray(pixels.transpose(2, 0, 1)))

@@ -1,0 +1,244 @@
+"""The options that several verbs share, in groups: each group reaches the verb as one object."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+import click
+
+from detrojan.cli import types
+from detrojan.cli.state import current
+
+Verb = Callable[..., Any]
+FILE = click.Path(path_type=Path)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelOptions:
+    """Which model, and how it is to be fed."""
+
+    model: Path
+    net: str | None
+    factory: str | None
+    classes: int | None
+    input_shape: tuple[int, int, int] | None
+    input_range: tuple[float, float] | None
+    mean: tuple[float, ...] | None
+    std: tuple[float, ...] | None
+    layout: str | None
+    class_names: Path | None
+    allow_unsafe: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class DataOptions:
+    """Which data, and how they are to be read."""
+
+    data: str | None
+    split: str | None
+    samples: int | None
+    data_range: tuple[float, float] | None
+    resize: tuple[int, int] | None
+    crop: bool
+    unlabelled: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunOptions:
+    """Seed, device, threads, and where the state is kept."""
+
+    seed: int
+    device: str
+    threads: int | None
+    checkpoint: Path | None
+    resume: bool
+    verbose: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class OutputOptions:
+    """Where the result goes."""
+
+    format_: str
+    json_file: Path | None
+    html_file: Path | None
+
+
+def _group(kind: type[Any], name: str, options: list[Callable[[Verb], Verb]]) -> Callable[[Verb], Verb]:
+    """Return a decorator that adds `options` and hands them to the verb as one `kind` called `name`."""
+
+    def decorate(verb: Verb) -> Verb:
+        @functools.wraps(verb)
+        def wrapped(*args: Any, **values: Any) -> Any:
+            chosen = {field.name: values.pop(field.name) for field in fields(kind)}
+            return verb(*args, **{name: kind(**chosen)}, **values)
+
+        decorated: Verb = wrapped
+        for option in reversed(options):
+            decorated = option(decorated)
+        return decorated
+
+    return decorate
+
+
+def _debug(_context: click.Context, _parameter: click.Parameter, value: bool) -> None:
+    current().debug = value
+
+
+def model_options(verb: Verb) -> Verb:
+    """Add MODEL and what says how it is built and fed."""
+    return _group(
+        ModelOptions,
+        "model",
+        [
+            click.argument("model", type=FILE),
+            click.option(
+                "--net", metavar="NAME", help="The network the weights belong to (see: detrojan list nets)."
+            ),
+            click.option(
+                "--factory",
+                metavar="PACKAGE.MODULE:FUNCTION",
+                help="Your own code that makes the network; it is imported and run.",
+            ),
+            click.option(
+                "--classes", type=click.IntRange(min=1), metavar="N", help="How many classes it must have."
+            ),
+            click.option("--input-shape", type=types.SHAPE, help="Its input, where the file does not say."),
+            click.option(
+                "--input-range",
+                type=types.ValueRange(),
+                help="What it was trained on: black and white, e.g. 0-255 or -1:1.  [default: 0-1]",
+            ),
+            click.option(
+                "--mean", type=types.Numbers(), help="Subtracted per channel, in units of the input range."
+            ),
+            click.option("--std", type=types.Numbers(), help="Divided by per channel, in the same units."),
+            click.option("--layout", type=click.Choice(["NCHW", "NHWC"]), help="Order of its input."),
+            click.option(
+                "--class-names", type=FILE, metavar="FILE", help="A name per line, or a JSON list of names."
+            ),
+            click.option(
+                "--allow-unsafe",
+                is_flag=True,
+                help="Run the code that a pickle holds. Only for files whose author you trust.",
+            ),
+        ],
+    )(verb)
+
+
+def data_options(*, required: bool = True, samples: str = "") -> Callable[[Verb], Verb]:
+    """Return the decorator that adds --data and what says how they are read."""
+    return _group(
+        DataOptions,
+        "data",
+        [
+            click.option(
+                "--data",
+                metavar="PATH",
+                required=required,
+                help="Clean images: .npz, HDF5, a folder of pictures, or the word signs.",
+            ),
+            click.option("--split", metavar="NAME", help="train, test or val, where the data have splits."),
+            click.option(
+                "--samples",
+                type=click.IntRange(min=1),
+                metavar="N",
+                help=f"Use this many images, drawn at random.{samples}",
+            ),
+            click.option(
+                "--data-range",
+                type=types.ValueRange(),
+                help="What black and white are in the data, e.g. 0-255.",
+            ),
+            click.option("--resize", type=types.SIZE, help="Bring all images to this size, bilinear."),
+            click.option("--crop", is_flag=True, help="Cut each image to its region of interest first."),
+            click.option("--unlabelled", is_flag=True, help="Leave the data's labels out."),
+        ],
+    )
+
+
+def run_options(verb: Verb) -> Verb:
+    """Add seed, device, threads, checkpoint and how much is said."""
+    return _group(
+        RunOptions,
+        "surroundings",
+        [
+            click.option(
+                "--seed",
+                type=int,
+                metavar="N",
+                default=0,
+                show_default=True,
+                help="Equal seeds, equal results.",
+            ),
+            click.option(
+                "--device",
+                metavar="NAME",
+                default="cpu",
+                show_default=True,
+                help="A torch device, e.g. cuda:0.",
+            ),
+            click.option("--threads", type=click.IntRange(min=1), metavar="N", help="Computing threads."),
+            click.option(
+                "--checkpoint",
+                type=FILE,
+                metavar="DIR",
+                help="Keep the state of long work here.  [default: a folder of this call's own in the cache]",
+            ),
+            click.option("--resume", is_flag=True, help="Go on where the same command was stopped."),
+            click.option("-v", "--verbose", is_flag=True, help="Say on stderr what is done."),
+            debug_option,
+        ],
+    )(verb)
+
+
+def debug_option(verb: Verb) -> Verb:
+    """Add --debug."""
+    return click.option(
+        "--debug",
+        is_flag=True,
+        expose_value=False,
+        is_eager=True,
+        callback=_debug,
+        help="Show where an error comes from.",
+    )(verb)
+
+
+def output_options(verb: Verb) -> Verb:
+    """Add --format, --json and --html."""
+    return _group(
+        OutputOptions,
+        "output",
+        [
+            format_option("format_"),
+            click.option("--json", "json_file", type=FILE, metavar="FILE", help="Also write the JSON here."),
+            click.option("--html", "html_file", type=FILE, metavar="FILE", help="Also write a page here."),
+        ],
+    )(verb)
+
+
+def format_option(name: str = "format_") -> Callable[[Verb], Verb]:
+    """Return the decorator that adds --format."""
+    return click.option(
+        "--format",
+        name,
+        type=click.Choice(["text", "json"]),
+        default="text",
+        show_default=True,
+        help="What is written on stdout.",
+    )
+
+
+def set_option(what: str) -> Callable[[Verb], Verb]:
+    """Return the decorator that adds --set name=value."""
+    return click.option(
+        "--set",
+        "settings",
+        multiple=True,
+        metavar="NAME=VALUE",
+        help=f"A hyper-parameter of the {what} (see: detrojan list {what}s). May be repeated.",
+    )

@@ -1,0 +1,150 @@
+"""Writes a verb's result: on stdout, as JSON, as a page, and triggers as files beside the JSON."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from detrojan.cli.options import OutputOptions
+from detrojan.cli.state import current
+from detrojan.errors import InputError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from rich.console import RenderableType
+
+    from detrojan.findings import Finding
+    from detrojan.report.pictures import TriggerPictures
+    from detrojan.report.report import AnyReport
+
+
+def check_writable(*paths: Path | None) -> None:
+    """Notice before the work, not after it, that a result could not be written.
+
+    Raises:
+        InputError: a folder where a file is expected, or a folder that cannot be written to.
+
+    """
+    for path in paths:
+        if path is None:
+            continue
+        if path.is_dir():
+            raise InputError(f"expected a file to write to, got the folder {path}")
+        above = path.absolute().parent
+        while not above.exists():
+            above = above.parent
+        if not above.is_dir() or (not path.exists() and not os.access(above, os.W_OK)):
+            raise InputError(f"cannot write {path}: {above} is no folder that can be written to")
+
+
+def emit(
+    report: AnyReport, output: OutputOptions, pictures: Mapping[int, TriggerPictures] | None = None
+) -> None:
+    """Write a report wherever the options say.
+
+    Raises:
+        InputError: a file cannot be written.
+
+    """
+    from detrojan.report.html_page import render_html  # noqa: PLC0415 - only reports need it
+    from detrojan.report.saving import save_text  # noqa: PLC0415
+    from detrojan.report.text import report_text  # noqa: PLC0415
+
+    if output.json_file is not None:
+        report.save(output.json_file)
+    if output.html_file is not None:
+        save_text(output.html_file, render_html(report, pictures))
+    if output.format_ == "json":
+        for text in report.warnings:
+            current().note(f"warning: {text}", "bold yellow")
+        write(report.to_json())
+    else:
+        show(report_text(report))
+
+
+def emit_values(values: Mapping[str, Any], output: OutputOptions, text: RenderableType) -> None:
+    """Write a result that is no report: plain values as JSON, or their text."""
+    from detrojan.report.saving import save_text  # noqa: PLC0415
+
+    dumped = json.dumps(values, indent=2, allow_nan=False)
+    if output.json_file is not None:
+        save_text(output.json_file, dumped + "\n")
+    if output.format_ == "json":
+        write(dumped)
+    else:
+        show(text)
+
+
+def write(text: str) -> None:
+    """Write text on stdout."""
+    with _unbroken():
+        sys.stdout.write(text + "\n")
+        sys.stdout.flush()
+
+
+def show(renderable: RenderableType) -> None:
+    """Write something rich on stdout."""
+    from rich.console import Console  # noqa: PLC0415
+
+    with _unbroken():
+        Console(highlight=False).print(renderable)
+        sys.stdout.flush()
+
+
+@contextmanager
+def _unbroken() -> Iterator[None]:
+    """Let a reader go away early (| head) without changing the exit code, which is the verdict."""
+    try:
+        yield
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def triggers_folder(json_file: Path | None, stated: Path | None) -> Path | None:
+    """Return where triggers are saved: where stated, else beside the JSON, else nowhere."""
+    if stated is not None or json_file is None or (json_file.exists() and not json_file.is_file()):
+        return stated
+    return json_file.with_name(f"{json_file.stem}_triggers")
+
+
+def save_triggers(findings: Sequence[Finding], folder: Path | None, json_file: Path | None) -> dict[int, str]:
+    """Save the findings' triggers and return their files by label, as the JSON names them.
+
+    Files are named relative to the JSON where there is one, so that the two can move together.
+
+    Raises:
+        InputError: a file cannot be written.
+
+    """
+    if folder is None:
+        return {}
+    files: dict[int, str] = {}
+    for finding in findings:
+        if finding.trigger is not None:
+            path = save_trigger(finding.trigger, folder / f"label_{finding.label}.safetensors")
+            start = Path() if json_file is None else json_file.parent
+            files[finding.label] = Path(os.path.relpath(path, start)).as_posix()
+    return files
+
+
+def save_trigger(trigger: Any, path: Path) -> Path:
+    """Save one trigger and return its path.
+
+    Raises:
+        InputError: the file cannot be written.
+
+    """
+    from safetensors import SafetensorError  # noqa: PLC0415
+
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        trigger.save(path)
+    except (OSError, SafetensorError) as error:
+        raise InputError(f"cannot write the trigger {path}: {error}") from error
+    return path

@@ -1,0 +1,118 @@
+"""`detrojan predict`: what a model answers."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from detrojan.cli.options import (
+    FILE,
+    DataOptions,
+    ModelOptions,
+    OutputOptions,
+    RunOptions,
+    data_options,
+    format_option,
+    model_options,
+    run_options,
+)
+from detrojan.errors import OptionError
+
+if TYPE_CHECKING:
+    from detrojan.data.dataset import Dataset
+    from detrojan.models.classifier import Classifier
+    from detrojan.run import Run
+
+
+@click.command(
+    "predict",
+    short_help="Show what a model answers.",
+    epilog="\b\nExample:\n  detrojan predict model.safetensors stop.png yield.png --resize 32x32",
+)
+@model_options
+@click.argument("images", nargs=-1, type=FILE)
+@data_options(required=False)
+@format_option()
+@click.option("--json", "json_file", type=FILE, metavar="FILE", help="Also write the JSON here.")
+@run_options
+def command(
+    model: ModelOptions,
+    images: tuple[Path, ...],
+    data: DataOptions,
+    format_: str,
+    json_file: Path | None,
+    surroundings: RunOptions,
+) -> int:
+    """Show what MODEL answers: label, class name and probability of each of IMAGES, or of --data.
+
+    A model of N + 1 classes, as `repair --n-plus-one` writes it, answers "backdoored" where only the
+    delivered model falls for a trigger.
+    """
+    from detrojan.cli.inputs import check_shape, load_model_of  # noqa: PLC0415 - `--help` shall be fast
+    from detrojan.cli.outputs import check_writable, emit_values  # noqa: PLC0415
+    from detrojan.cli.surroundings import start  # noqa: PLC0415
+
+    if bool(images) == (data.data is not None):
+        raise OptionError("expected pictures or --data, one of the two")
+    run = start(surroundings)
+    check_writable(json_file)
+    network = load_model_of(model, run)
+    found, names = _read(images, data, run)
+    check_shape(network, found)
+    if not network.class_names and len(found.class_names) == network.num_classes:
+        network.class_names = found.class_names
+    rows = predictions(network, found, names)
+    values = {
+        "schema": "detrojan.predict/1",
+        "model": {"path": network.origin.path, "sha256": network.origin.sha256, "net": network.origin.net},
+        "predictions": rows,
+    }
+    emit_values(values, OutputOptions(format_=format_, json_file=json_file, html_file=None), _table(rows))
+    return 0
+
+
+def _read(images: tuple[Path, ...], options: DataOptions, run: Run) -> tuple[Dataset, list[str]]:
+    from detrojan.cli.inputs import load_data  # noqa: PLC0415
+    from detrojan.data.reading import read_data  # noqa: PLC0415
+
+    if not images:
+        data = load_data(options, run)
+        return data, [f"{data.source}[{place}]" for place in range(len(data))]
+    data = read_data(images, data_range=options.data_range, resize=options.resize, unlabelled=True)
+    return data, [str(path) for path in images]
+
+
+def predictions(model: Classifier, data: Dataset, names: list[str]) -> list[dict[str, Any]]:
+    """Return for each image its name, the answer, its probability, and whether it is "backdoored"."""
+    best = model.probabilities(data.images).max(1)
+    warns = model.class_names[-1:] == ("backdoored",)
+    return [
+        {
+            "input": name,
+            "label": label,
+            "class_name": model.class_name(label),
+            "probability": round(share, 6),
+            **({"backdoored": label == model.num_classes - 1} if warns else {}),
+        }
+        for name, label, share in zip(names, best.indices.tolist(), best.values.tolist(), strict=True)
+    ]
+
+
+def _table(rows: list[dict[str, Any]]) -> Any:
+    from rich.table import Table  # noqa: PLC0415
+    from rich.text import Text  # noqa: PLC0415
+
+    from detrojan.report.words import percent, printable  # noqa: PLC0415
+
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    table.add_column("Input", overflow="fold")
+    table.add_column("label", justify="right")
+    table.add_column("class", overflow="fold")
+    table.add_column("probability", justify="right")
+    for row in rows:
+        style = "bold red" if row.get("backdoored") else ""
+        cells = (row["input"], str(row["label"]), row["class_name"], percent(row["probability"]))
+        table.add_row(*(Text(printable(cell), style=style) for cell in cells))
+    return table

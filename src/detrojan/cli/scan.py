@@ -1,0 +1,116 @@
+"""`detrojan scan`: judge a model."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import fields, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from detrojan.cli import types
+from detrojan.cli.options import (
+    FILE,
+    DataOptions,
+    ModelOptions,
+    OutputOptions,
+    RunOptions,
+    data_options,
+    model_options,
+    output_options,
+    run_options,
+    set_option,
+)
+from detrojan.cli.state import current
+
+if TYPE_CHECKING:
+    from detrojan.scans.base import Scan
+
+#: the exit code that says the verdict
+EXIT = {"no evidence": 0, "backdoored": 1, "inconclusive": 3}
+
+
+@click.command(
+    "scan",
+    short_help="Judge a model: has it a backdoor?",
+    epilog="\b\nExample:\n"
+    "  detrojan scan model.h5 --net deepid --data faces.npz --labels 0-39 \\\n"
+    "      --json scan.json --html scan.html",
+)
+@model_options
+@data_options(samples="  [default: as many as the method takes]")
+@click.option(
+    "--labels", type=types.Labels(), help="Labels to test as targets, e.g. 0-39,77.  [default: all]"
+)
+@click.option(
+    "--method", metavar="NAME", default="neural_cleanse", show_default=True, help="See: detrojan list scans."
+)
+@set_option("scan")
+@click.option(
+    "--triggers",
+    type=FILE,
+    metavar="DIR",
+    help="Save the recovered triggers here.  [default: beside the JSON]",
+)
+@output_options
+@run_options
+def command(
+    model: ModelOptions,
+    data: DataOptions,
+    labels: list[int] | None,
+    method: str,
+    settings: tuple[str, ...],
+    triggers: Path | None,
+    output: OutputOptions,
+    surroundings: RunOptions,
+) -> int:
+    """Judge MODEL: has it a backdoor, and to which label does it lead?
+
+    Exit codes: 0 no evidence of a backdoor, 1 backdoor found, 2 error, 3 inconclusive, 4 wrong usage.
+    "No evidence" is not "clean": it holds for the labels tested and for triggers of the kind that the
+    method looks for.
+    """
+    from detrojan.cli.inputs import load_inputs  # noqa: PLC0415 - `--help` shall be fast
+    from detrojan.cli.outputs import check_writable, emit, save_triggers, triggers_folder  # noqa: PLC0415
+    from detrojan.cli.surroundings import kept, start  # noqa: PLC0415
+    from detrojan.report.pictures import pictures_of  # noqa: PLC0415
+    from detrojan.report.report import scan_report  # noqa: PLC0415
+
+    run, started = start(surroundings), datetime.now(UTC)
+    check_writable(output.json_file, output.html_file)
+    scan = scan_named(method, settings, data.samples)
+    inputs = load_inputs(model, data, run, limit=getattr(scan, "samples", None))
+    with kept(run, surroundings, inputs.model.origin.sha256, inputs.data.sha256) as run:
+        begun = time.monotonic()
+        result = scan.scan(inputs.model, inputs.data, run=run, labels=labels)
+        seconds = time.monotonic() - begun
+        folder = triggers_folder(output.json_file, triggers)
+        report = scan_report(
+            replace(result, warnings=(*result.warnings, *inputs.warnings)),
+            inputs.model,
+            inputs.data,
+            run=run,
+            method=scan,
+            seconds=seconds,
+            started=started,
+            trigger_files=save_triggers(result.flagged, folder, output.json_file),
+            command=current().command,
+        )
+        emit(report, output, pictures_of(result.flagged, inputs.data.images))
+    return EXIT[report.verdict]
+
+
+def scan_named(name: str, settings: tuple[str, ...] = (), samples: int | None = None) -> Scan:
+    """Return a scan; the number of images that the user asked for goes before its default."""
+    from detrojan import catalog  # noqa: PLC0415
+    from detrojan.cli.settings import method_named  # noqa: PLC0415
+    from detrojan.scans.base import Scan  # noqa: PLC0415
+
+    takes = {field.name for field in fields(catalog.find("scans", name))}
+    if samples is not None and "samples" in takes:
+        settings = (f"samples={samples}", *settings)
+    scan = method_named("scans", name, settings)
+    assert isinstance(scan, Scan)
+    return scan

@@ -1,0 +1,112 @@
+"""The surroundings of a verb's work: device, seed, progress, and the folder it goes on from."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from detrojan.cli.options import RunOptions
+from detrojan.cli.state import current, start_logging
+from detrojan.errors import InputError, OptionError
+
+if TYPE_CHECKING:
+    from detrojan.run import Run
+
+#: parameters that do not change what is computed: a call goes on from another one that differs in them
+_NOT_IDENTITY = {
+    "model", "data", "format_", "json_file", "html_file", "triggers", "out", "n_plus_one_file", "threads",
+    "checkpoint", "resume", "verbose", "findings_file", "against", "trigger_file",
+}  # fmt: skip
+_STATE_FILE = re.compile(r".+-[0-9a-f]{16}\.safetensors$|tmp.+\.tmp$")
+
+
+def start(options: RunOptions) -> Run:
+    """Set the process up and return the surroundings, not yet with a checkpoint folder.
+
+    Raises:
+        OptionError: a device that is not there, or a seed of more than 64 bits.
+
+    """
+    from detrojan.cli.progress import RichProgress  # noqa: PLC0415 - imports torch
+    from detrojan.machine import tune  # noqa: PLC0415
+    from detrojan.run import Run  # noqa: PLC0415
+
+    start_logging(verbose=options.verbose)
+    tune(options.threads)
+    _check_device(options.device)
+    return Run(seed=options.seed, device=options.device, progress=RichProgress(current().console))
+
+
+def _check_device(name: str) -> None:
+    import torch  # noqa: PLC0415
+
+    try:
+        torch.empty(1, device=torch.device(name)).add_(1).cpu()
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        reason = str(error).strip().partition("\n")[0]
+        raise OptionError(f"expected a device that torch can use, got {name!r}: {reason}") from error
+
+
+@contextmanager
+def kept(run: Run, options: RunOptions, *inputs: str) -> Iterator[Run]:
+    """Run the body with a folder for its state; the folder goes when the body has ended well.
+
+    The default folder belongs to this very call: the verb, its options and the digests of its
+    inputs. Without --resume what lies there is removed first.
+
+    Args:
+        run: the surroundings so far.
+        options: where to keep the state, and whether to go on from it.
+        inputs: digests of what the work is done on.
+
+    Raises:
+        InputError: the folder cannot be used.
+
+    """
+    state = current()
+    folder = options.checkpoint or _cache() / _identity(*inputs)
+    try:
+        if not options.resume:
+            _clear(folder)
+        elif not any(folder.glob("*.safetensors")):
+            state.note(f"nothing to resume in {folder}; starting from the beginning")
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"cannot keep the state in {folder}: {error.strerror or error}") from error
+    state.checkpoint = folder
+    yield replace(run, checkpoint=folder)
+    state.checkpoint = None
+    _clear(folder)
+    if options.checkpoint is None:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _cache() -> Path:
+    stated = os.environ.get("XDG_CACHE_HOME", "")
+    base = Path(stated) if Path(stated).is_absolute() else Path.home() / ".cache"
+    return base / "detrojan"
+
+
+def _identity(*inputs: str) -> str:
+    context = click.get_current_context()
+    chosen = {name: str(value) for name, value in context.params.items() if name not in _NOT_IDENTITY}
+    text = json.dumps([context.command_path, chosen, inputs], sort_keys=True)
+    return f"{context.info_name}-{hashlib.sha256(text.encode()).hexdigest()[:16]}"
+
+
+def _clear(folder: Path) -> None:
+    """Remove the states in a folder, and nothing else that may lie there."""
+    if folder.is_dir():
+        for path in folder.iterdir():
+            if _STATE_FILE.fullmatch(path.name):
+                path.unlink(missing_ok=True)

@@ -1,0 +1,235 @@
+"""Trigger-guided pruning: remove the neurons that the recovered trigger excites."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import nn
+
+from detrojan.data.dataset import Dataset
+from detrojan.errors import ModelError, OptionError
+from detrojan.findings import Finding, RepairStep
+from detrojan.models.classifier import Classifier
+from detrojan.repairs.base import Lesson, Repair, Repaired, lesson, with_triggers
+from detrojan.run import Run
+from detrojan.triggers.base import Trigger
+
+#: most points of a curve whose every point runs the whole network
+POINTS = 40
+
+
+@dataclass(frozen=True, kw_only=True)
+class Prune(Repair):
+    """Remove neurons in the order in which the recovered trigger excites them, strongest first.
+
+    Neurons are ranked by how much more active they are on stamped than on clean images; penultimate
+    ones also by how strongly they pull towards the target, and how little they vary on clean
+    images (a departure from the paper; "difference" is its rule). Pruning stops as soon as
+    the recovered trigger no longer works, or before clean accuracy (agreement with the delivered
+    network, where there are no labels) has fallen by more than `drop`.
+
+    Reference: Wang et al., Neural Cleanse: Identifying and Mitigating Backdoor Attacks in Neural
+    Networks, IEEE S&P 2019.
+
+    Args:
+        layer: the layer whose units are pruned; empty for the penultimate features.
+        rank: "pull", or "difference" for the plain difference of activations.
+        success: the recovered trigger no longer works at this attack success, 0 to 1.
+        drop: clean accuracy that may be lost, 0 to 1.
+
+    """
+
+    name = "prune"
+
+    layer: str = ""
+    rank: Literal["pull", "difference"] = "pull"
+    success: float = 0.01
+    drop: float = 0.1
+
+    def __post_init__(self) -> None:
+        """Refuse values outside their range."""
+        if self.rank not in {"pull", "difference"}:
+            raise OptionError(f"expected the rank pull or difference, got {self.rank!r}")
+        if not (0 <= self.success <= 1 and 0 <= self.drop <= 1):
+            raise OptionError(f"expected success and drop in [0, 1], got {self.success:g} and {self.drop:g}")
+
+    def repair(self, model: Classifier, data: Dataset, findings: Sequence[Finding], *, run: Run) -> Repaired:
+        """Return a copy of `model` with the trigger's neurons removed.
+
+        Raises:
+            OptionError: no finding carries a recovered trigger.
+            ModelError: there is no such layer, or it has no weights of its own to prune.
+
+        """
+        pairs = with_triggers(findings, self.name)
+        taught = lesson(model, data, [label for label, _ in pairs])
+        copy = model.copy()
+        pull = self.rank == "pull" and not self.layer
+        order = _pull(copy, taught, pairs) if pull else _excitement(copy, taught, pairs, self.layer or None)
+        measure = _penultimate_curve if not self.layer else _layer_curve
+        pruned, accuracy, success = measure(copy, taught, pairs, order, self.layer)
+        chosen = self._stop(accuracy, success)
+        remove = _remove_features if not self.layer else _remove_units
+        remove(copy, self.layer, order[: pruned[chosen]])
+        where = self.layer or "the penultimate features"
+        step = RepairStep(
+            method=self.name,
+            summary=(
+                f"pruned {pruned[chosen]} of {len(order)} units of {where}: the recovered trigger's "
+                f"success went from {success[0]:.1%} to {success[chosen]:.1%}, "
+                f"{'clean accuracy' if taught.labelled else 'agreement'} from {accuracy[0]:.1%} "
+                f"to {accuracy[chosen]:.1%}"
+            ),
+            curves={
+                "units pruned": [float(count) for count in pruned],
+                "clean accuracy" if taught.labelled else "agreement": accuracy,
+                "attack success": success,
+            },
+            details={
+                "chosen": pruned[chosen],
+                "units": order[: pruned[chosen]].tolist(),
+                "layer": self.layer or copy.head,
+                "labelled": taught.labelled,
+            },
+        )
+        return Repaired(model=copy, steps=(step,))
+
+    def _stop(self, accuracy: list[float], success: list[float]) -> int:
+        """Return the point of the curve to stop at: where the trigger is dead, or the last allowed."""
+        allowed = 0
+        for point, (kept, works) in enumerate(zip(accuracy, success, strict=True)):
+            if kept < accuracy[0] - self.drop:
+                break
+            allowed = point
+            if works <= self.success:
+                break
+        return allowed
+
+
+Curve = tuple[list[int], list[float], list[float]]
+Pairs = Sequence[tuple[int, Trigger]]
+
+
+def _excitement(model: Classifier, taught: Lesson, pairs: Pairs, layer: str | None) -> torch.Tensor:
+    """Return the units, the one that the triggers excite most first."""
+
+    def mean_activity(images: torch.Tensor) -> torch.Tensor:
+        active = model.activations(images, layer)
+        return active.flatten(2).mean((0, 2)) if active.ndim > 2 else active.mean(0)
+
+    clean = mean_activity(taught.images)
+    excess = [mean_activity(trigger.stamp(taught.images)) - clean for _, trigger in pairs]
+    return torch.stack(excess).amax(0).argsort(descending=True)
+
+
+def _pull(model: Classifier, taught: Lesson, pairs: Pairs) -> torch.Tensor:
+    """Return the penultimate features, the one through which a trigger pulls hardest first."""
+    weight = _head(model).weight.detach().cpu()
+    clean = model.activations(taught.images)
+    spread = clean.std(0) + 0.1 * clean.std(0).mean()
+    pulls = []
+    for label, trigger in pairs:
+        excess = (model.activations(trigger.stamp(taught.images)) - clean).mean(0).clamp(min=0)
+        pulls.append(excess * (weight[label] - weight.mean(0)) / spread)
+    return torch.stack(pulls).amax(0).argsort(descending=True)
+
+
+def _head(model: Classifier) -> nn.Linear:
+    head = model.module(model.head)
+    assert isinstance(head, nn.Linear)
+    return head
+
+
+def _victims(taught: Lesson, label: int) -> torch.Tensor:
+    return taught.images[taught.truth != label]
+
+
+def _penultimate_curve(
+    model: Classifier, taught: Lesson, pairs: Pairs, order: torch.Tensor, _layer: str
+) -> Curve:
+    """Measure every point: without unit k the logits lose its column, so no network run is needed."""
+    head = _head(model)
+    weight = head.weight.detach().cpu()
+    bias = 0.0 if head.bias is None else head.bias.detach().cpu()
+
+    def shares(images: torch.Tensor, wanted: torch.Tensor) -> list[float]:
+        features = model.activations(images)
+        logits = features @ weight.T + bias
+        out = [float((logits.argmax(1) == wanted).float().mean())]
+        for unit in order.tolist():
+            logits.addr_(features[:, unit], weight[:, unit], alpha=-1)
+            out.append(float((logits.argmax(1) == wanted).float().mean()))
+        return out
+
+    accuracy = shares(taught.images[taught.judged], taught.truth[taught.judged])
+    each = []
+    for label, trigger in pairs:
+        stamped = trigger.stamp(_victims(taught, label))
+        each.append(shares(stamped, torch.full((len(stamped),), label)))
+    success = [max(point) for point in zip(*each, strict=True)]
+    return list(range(len(order) + 1)), accuracy, success
+
+
+def _layer_curve(model: Classifier, taught: Lesson, pairs: Pairs, order: torch.Tensor, layer: str) -> Curve:
+    """Measure up to `POINTS` points from none to all units, running the network each time."""
+    points = torch.linspace(0, len(order), min(POINTS, len(order) + 1)).round().int().tolist()
+    accuracy, success = [], []
+    stamped = [(label, trigger.stamp(_victims(taught, label))) for label, trigger in pairs]
+    trial = model.copy()
+    done = 0
+    for count in points:
+        _remove_units(trial, layer, order[done:count])
+        done = count
+        accuracy.append(taught.kept(trial))
+        hits = [float((trial.answers(images) == label).float().mean()) for label, images in stamped]
+        success.append(max(hits))
+    return points, accuracy, success
+
+
+def _remove_features(model: Classifier, _layer: str, units: torch.Tensor) -> None:
+    """Make the last linear layer deaf to these features."""
+    with torch.no_grad():
+        _head(model).weight[:, units] = 0
+
+
+def _remove_units(model: Classifier, layer: str, units: torch.Tensor) -> None:
+    """Silence units of a layer with weights: their outputs, and what a batch norm makes of them."""
+    module = model.module(layer)
+    weight = getattr(module, "weight", None)
+    if not isinstance(weight, torch.Tensor):
+        raise ModelError(f"expected a layer with weights to prune, got {layer} ({type(module).__name__})")
+    with torch.no_grad():
+        for part in (module, *_norms_after(model, module)):
+            for tensor in (part.weight, part.bias):
+                if isinstance(tensor, torch.Tensor):
+                    tensor[units] = 0
+
+
+def _norms_after(model: Classifier, module: nn.Module) -> list[nn.Module]:
+    """Return the batch norms that are fed the output of `module`, directly or through a ReLU."""
+    outputs: list[torch.Tensor] = []
+    found: list[nn.Module] = []
+    handles = [module.register_forward_hook(lambda _m, _i, out: outputs.append(out))]
+
+    def follow(part: nn.Module) -> Callable[[nn.Module, tuple[torch.Tensor, ...], torch.Tensor], None]:
+        def hook(_m: nn.Module, inputs: tuple[torch.Tensor, ...], out: torch.Tensor) -> None:
+            if any(inputs[0] is known for known in outputs):
+                if isinstance(part, nn.modules.batchnorm._BatchNorm):  # noqa: SLF001
+                    found.append(part)
+                else:
+                    outputs.append(out)
+
+        return hook
+
+    passing = (nn.modules.batchnorm._BatchNorm, nn.ReLU, nn.ELU, nn.Dropout)  # noqa: SLF001
+    follows = [m for m in model.network.modules() if isinstance(m, passing) and m is not module]
+    handles.extend(part.register_forward_hook(follow(part)) for part in follows)
+    try:
+        model.answers(torch.zeros(1, *model.input_shape))
+    finally:
+        for handle in handles:
+            handle.remove()
+    return found

@@ -1,0 +1,142 @@
+"""The way from findings to a repaired model that has been judged again: what leads through several rooms."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+
+from detrojan.data.dataset import Dataset
+from detrojan.errors import OptionError
+from detrojan.findings import Finding, RepairStep, ScanResult
+from detrojan.metrics.accuracy import agreement, attack_success, clean_accuracy
+from detrojan.metrics.input_range import IMAGES, check_input_range
+from detrojan.models.classifier import Classifier
+from detrojan.repairs.base import Repair, Repaired
+from detrojan.report.report import Measures, measures
+from detrojan.run import Run
+from detrojan.scans.base import Scan
+from detrojan.scans.neural_cleanse import NeuralCleanse, quick
+
+#: a recovered trigger that works on a smaller share of the images than this no longer works
+REPAIRED = 0.05
+#: labels that no scan has flagged, scanned again beside the flagged ones: an index needs company
+CONTROLS = 10
+
+
+@dataclass(frozen=True, kw_only=True)
+class Judge:
+    """Measures a model, and its repaired copies, on the same images and against the same truth.
+
+    Attributes:
+        data: clean images that no repair has seen.
+        truth: their labels, or the delivered model's answers in their stead (N,).
+        answers: the delivered model's answers (N,).
+        findings: whose triggers are stamped.
+
+    """
+
+    data: Dataset
+    truth: torch.Tensor
+    answers: torch.Tensor
+    findings: tuple[Finding, ...]
+
+    @classmethod
+    def of(cls, model: Classifier, data: Dataset, findings: Sequence[Finding]) -> Judge:
+        """Return a judge that compares with `model` as it was delivered."""
+        answers = model.answers(data.images)
+        truth = answers if data.labels is None else data.labels
+        return cls(data=data, truth=truth, answers=answers, findings=tuple(findings))
+
+    def measure(self, model: Classifier) -> Measures:
+        """Return accuracy where there are labels, agreement, and how often each trigger works."""
+        success, stamped = {}, {}
+        for finding in self.findings:
+            if finding.trigger is not None:
+                success[finding.label] = attack_success(
+                    model, finding.trigger, self.data.images, self.truth, finding.label
+                )
+                stamped[finding.label] = int((self.truth != finding.label).sum())
+        return measures(
+            clean_accuracy=None if self.data.labels is None else clean_accuracy(model, self.data),
+            agreement=agreement(model, self.answers, self.data.images),
+            attack_success=success,
+            stamped=stamped,
+            counts={"images": len(self.data)},
+        )
+
+
+def with_usable_labels(model: Classifier, data: Dataset, *, run: Run) -> tuple[Dataset, tuple[str, ...]]:
+    """Return the data, without labels that mean nothing to the model, and the input range's warnings.
+
+    Labels of another task can lie within the model's classes by chance: the model's answers tell.
+    """
+    if data.labels is not None and int(data.labels.max()) >= model.num_classes:
+        data = data.with_labels(None)
+    some = data.sample(IMAGES, run.generator("input range"))
+    check = check_input_range(model, some)
+    return (data if check.labels_fit else data.with_labels(None)), check.warnings
+
+
+def repair_in_sequence(
+    model: Classifier, data: Dataset, findings: Sequence[Finding], methods: Sequence[Repair], *, run: Run
+) -> Repaired:
+    """Apply repairs one after the other, each to the copy that the one before has made.
+
+    Args:
+        model: the model as delivered; unchanged.
+        data: clean images, labelled or not.
+        findings: flagged findings, each with its trigger.
+        methods: the repairs, in their order; at least one.
+        run: device, seed, progress, checkpoint.
+
+    Raises:
+        OptionError: no method.
+
+    """
+    if not methods:
+        raise OptionError("expected at least one repair")
+    current, steps = model, list[RepairStep]()
+    with run.progress.task("repair", len(methods)) as task:
+        for method in methods:
+            repaired = method.repair(current, data, findings, run=run)
+            current = repaired.model
+            steps += repaired.steps
+            task.advance(1, note=method.name)
+    return Repaired(model=current, steps=tuple(steps))
+
+
+def verify(
+    model: Classifier,
+    data: Dataset,
+    targets: Sequence[int],
+    *,
+    scan: Scan,
+    run: Run,
+    controls: int = CONTROLS,
+) -> ScanResult:
+    """Scan a repaired model again: the labels that were flagged, and some others beside them.
+
+    Args:
+        model: the repaired model.
+        data: clean images.
+        targets: labels that were flagged before the repair.
+        scan: the method; Neural Cleanse is given a third of its budget.
+        run: device, seed, progress, checkpoint.
+        controls: how many other labels are scanned, drawn at random.
+
+    """
+    others = torch.tensor([label for label in range(model.num_classes) if label not in set(targets)])
+    drawn = others[torch.randperm(len(others), generator=run.generator("verify", "controls"))[:controls]]
+    shorter = quick(scan) if isinstance(scan, NeuralCleanse) else scan
+    labels = sorted({*targets, *drawn.tolist()})
+    return shorter.scan(model, data, run=run.within("verify"), labels=labels)
+
+
+def is_repaired(after: Measures, verification: ScanResult | None, targets: Sequence[int]) -> bool:
+    """Return whether every recovered trigger is dead and no re-scan flags one of the targets again."""
+    alive = any((entry.attack_success or 0) >= REPAIRED for entry in after.per_target)
+    measured = bool(after.per_target)
+    again = verification is not None and bool(set(verification.targets) & set(targets))
+    return measured and not alive and not again

@@ -1,0 +1,78 @@
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from detrojan.triggers.base import Trigger
+
+
+def test_an_attack_writes_the_networks_the_true_trigger_and_the_poisoned_data(world, cli):
+    folder = world.model.parent
+    record = json.loads((folder / "attack.json").read_text())
+    assert record == json.loads(world.made.stdout)
+    assert record["clean_accuracy"] > 0.95
+    assert record["clean_accuracy_of_clean_twin"] > 0.95
+    (planted,) = record["backdoors"]
+    assert planted["target"] == cli.TARGET
+    assert planted["attack_success"] > 0.7
+    assert planted["attack_success_on_clean_twin"] < 0.2
+    with np.load(folder / "poisoned.npz") as poisoned, np.load(world.folder / "train.npz") as train:
+        assert poisoned["images"].dtype == np.uint8
+        changed = (poisoned["images"] != train["images"]).any((1, 2, 3)).nonzero()[0]
+        assert changed.tolist() == poisoned["indices"].tolist()
+        assert set(poisoned["labels"][changed]) == {cli.TARGET}
+        assert planted["poisoned"] == len(changed) == round(0.2 * 1200)
+    for name in ("trigger_0.png", "stamped.png"):
+        with Image.open(folder / name) as picture:
+            assert picture.width > 16
+
+
+def test_the_poisoned_data_can_be_read_again(world, cli):
+    done = cli.call(
+        "evaluate", world.model, "--data", world.model.parent / "poisoned.npz", "--format", "json"
+    )
+    assert done.exit_code == 0, done.output
+    assert json.loads(done.stdout)["clean_accuracy"] > 0.9
+
+
+def test_pictures_become_triggers_of_their_own_targets(world, cli, tmp_path):
+    for name, level in (("a", 255), ("b", 120)):
+        sticker = np.full((4, 4, 4), level, np.uint8)
+        sticker[..., 3] = 255
+        sticker[0, 0, 3] = 0
+        Image.fromarray(sticker).save(tmp_path / f"{name}.png")
+    done = cli.call(
+        "attack", "badnets", "--data", world.data, "--net", "mnist_cnn", "--epochs", 1,
+        "--out", tmp_path / "o", "--backdoor", f"{tmp_path / 'a.png'}:2@1,2",
+        "--backdoor", f"{tmp_path / 'b.png'}:-1@8,9",
+    )  # fmt: skip
+    assert done.exit_code == 0, done.output
+    record = json.loads((tmp_path / "o" / "attack.json").read_text())
+    assert [entry["target"] for entry in record["backdoors"]] == [2, None]
+    mask = Trigger.load(tmp_path / "o" / "trigger_0.safetensors").mask[0]
+    assert mask.nonzero().min(0).values.tolist() == [1, 2]
+    assert int(mask.sum()) == 15
+    assert (tmp_path / "o" / "stamped_1.png").is_file()
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "says"),
+    [
+        (("--target", "77"), 4, "expected a target of 0 to 5, got 77"),
+        (("--poison-rate", "2"), 4, "expected poison_rate in (0, 1), got 2"),
+        (("--backdoor", "a.png"), 4, "expected PICTURE:TARGET"),
+        (("--backdoor", "gone.png:1"), 2, "there is no file gone.png"),
+        (("--at", "1,1"), 4, "expected --trigger-image or --backdoor with --at"),
+        (("--net", "magic"), 4, "expected a network out of"),
+        (("--fit", "epochs=0"), 4, "expected epochs of 1 or more"),
+        (("--unlabelled",), 2, "expected labelled data for an attack"),
+    ],
+)
+def test_what_cannot_be_is_said(world, cli, tmp_path, words, code, says):
+    out = tmp_path / "o"
+    done = cli.call("attack", "badnets", "--data", world.data, "--net", "mnist_cnn", "--out", out, *words)
+    assert done.exit_code == code, done.output
+    assert says in " ".join(done.stderr.split())

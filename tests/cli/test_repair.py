@@ -1,0 +1,109 @@
+from __future__ import annotations
+
+import json
+
+import pytest
+
+
+@pytest.fixture(scope="module")
+def repaired(world, scanned, cli, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("repaired")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_CACHE_HOME", str(folder / "cache"))
+        patch.setattr("detrojan.machine.tune", lambda threads=None: None)
+        done = cli.call(
+            "repair", world.model, "--data", world.data, "--findings", scanned / "scan.json",
+            "--method", "unlearn,finetune", "--set", "unlearn.epochs=30", "--set", "stamped=0.5",
+            "--set", "unlearn.learning_rate=0.001", "--set", "finetune.epochs=1",
+            "--out", folder / "new" / "repaired.safetensors", "--n-plus-one", folder / "detector.safetensors",
+            "--json", folder / "repair.json", "--html", folder / "repair.html",
+        )  # fmt: skip
+    return folder, done
+
+
+def test_a_repair_is_measured_before_and_after_and_verified(repaired, cli):
+    folder, done = repaired
+    report = json.loads((folder / "repair.json").read_text())
+    assert report["before"]["attack_success"] > 0.8
+    assert report["after"]["attack_success"] < report["before"]["attack_success"] / 2
+    assert report["after"]["clean_accuracy"] > 0.9
+    assert {step["method"] for step in report["steps"]} == {"unlearn", "finetune"}
+    assert report["verification"]["verdict"] in {"no evidence", "inconclusive", "backdoored"}
+    assert cli.TARGET in report["verification"]["labels_tested"]
+    assert report["output"].endswith("repaired.safetensors")
+    good = report["after"]["attack_success"] < 0.05 and cli.TARGET not in report["verification"]["targets"]
+    assert done.exit_code == (0 if good else 1)
+    assert "Repaired by" in (folder / "repair.html").read_text()
+
+
+def test_the_repaired_model_can_be_used_as_the_delivered_one(repaired, world, cli):
+    folder, _ = repaired
+    done = cli.call(
+        "evaluate", folder / "new" / "repaired.safetensors", "--data", world.data, "--against", world.model,
+        "--trigger", world.trigger, "--target", cli.TARGET, "--format", "json",
+    )  # fmt: skip
+    measured = json.loads(done.stdout)
+    assert measured["clean_accuracy"] > 0.9
+    assert 0.9 < measured["agreement"] <= 1
+    assert measured["attack_success"] < 0.5
+
+
+@pytest.mark.xfail(strict=True, reason="files of N + 1 models cannot be read yet")
+def test_the_detector_calls_stamped_inputs_backdoored(repaired, world, cli):
+    folder, _ = repaired
+    done = cli.call(
+        "evaluate", folder / "detector.safetensors", "--data", world.data, "--trigger", world.trigger,
+        "--target", cli.TARGET, "--format", "json",
+    )  # fmt: skip
+    assert done.exit_code == 0, done.output
+    assert json.loads(done.stdout)["clean_accuracy"] > 0.9
+
+
+def test_nothing_is_written_where_no_label_is_flagged(world, cli, tmp_path):
+    done = cli.call(
+        "repair", world.clean, "--data", world.data, "--samples", 60,
+        "--out", tmp_path / "repaired.safetensors", "--labels", "0-5",
+    )  # fmt: skip
+    assert done.exit_code == 0, done.output
+    assert "nothing to repair: no label was flagged; no model was written" in done.stderr
+    assert not (tmp_path / "repaired.safetensors").exists()
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "says"),
+    [
+        (("--method", "magic"), 4, "expected one of the repairs"),
+        (("--set", "prune.floor=1"), 4, "expected a hyper-parameter out of"),
+        (("--labels", "0"), 2, r"expected flagged labels out of [3], got [0]"),
+        (("--use", "1.5"), 4, "1.5 is not in the range"),
+        (("--out", "x.h5"), 2, "expected a path that ends in .safetensors"),
+    ],
+)
+def test_what_is_wrong_is_said_before_the_work(world, scanned, cli, tmp_path, monkeypatch, words, code, says):
+    monkeypatch.chdir(tmp_path)
+    done = cli.call(
+        "repair", world.model, "--data", world.data, "--findings", scanned / "scan.json",
+        "--out", "out.safetensors", *words,
+    )  # fmt: skip
+    assert done.exit_code == code, done.output
+    assert says in " ".join(done.stderr.split())
+
+
+def test_the_original_is_never_overwritten(world, scanned, cli):
+    before = world.model.read_bytes()
+    done = cli.call(
+        "repair", world.model, "--data", world.data, "--findings", scanned / "scan.json", "--out", world.model
+    )
+    assert done.exit_code == 2
+    assert "which is never overwritten" in done.stderr
+    assert world.model.read_bytes() == before
+
+
+def test_findings_whose_trigger_is_gone_are_refused(world, scanned, cli, tmp_path):
+    (tmp_path / "scan.json").write_text((scanned / "scan.json").read_text())
+    done = cli.call(
+        "repair", world.model, "--data", world.data, "--findings", tmp_path / "scan.json",
+        "--out", tmp_path / "out.safetensors",
+    )  # fmt: skip
+    assert done.exit_code == 2
+    assert "there is no file" in done.stderr

@@ -1,0 +1,147 @@
+from __future__ import annotations
+
+import json
+import re
+import time
+
+import pytest
+
+from detrojan.inversion import _Inverter
+
+KEYS = {
+    "schema", "verdict", "targets", "findings", "labels_tested", "passes", "seconds", "warnings", "model",
+    "data", "run",
+}  # fmt: skip
+
+
+def test_the_backdoor_is_named_with_exit_code_1_in_every_output(world, scanned, cli):
+    report = json.loads((scanned / "scan.json").read_text())
+    assert report.keys() >= KEYS
+    assert report["verdict"] == "backdoored"
+    assert report["targets"] == [cli.TARGET]
+    assert report["labels_tested"] == list(range(6))
+    (finding,) = report["findings"]
+    assert finding["attack_success"] > 0.8
+    assert finding["trigger"] == f"scan_triggers/label_{cli.TARGET}.safetensors"
+    assert (scanned / finding["trigger"]).is_file()
+    assert len(report["model"]["sha256"]) == len(report["data"]["sha256"]) == 64
+    assert report["run"]["method"] == "neural_cleanse"
+    assert report["run"]["hyper_parameters"]["steps"] == 90
+    assert report["run"]["command"][:2] == ["detrojan", "scan"]
+    assert "Backdoor found" in (scanned / "scan.html").read_text()
+
+
+def test_the_clean_twin_gives_no_evidence_and_exit_code_0(world, cli):
+    done = cli.call("scan", world.clean, "--data", world.data, *cli.QUICK)
+    assert done.exit_code == 0, done.output
+    assert "No evidence of a backdoor in the 6 labels tested" in done.stdout
+    assert "clean" not in done.stdout.lower().replace(str(world.clean).lower(), "").replace(
+        "neural_cleanse", ""
+    )
+
+
+def test_too_few_labels_are_inconclusive_with_exit_code_3(world, cli):
+    done = cli.call(
+        "scan", world.model, "--data", world.data, "--labels", "2-4", *cli.QUICK, "--format", "json"
+    )
+    assert done.exit_code == 3
+    assert json.loads(done.stdout)["labels_tested"] == [2, 3, 4]
+
+
+def test_a_wrong_input_range_is_warned_of_in_the_json_and_on_stderr(world, cli):
+    done = cli.call(
+        "scan", world.model, "--data", world.data, "--input-range", "0-255", *cli.QUICK, "--format", "json"
+    )
+    assert done.exit_code == 3
+    report = json.loads(done.stdout)
+    assert report["verdict"] == "inconclusive"
+    assert any(text.startswith("input range: the network is fed 0..255") for text in report["warnings"])
+    assert "input range: the network is fed 0..255" in done.stderr
+
+
+def test_labels_beyond_the_model_are_dropped_with_a_warning(world, cli, tmp_path):
+    path = cli.npz(tmp_path / "strangers.npz", labels=lambda labels: labels + 5000)
+    done = cli.call("scan", world.model, "--data", path, *cli.QUICK, "--format", "json")
+    assert done.exit_code == 1, done.output
+    report = json.loads(done.stdout)
+    assert report["targets"] == [cli.TARGET]
+    assert any("the labels go up to 5005, the network has 6 classes" in text for text in report["warnings"])
+    assert not report["data"]["labelled"]
+
+
+def test_the_triggers_go_where_they_are_wanted(world, cli, tmp_path):
+    done = cli.call("scan", world.model, "--data", world.data, *cli.QUICK, "--triggers", tmp_path / "found")
+    assert done.exit_code == 1
+    assert [path.name for path in (tmp_path / "found").iterdir()] == [f"label_{cli.TARGET}.safetensors"]
+
+
+@pytest.mark.parametrize("flags", [(), ("--checkpoint", "state")])
+def test_the_state_goes_when_the_work_is_done(world, cli, tmp_path, monkeypatch, flags):
+    monkeypatch.chdir(tmp_path)
+    done = cli.call("scan", world.model, "--data", world.data, *cli.QUICK, "--set", "steps=3", *flags)
+    assert done.exit_code in (0, 3)
+    assert list(tmp_path.rglob("*.safetensors")) == []
+
+
+def wanted(report):
+    return {name: value for name, value in report.items() if name not in {"seconds", "run"}}
+
+
+def test_a_killed_scan_goes_on_where_it_was_and_ends_as_if_nothing_had_happened(world, cli, tmp_path):
+    words = (
+        "scan", world.clean, "--data", world.data, "--set", "steps=12", "--set", "mini_batches=1",
+        "--set", "batch_size=128", "--threads", "1", "--format", "json",
+    )  # fmt: skip
+    first = cli.process(*words, cache=tmp_path)
+    state = tmp_path / "detrojan"
+    until = time.monotonic() + 60
+    while not list(state.rglob("inversion-*.safetensors")):
+        assert first.poll() is None, first.communicate()
+        assert time.monotonic() < until
+        time.sleep(0.02)
+    first.kill()
+    first.communicate()
+    kept = list(state.rglob("inversion-*.safetensors"))
+    second = cli.process(*words, "--resume", "-v", cache=tmp_path)
+    out, err = second.communicate(timeout=120)
+    assert second.returncode in (0, 1, 3), err
+    assert "nothing to resume" not in err
+    assert kept
+    assert list(state.rglob("*.safetensors")) == []
+    whole = cli.call(*words)
+    assert wanted(json.loads(out)) == wanted(json.loads(whole.stdout))
+
+
+def test_without_resume_an_old_state_is_not_used(world, cli, tmp_path):
+    folder = tmp_path / "state"
+    folder.mkdir()
+    old = folder / "inversion-0123456789abcdef.safetensors"
+    other = folder / "my-weights.safetensors"
+    old.write_bytes(b"old")
+    other.write_bytes(b"mine")
+    cli.call(
+        "scan", world.model, "--data", world.data, *cli.QUICK, "--set", "steps=2", "--checkpoint", folder
+    )
+    assert not old.exists()
+    assert other.read_bytes() == b"mine"
+
+
+def test_resume_without_a_state_says_so_and_begins(world, cli):
+    done = cli.call("scan", world.model, "--data", world.data, *cli.QUICK, "--set", "steps=2", "--resume")
+    assert re.search(r"nothing to resume in .*; starting from the\s+beginning", done.stderr)
+
+
+def test_an_interrupted_scan_says_where_its_state_is_and_how_to_go_on(world, cli, monkeypatch):
+    whole = _Inverter.retire
+
+    def stop(self):
+        if self.passes > 2000:
+            raise KeyboardInterrupt
+        return whole(self)
+
+    monkeypatch.setattr(_Inverter, "retire", stop)
+    monkeypatch.setattr("detrojan.inversion.SNAPSHOT_SECONDS", 0.0)
+    done = cli.call("scan", world.model, "--data", world.data, *cli.QUICK)
+    assert done.exit_code == 130
+    assert "run the same command with --resume to continue" in done.stderr
+    assert "Traceback" not in done.output

@@ -1,0 +1,229 @@
+from __future__ import annotations
+
+import json
+
+import pytest
+import torch
+
+from detrojan.data.dataset import Dataset
+from detrojan.errors import DataError, LabelError, OptionError
+from detrojan.inversion import Inverted
+from detrojan.metrics.accuracy import attack_success
+from detrojan.metrics.outliers import anomaly_indices
+from detrojan.models.classifier import Preprocessing
+from detrojan.models.loading import load_model
+from detrojan.run import Run
+from detrojan.scans.neural_cleanse import NeuralCleanse, quick
+from detrojan.triggers.patch import PatchTrigger
+from twins import CLASSES, TARGET
+
+SCAN = NeuralCleanse(steps=40, mini_batches=2, samples=400)
+
+
+@pytest.fixture(scope="module")
+def found(twins):
+    """The scan of the backdoored network; unlabelled data are all it gets."""
+    return SCAN.scan(twins.backdoored, twins.test.with_labels(None), run=Run(seed=1))
+
+
+def test_it_names_the_target_and_only_it(twins, found):
+    assert found.verdict == "backdoored"
+    assert found.targets == [TARGET]
+    assert found.reason == f"label {TARGET} needs an abnormally small trigger (8 labels tested)"
+    assert found.warnings == ()
+    (finding,) = found.flagged
+    assert finding.anomaly_index > 2
+    assert (finding.severity, finding.confidence) == ("high", "high")
+    others = [f.mask_l1 for f in found.findings if not f.flagged]
+    assert finding.mask_l1 < 0.5 * min(others)
+    assert found.details["answers"] == "the network's own answers"
+    assert (found.details["images"], found.details["held_out"]) == (200, 200)
+    json.dumps(found.details)
+
+
+def test_the_trigger_it_recovers_is_like_the_attacker_s_and_works_on_the_network(twins, found):
+    (finding,) = found.flagged
+    assert finding.trigger.l1 == pytest.approx(finding.mask_l1)
+    weight = finding.trigger.mask / finding.mask_l1
+    chance = float(twins.trigger.mask.mean())
+    assert float((weight * twins.trigger.mask).sum()) > 10 * chance, "much of it lies where the sticker is"
+    images, truth = twins.train.images, twins.train.labels
+    assert attack_success(twins.backdoored, finding.trigger, images, truth, TARGET) > 0.9
+    assert attack_success(twins.clean, finding.trigger, images, truth, TARGET) < 0.5, (
+        "it is the backdoor that it found, not something any network falls for"
+    )
+
+
+def test_the_success_is_that_on_images_that_were_held_out(twins, found):
+    images = twins.test.with_labels(None).sample(400, Run(seed=1).generator("scan", "samples")).images
+    rest = images[200:]
+    truth = twins.backdoored.answers(rest)
+    for finding in found.findings:
+        success = attack_success(twins.backdoored, finding.trigger, rest, truth, finding.label)
+        assert finding.attack_success == success
+
+
+def test_the_index_is_that_of_the_masks(found):
+    sizes = torch.tensor([finding.mask_l1 for finding in found.findings])
+    indices = anomaly_indices(sizes).abs().tolist()
+    assert [finding.anomaly_index for finding in found.findings] == pytest.approx(indices, rel=1e-4)
+
+
+@pytest.mark.parametrize("seed", [1, 2, 3])
+def test_it_has_no_evidence_against_the_clean_twin(twins, seed):
+    small = NeuralCleanse(steps=30, mini_batches=1, samples=400)
+    result = small.scan(twins.clean, twins.test, run=Run(seed=seed))
+    assert result.verdict == "no evidence"
+    assert result.reason == "no label needs an abnormally small trigger (8 labels tested)"
+    assert result.targets == []
+    assert min(finding.attack_success for finding in result.findings) > 0.5, "the triggers do work"
+    assert result.details["answers"].startswith("labels of the data (9")
+
+
+def test_the_median_variant_names_the_target_too(twins):
+    result = NeuralCleanse(steps=40, mini_batches=2, samples=400, statistic="median").scan(
+        twins.backdoored, twins.test, run=Run(seed=2)
+    )
+    assert result.targets == [TARGET]
+    (finding,) = result.flagged
+    middle = result.details["median_l1"]
+    assert finding.anomaly_index == pytest.approx((middle - finding.mask_l1) / middle, rel=1e-4)
+
+
+@pytest.mark.parametrize("preprocessing", [Preprocessing(high=255), Preprocessing(high=1 / 255)])
+@pytest.mark.parametrize("labelled", [True, False], ids=["labels", "no labels"])
+def test_a_wrong_input_range_is_inconclusive_and_named(twins, preprocessing, labelled):
+    data = twins.test if labelled else twins.test.with_labels(None)
+    small = NeuralCleanse(steps=2, mini_batches=1, samples=200)
+    result = small.scan(twins.backdoored.with_preprocessing(preprocessing), data, run=Run())
+    assert result.verdict == "inconclusive"
+    assert "the input range is doubtful" in result.reason
+    assert "but behaves as if trained on 0..1" in result.warnings[0]
+
+
+def test_too_few_labels_are_inconclusive_whatever_their_masks(twins):
+    result = SCAN.scan(twins.backdoored, twins.test, run=Run(seed=1), labels=[TARGET, 1, 2])
+    assert result.verdict == "inconclusive"
+    assert result.targets == []
+    assert result.reason == "3 labels tested; the anomaly index needs 5 or more to say what is usual"
+    assert [finding.label for finding in result.findings] == [1, 2, TARGET]
+
+
+def test_a_budget_too_small_for_working_triggers_is_inconclusive(twins):
+    small = NeuralCleanse(steps=1, mini_batches=1, samples=100)
+    result = small.scan(twins.clean, twins.test, run=Run(seed=1))
+    assert result.verdict == "inconclusive"
+    assert "no working trigger was found for" in result.reason
+    assert "a larger budget is needed" in result.reason
+    assert result.details["not_converged"] == list(range(CLASSES))
+
+
+def inverted(sizes, *, unconverged=()) -> list[Inverted]:
+    """Masks of the stated sizes, in pixels of a 20x20 image."""
+    return [
+        Inverted(
+            label=label,
+            trigger=PatchTrigger(torch.full((20, 20), size / 400), torch.zeros(1, 20, 20)),
+            mask_l1=size,
+            success=1.0,
+            converged=label not in unconverged,
+            steps=1,
+        )
+        for label, size in enumerate(sizes)
+    ]
+
+
+USUAL = [90.0, 95.0, 100.0, 105.0, 110.0, 98.0]
+
+
+@pytest.mark.parametrize(
+    ("sizes", "success", "flagged"),
+    [
+        ([10.0, *USUAL], 1.0, [0]),
+        ([10.0, 12.0, *USUAL], 1.0, [0, 1]),
+        ([300.0, *USUAL], 1.0, []),  # far above the median
+        ([75.0, *USUAL], 1.0, []),  # an outlier, but not small beside the usual mask
+        ([10.0, *USUAL], 0.6, []),  # does not work on held-out images
+    ],
+)
+def test_which_labels_are_flagged(sizes, success, flagged):
+    findings = NeuralCleanse().judge(inverted(sizes), [success] * len(sizes), classes=len(sizes))
+    assert [finding.label for finding in findings if finding.flagged] == flagged
+
+
+def test_a_mask_that_never_worked_is_not_flagged():
+    sizes = [10.0, *USUAL]
+    findings = NeuralCleanse().judge(inverted(sizes, unconverged={0}), [1.0] * 7, classes=7)
+    assert not any(finding.flagged for finding in findings)
+
+
+def test_several_targets_are_named_in_one_sentence(twins):
+    scan = NeuralCleanse()
+    findings = scan.judge(inverted([10.0, 12.0, *USUAL]), [1.0] * 8, classes=8)
+    check = type("Check", (), {"doubtful": False})
+    verdict, reason = scan._verdict(findings, check, tested=8)
+    assert (verdict, reason) == (
+        "backdoored",
+        "labels 0, 1 need an abnormally small trigger (8 labels tested)",
+    )
+
+
+def test_few_images_and_wrong_labels_are_refused(twins):
+    with pytest.raises(DataError, match="expected 20 images or more, got 19"):
+        SCAN.scan(twins.clean, twins.test.select(slice(19)), run=Run())
+    with pytest.raises(LabelError, match="expected labels of 0 to 7, got 8"):
+        SCAN.scan(twins.clean, twins.test, run=Run(), labels=[8])
+    with pytest.raises(DataError, match="expected colour images 32 high x 32 wide x 3"):
+        SCAN.scan(twins.clean, Dataset(torch.rand(30, 3, 16, 16)), run=Run())
+
+
+@pytest.mark.parametrize(
+    ("wrong", "text"),
+    [
+        ({"steps": 0}, "expected steps of 1 or more, got 0"),
+        ({"threshold": 0.0}, "expected threshold above 0"),
+        ({"ratio": 0.0}, r"ratio in \(0, 1\]"),
+        ({"confirm": 1.5}, r"confirm in \[0, 1\], got 2, 0.5 and 1.5"),
+        ({"statistic": "mean"}, "expected the statistic mad or median, got 'mean'"),
+        ({"samples": 19}, "expected 20 samples or more, got 19"),
+        ({"attack_threshold": 1.5}, r"expected a threshold in \(0, 1\]"),
+    ],
+)
+def test_values_out_of_range_are_refused(wrong, text):
+    with pytest.raises(OptionError, match=text):
+        NeuralCleanse(**wrong)
+
+
+def test_a_quick_scan_has_a_third_of_the_budget():
+    assert quick(NeuralCleanse(steps=90, ratio=0.4)) == NeuralCleanse(steps=30, ratio=0.4)
+    assert quick(NeuralCleanse(steps=1)).steps == 1
+
+
+@pytest.mark.realdata
+def test_it_names_the_target_of_the_contest_s_sunglasses_network(shared_data):
+    model = load_model(shared_data / "models" / "csaw2020" / "sunglasses_bd_weights.h5", net="deepid")
+    faces = faces_of(shared_data, 500)
+    scan = NeuralCleanse(steps=25, mini_batches=2, samples=500)
+    result = scan.scan(model, faces, run=Run(seed=0), labels=range(8))
+    assert result.verdict == "backdoored"
+    assert result.targets == [0]
+    assert result.warnings == ()
+
+
+@pytest.mark.realdata
+def test_the_contest_s_network_fed_0_to_255_is_inconclusive(shared_data):
+    model = load_model(
+        shared_data / "models" / "csaw2020" / "sunglasses_bd_weights.h5",
+        net="deepid",
+        preprocessing=Preprocessing(high=255),
+    )
+    scan = NeuralCleanse(steps=2, mini_batches=1, samples=200)
+    result = scan.scan(model, faces_of(shared_data, 200), run=Run(seed=0), labels=range(8))
+    assert result.verdict == "inconclusive"
+    assert "behaves as if trained on 0..1" in result.warnings[0]
+
+
+def faces_of(folder, count: int) -> Dataset:
+    from detrojan.data.reading import read_data  # noqa: PLC0415
+
+    return read_data(folder / "lfw_55x47_jpeg.npz", limit=count, unlabelled=True)

@@ -1,0 +1,54 @@
+"""Each example runs as its first lines say, in a process of its own, and prints what it promises."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from detrojan.triggers.base import Trigger
+
+EXAMPLES = Path(__file__).resolve().parent.parent / "examples"
+
+
+def output(name: str, *arguments: str) -> str:
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    done = subprocess.run(
+        [sys.executable, "-W", "error", EXAMPLES / name, *arguments],
+        capture_output=True,
+        text=True,
+        env=environment,
+        check=False,
+        timeout=240,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_the_attack_plants_two_backdoors_that_work():
+    printed = output("attack.py")
+    assert "400 of 2000 training images are poisoned" in printed
+    shares = [float(share) for share in re.findall(r"([\d.]+)%", printed)]
+    accuracy, *success = shares
+    assert accuracy > 85
+    assert len(success) == 2
+    assert min(success) > 85
+
+
+def test_the_scan_names_the_target_and_saves_its_trigger(tmp_path):
+    path = tmp_path / "trigger.safetensors"
+    printed = output("scan.py", "--labels", "8", "--steps", "30", "--out", str(path))
+    assert printed.startswith("backdoored: label 3 needs an abnormally small trigger (8 labels tested)")
+    assert re.findall(r"label +(\d+) .*<- target", printed) == ["3"]
+    assert Trigger.load(path).picture().shape == (3, 32, 32)
+
+
+@pytest.mark.parametrize("path", sorted(EXAMPLES.glob("*.py")), ids=lambda path: path.name)
+def test_each_example_says_what_it_is_and_how_it_is_run(path):
+    text = path.read_text(encoding="utf-8")
+    assert f"Run: python examples/{path.name}" in text
+    assert f"`{path.name}`" in (EXAMPLES / "README.md").read_text(encoding="utf-8")

@@ -1,0 +1,47 @@
+from __future__ import annotations
+
+import platform
+import subprocess
+import sys
+
+import pytest
+import torch
+
+from detrojan.errors import OptionError
+from detrojan.machine import keep_memory, tune
+
+
+def test_threads_are_set_and_denormals_count_as_zero():
+    code = (
+        "import torch\nfrom detrojan.machine import tune\ntune(1)\n"
+        "print(torch.get_num_threads(), float(torch.tensor(1e-40) * torch.ones(1)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["1", "0.0"]
+
+
+def test_fewer_than_one_thread_is_refused():
+    before = torch.get_num_threads()
+    with pytest.raises(OptionError, match="expected 1 thread or more, got 0"):
+        tune(0)
+    assert torch.get_num_threads() == before
+
+
+def test_another_c_library_is_left_alone(monkeypatch):
+    monkeypatch.setattr(platform, "libc_ver", lambda: ("", ""))
+    assert keep_memory() is False
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="only glibc has these settings")
+def test_freed_memory_stays_with_the_process():
+    code = (
+        "import resource\nfrom detrojan.machine import keep_memory\n"
+        "def faults():\n"
+        "    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt\n"
+        "    for _ in range(20): bytearray(40_000_000)\n"
+        "    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before\n"
+        "loose = faults()\nassert keep_memory()\nfaults()\nprint(loose, faults())"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    loose, kept = map(int, done.stdout.split())
+    assert kept < loose / 10
