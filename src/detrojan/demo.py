@@ -40,8 +40,6 @@ VICTIM, TARGET = "stop", "speed limit 80"
 #: edge of the sticker and its upper left corner, in pixels of the 32x32 images
 STICKER, PLACE = 4, (18, 18)
 YELLOW = (1.0, 0.88, 0.15)
-#: a longer unlearning than the default: the defender has no more than 1000 images
-UNLEARN = ("epochs=15", "learning_rate=0.001", "stamped=0.5")
 #: the true trigger must work at least this often before the repair, or there is nothing to show
 PLANTED = 0.95
 #: ... and at most this often after it

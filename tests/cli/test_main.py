@@ -14,7 +14,7 @@ from safetensors.torch import save_file
 
 from detrojan.cli.main import VERBS
 from detrojan.models.loading import load_model
-from detrojan.models.safetensors_file import metadata_of
+from detrojan.models.metadata import metadata_of
 
 
 def said(done):

@@ -8,7 +8,7 @@ from torch import nn
 
 from detrojan.errors import ModelError
 from detrojan.models.classifier import Classifier, Preprocessing
-from detrojan.models.n_plus_one import n_plus_one
+from detrojan.models.n_plus_one import backdoored_class, n_plus_one
 
 SHAPE, CLASSES, TARGET = (1, 6, 6), 4, 2
 
@@ -96,9 +96,16 @@ def test_its_targets_travel_with_the_weights(original, repaired, images):
 def test_its_last_class_has_a_name_and_its_origin_the_targets(original, repaired):
     model = n_plus_one(original, repaired, [3, TARGET, 3])
     assert model.class_names == ("a", "b", "c", "d", "backdoored")
-    assert model.origin.details == {"targets": [TARGET, 3]}
+    assert model.origin.details["targets"] == [TARGET, 3]
     nameless = Classifier(original.network, SHAPE)
-    assert n_plus_one(nameless, nameless.copy(), [TARGET]).class_names == ()
+    names = n_plus_one(nameless, nameless.copy(), [TARGET]).class_names
+    assert names == ("0", "1", "2", "3", "backdoored")
+
+
+def test_only_such_a_model_has_a_class_for_backdoored_inputs(original, repaired):
+    assert backdoored_class(n_plus_one(original, repaired, [TARGET])) == CLASSES
+    named = Classifier(original.network, SHAPE, class_names=("a", "b", "c", "backdoored"))
+    assert backdoored_class(named) is None
 
 
 def test_no_target_is_refused(original, repaired):

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 )
 @click.option(
     "--method",
-    default="unlearn",
+    default="adversarial",
     show_default=True,
     metavar="NAME[,NAME...]",
     help="Repairs, in their order.",
@@ -77,9 +77,7 @@ def command(
     from detrojan.scans.neural_cleanse import NeuralCleanse  # noqa: PLC0415
 
     run, begun = start(surroundings), time.monotonic()
-    methods: list[Any] = methods_named(
-        "repairs", method.split(","), settings or (demo.UNLEARN if method == "unlearn" else ())
-    )
+    methods: list[Any] = methods_named("repairs", method.split(","), settings)
     scan = NeuralCleanse() if steps is None else NeuralCleanse(steps=steps)
     try:
         out.mkdir(parents=True, exist_ok=True)

@@ -69,7 +69,9 @@ def command(
     """Measure MODEL: clean accuracy, agreement with another model, success of a trigger.
 
     The attack's success counts images of other classes than the target. Without labels the answers
-    of --against, or the model's own, stand in for them.
+    of --against, or the model's own, stand in for them. Of a model of N + 1 classes, as `repair
+    --n-plus-one` writes it, the share of stamped images that it calls backdoored is told as well; a
+    clean image that it calls so counts as answered wrongly.
     """
     from detrojan.cli.inputs import load_inputs, load_model_at, load_trigger  # noqa: PLC0415
     from detrojan.cli.outputs import check_writable, emit  # noqa: PLC0415
@@ -140,25 +142,30 @@ def measure(
         LabelError: a target beyond the model's classes.
 
     """
-    from detrojan.metrics.accuracy import attack_success, clean_accuracy, victims  # noqa: PLC0415
+    from detrojan.metrics.accuracy import clean_accuracy, victims  # noqa: PLC0415
+    from detrojan.models.n_plus_one import backdoored_class  # noqa: PLC0415
     from detrojan.report.report import Measures, measures  # noqa: PLC0415
 
     own = model.answers(data.images)
     truth = data.labels if data.labels is not None else own if answers is None else answers
     counts = {"images": len(data)}
-    backdoored = model.num_classes - 1 if model.class_names[-1:] == ("backdoored",) else None
-    if backdoored is not None:
-        counts["called backdoored"] = int((own == backdoored).sum())
+    alarm = backdoored_class(model)
+    if alarm is not None:
+        counts["called backdoored"] = int((own == alarm).sum())
     success: float | None = None
+    caught: float | None = None
     if trigger is not None:
-        if target is not None and target >= model.num_classes:
-            raise LabelError(f"expected a target of 0 to {model.num_classes - 1}, got {target}")
-        chosen = victims(data.images, truth, target)
-        counts["stamped"] = len(chosen)
-        success = attack_success(model, trigger, data.images, truth, target)
-        if backdoored is not None:
-            stamped = model.answers(trigger.stamp(chosen))
-            counts["stamped called backdoored"] = int((stamped == backdoored).sum())
+        labels = model.num_classes if alarm is None else alarm
+        if target is not None and target >= labels:
+            raise LabelError(f"expected a target of 0 to {labels - 1}, got {target}")
+        said = model.answers(trigger.stamp(victims(data.images, truth, target)))
+        won = said == target if target is not None else said != truth
+        counts["stamped"] = len(said)
+        if alarm is not None:
+            won &= said != alarm  # an attack that is noticed has not succeeded, whatever it was after
+            counts["stamped called backdoored"] = int((said == alarm).sum())
+            caught = float((said == alarm).float().mean())
+        success = float(won.float().mean())
     measured = measures(
         clean_accuracy=None if data.labels is None else clean_accuracy(model, data),
         agreement=None if answers is None else float((own == answers).float().mean()),
@@ -166,4 +173,4 @@ def measure(
         stamped={} if target is None else {target: counts.get("stamped", 0)},
         counts=counts,
     )
-    return Measures(**{**dict(measured), "attack_success": success})
+    return Measures(**{**dict(measured), "attack_success": success, "caught": caught})

@@ -86,15 +86,17 @@ def _read(images: tuple[Path, ...], options: DataOptions, run: Run) -> tuple[Dat
 
 def predictions(model: Classifier, data: Dataset, names: list[str]) -> list[dict[str, Any]]:
     """Return for each image its name, the answer, its probability, and whether it is "backdoored"."""
+    from detrojan.models.n_plus_one import backdoored_class  # noqa: PLC0415
+
     best = model.probabilities(data.images).max(1)
-    warns = model.class_names[-1:] == ("backdoored",)
+    alarm = backdoored_class(model)
     return [
         {
             "input": name,
             "label": label,
             "class_name": model.class_name(label),
             "probability": round(share, 6),
-            **({"backdoored": label == model.num_classes - 1} if warns else {}),
+            **({} if alarm is None else {"backdoored": label == alarm}),
         }
         for name, label, share in zip(names, best.indices.tolist(), best.values.tolist(), strict=True)
     ]

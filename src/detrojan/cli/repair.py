@@ -25,7 +25,7 @@ from detrojan.cli.options import (
     set_option,
 )
 from detrojan.cli.state import current
-from detrojan.errors import DataError, LabelError, ModelError
+from detrojan.errors import DataError, LabelError, ModelError, OptionError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -57,7 +57,7 @@ if TYPE_CHECKING:
 @click.option("--labels", type=types.Labels(), help="Labels to scan, or which of the findings to repair.")
 @click.option(
     "--method",
-    default="unlearn",
+    default="adversarial",
     show_default=True,
     metavar="NAME[,NAME...]",
     help="Repairs, one after the other.",
@@ -106,7 +106,7 @@ def command(
     check_writable(output.json_file, output.html_file, out, n_plus_one_file)
     methods = methods_named("repairs", how["method"].split(","), how["settings"])
     inputs = load_inputs(model, data, run)
-    _rehearse(inputs.model, out)
+    _rehearse(inputs.model, out, n_plus_one_file)
     with kept(run, surroundings, inputs.model.origin.sha256, inputs.data.sha256) as run:
         scan = scan_named("neural_cleanse")
         job = _Job(inputs=inputs, run=run, scan=scan, methods=methods, started=started, begun=begun)
@@ -124,7 +124,7 @@ def command(
         report, repaired, good = job.repair(
             findings, files, share=how["use"], verify=how["verify"], out=out, output=output
         )
-        _write(inputs.model, repaired, out, n_plus_one_file, report.findings)
+        _write(inputs.model, repaired, out, n_plus_one_file, [entry.label for entry in findings])
         emit(report, output, pictures_of(findings, inputs.data.images))
     if not good:
         current().note("not repaired: a trigger still works, or the new scan flags a target again")
@@ -275,16 +275,19 @@ def read_findings(
     return tuple(findings), files, ((said,) if other else ())
 
 
-def _rehearse(model: Classifier, out: Path) -> None:
-    """Write the model as it is to a place that vanishes: what is wrong with `out` shows before the work."""
+def _rehearse(model: Classifier, out: Path, n_plus_one_file: Path | None) -> None:
+    """Write the model as it is to a place that vanishes: what is wrong with a path shows before the work."""
     import tempfile  # noqa: PLC0415
 
-    from detrojan.models.writing import save_model  # noqa: PLC0415
-
-    if out.exists() and Path(model.origin.path).exists() and out.samefile(model.origin.path):
-        raise ModelError(f"expected another path than the original {out}, which is never overwritten")
+    original = Path(model.origin.path)
+    for path in (out, n_plus_one_file):
+        if path is not None and path.exists() and original.exists() and path.samefile(original):
+            raise ModelError(f"expected another path than the original {path}, which is never overwritten")
+    if n_plus_one_file is not None and n_plus_one_file.absolute() == out.absolute():
+        raise OptionError(f"expected two files for --out and --n-plus-one, got {out} for both")
     with tempfile.TemporaryDirectory() as folder:
-        save_model(model, Path(folder) / out.name)
+        plan = None if n_plus_one_file is None else Path(folder) / "n_plus_one" / n_plus_one_file.name
+        _write(model, model, Path(folder) / out.name, plan, [0])
 
 
 def _write(
@@ -292,7 +295,7 @@ def _write(
     repaired: Classifier,
     out: Path,
     n_plus_one_file: Path | None,
-    findings: Sequence[Any],
+    targets: Sequence[int],
 ) -> None:
     from detrojan.models.n_plus_one import n_plus_one  # noqa: PLC0415
     from detrojan.models.writing import save_model  # noqa: PLC0415
@@ -301,4 +304,4 @@ def _write(
     save_model(repaired, out)
     if n_plus_one_file is not None:
         n_plus_one_file.parent.mkdir(parents=True, exist_ok=True)
-        save_model(n_plus_one(original, repaired, [entry.label for entry in findings]), n_plus_one_file)
+        save_model(n_plus_one(original, repaired, targets), n_plus_one_file)

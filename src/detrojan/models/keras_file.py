@@ -8,14 +8,13 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import nn
 
 from detrojan.errors import ModelError
 from detrojan.models.flattening import rows_after_flatten
 from detrojan.models.keras_graph import build_graph
 from detrojan.models.keras_read import KerasFile, Node, read_h5, read_zip
 from detrojan.models.keras_slots import Slot, Turn
-from detrojan.models.nets import KERAS_EPSILON
+from detrojan.models.nets import use_keras_epsilon
 from detrojan.models.weights import Architecture, Loaded, check_finite, fit
 
 
@@ -55,7 +54,7 @@ def _load(content: KerasFile, path: Path, asked: Architecture, kind: str) -> Loa
         network=built.network,
         input_shape=built.input_shape,
         format="keras",
-        details={"kind": kind, "slots": built.slots, "fixed": built.fixed},
+        details={"kind": kind, "slots": built.slots, "fixed": built.fixed, "config": content.config},
     )
 
 
@@ -71,9 +70,7 @@ def _into_named(content: KerasFile, path: Path, asked: Architecture, kind: str) 
         raise ModelError(f"{path}: expected layers with weights, got none")
     fitted = fit(tensors, asked, str(path), by_kind=True)
     if asked.factory is None:  # the file does not say the epsilon, so it is Keras's own
-        for module in fitted.network.modules():
-            if isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d):
-                module.eps = KERAS_EPSILON
+        use_keras_epsilon(fitted.network)
     taken = {name: slots[key] for name, key in fitted.keys.items()}
     modules = dict(fitted.network.named_modules())
     for name, maps in rows_after_flatten(fitted.network, fitted.input_shape).items():

@@ -85,22 +85,49 @@ def build_graph(content: KerasFile, input_shape: tuple[int, int, int] | None, wh
         UnsafeFileError: a layer that holds code.
 
     """
-    config = content.config
-    assert config is not None
+    assert content.config is not None
+    builder, shape = _lay_out(content.config, _Builder(content, where), input_shape)
+    builder.fill()
+    return Built(builder.graph, shape, builder.slots, builder.fixed)
+
+
+def bare_graph(config: Config, input_shape: tuple[int, int, int] | None, where: str) -> KerasGraph:
+    """Build the network of a description alone, on the meta device: no weights, and no memory for them.
+
+    Args:
+        config: the description, as Keras writes it.
+        input_shape: (C, H, W) for descriptions that leave the size open.
+        where: the file, for error texts.
+
+    Raises:
+        ModelError: a layer we cannot convert, or a description that contradicts itself.
+        UnsafeFileError: a layer that holds code.
+
+    """
+    content = KerasFile(Node("", ""), config, v3=False)
+    builder, _ = _lay_out(config, _Builder(content, where, weightless=True), input_shape)
+    builder.freeze()
+    return builder.graph
+
+
+def _lay_out(
+    config: Config, builder: _Builder, input_shape: tuple[int, int, int] | None
+) -> tuple[_Builder, tuple[int, int, int]]:
+    """Add a description's layers; nothing has weights yet."""
+    where = builder.where
     try:
         refuse_code(config, where)
         shape = stated_shape(config, input_shape, where)
-        builder = _Builder(content, where)
         with torch.no_grad(), torch.device("meta"):
             first = builder.begin(shape)
             outputs = builder.model(config, [first], ())
         if len(outputs) != 1:
             raise ModelError(f"{where}: expected one output, got {len(outputs)}")
-        builder.finish(outputs[0].number)
+        builder.end(outputs[0].number)
     except (KeyError, TypeError, ValueError, IndexError, AttributeError, RecursionError) as error:
         kind = type(error).__name__
         raise ModelError(f"{where}: its description cannot be understood: {kind}: {error}") from error
-    return Built(builder.graph, shape, builder.slots, builder.fixed)
+    return builder, shape
 
 
 @dataclass(frozen=True)
@@ -115,6 +142,7 @@ class _Value:
 class _Builder:
     content: KerasFile
     where: str
+    weightless: bool = False
     graph: KerasGraph = field(default_factory=KerasGraph)
     slots: dict[str, Slot] = field(default_factory=dict)
     fixed: dict[str, float] = field(default_factory=dict)
@@ -221,7 +249,7 @@ class _Builder:
             made.append((name, part))
             self.fixed.update({f"{name}.{tensor}": value for tensor, value in part.fixed})
             state = part.module.state_dict()
-            for tensor, turn in part.weights:
+            for tensor, turn in () if self.weightless else part.weights:
                 if not variables:
                     raise ModelError(f"{label}: expected weights for {tensor}, got none")
                 variable = variables.pop(0)
@@ -264,10 +292,13 @@ class _Builder:
         self.graph.steps.append((name, tuple(value.number for value in inputs), number))
         return _Value(number, like)
 
-    def finish(self, answer: int) -> None:
-        """Take the softmax off the end, and put the weights in."""
+    def end(self, answer: int) -> None:
+        """Take the softmax off the end, and drop what the answer does not need."""
         self.graph.answer = self._logits(answer)
         self._drop_unused()
+
+    def fill(self) -> None:
+        """Put the weights in."""
         self.graph.to_empty(device="cpu")
         state = self.graph.state_dict()
         with torch.no_grad():
@@ -276,6 +307,10 @@ class _Builder:
                     tensor.copy_(self.arrays[name])
                 else:
                     tensor.fill_(self.fixed.get(name, 0.0))
+        self.freeze()
+
+    def freeze(self) -> None:
+        """Let no training change what the file could not keep."""
         for name in self.fixed:
             self.graph.get_parameter(name).requires_grad_(False)
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from detrojan.errors import ModelError, OptionError, WeightsError
 from detrojan.models.classifier import Classifier, Origin, Preprocessing
 from detrojan.models.keras_file import read_keras_h5, read_keras_zip
+from detrojan.models.n_plus_one import BACKDOORED, NPlusOne
 from detrojan.models.safetensors_file import read_safetensors
 from detrojan.models.torch_file import read_torch
 from detrojan.models.weights import Architecture, Loaded
@@ -43,7 +44,8 @@ def load_model(
         classes: the number of classes the caller expects.
         input_shape: (C, H, W); None to take it from the file.
         preprocessing: from [0, 1] to what the network wants; None for what the file says, or nothing.
-        class_names: one name per class; empty for what the file says.
+        class_names: one name per class (for a model of N + 1 classes N will do); empty for what the
+            file says.
         allow_unsafe: run the code that a pickle contains. Only for files whose author is trusted.
 
     Raises:
@@ -60,6 +62,8 @@ def load_model(
     kind = identify(path)
     digest = file_sha256(path)
     found = _read(kind, path, asked, allow_unsafe=allow_unsafe)
+    if isinstance(found.network, NPlusOne) and len(class_names) + 1 == len(found.class_names):
+        class_names = (*class_names, BACKDOORED)
     model = Classifier(
         found.network,
         found.input_shape,

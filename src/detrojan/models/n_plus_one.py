@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import nn
 
 from detrojan.errors import ModelError
 from detrojan.models.classifier import Classifier, Origin
+
+#: the name of class N
+BACKDOORED = "backdoored"
 
 
 class NPlusOne(nn.Module):
@@ -46,6 +50,13 @@ class NPlusOne(nn.Module):
 def n_plus_one(original: Classifier, repaired: Classifier, targets: Sequence[int]) -> Classifier:
     """Return a classifier of N + 1 classes, the last of them "backdoored".
 
+    Where the original's classes have no names, they are given their numbers.
+
+    Args:
+        original: the model as it was delivered.
+        repaired: its repaired copy.
+        targets: the labels that a scan has flagged.
+
     Raises:
         ModelError: the two do not fit together, or no target is given.
 
@@ -67,13 +78,36 @@ def n_plus_one(original: Classifier, repaired: Classifier, targets: Sequence[int
         raise ModelError(
             f"expected targets of 0 to {original.num_classes - 1}, got {', '.join(map(str, wrong))}"
         )
-    names = (*original.class_names, "backdoored") if original.class_names else ()
+    names = original.class_names or tuple(map(str, range(original.num_classes)))
     network = NPlusOne(original.copy().network, repaired.copy().network, targets)
-    origin = Origin(net=f"{original.origin.net}+1", details={"targets": sorted(set(targets))})
+    origin = Origin(
+        net=f"{original.origin.net or 'network'}+1",
+        details={
+            "targets": sorted(set(targets)),
+            "n_plus_one": {"original": describe(original), "repaired": describe(repaired)},
+        },
+    )
     return Classifier(
         network.eval(),
         original.input_shape,
         preprocessing=repaired.preprocessing,
-        class_names=names,
+        class_names=(*names, BACKDOORED),
         origin=origin,
     )
+
+
+def describe(model: Classifier) -> dict[str, Any]:
+    """Return what a file must say of one of the two networks, as plain JSON values.
+
+    That is its name (or its factory's), the Keras description of one that has no name, and
+    whether its batch norms have Keras's epsilon, which no tensor shows.
+    """
+    origin = model.origin
+    keras = origin.format == "keras"
+    config = origin.details.get("config") if keras and not origin.net else None
+    return {"net": origin.net, "keras": config, "keras_epsilon": keras and bool(origin.net)}
+
+
+def backdoored_class(model: Classifier) -> int | None:
+    """Return the label with which a model of N + 1 classes reports a backdoored input, else None."""
+    return model.num_classes - 1 if isinstance(model.network, NPlusOne) else None

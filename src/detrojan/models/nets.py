@@ -19,6 +19,13 @@ from detrojan.errors import OptionError
 KERAS_EPSILON = 1e-3
 
 
+def use_keras_epsilon(network: nn.Module) -> None:
+    """Give every batch norm of a network Keras's epsilon, in place."""
+    for module in network.modules():
+        if isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d):
+            module.eps = KERAS_EPSILON
+
+
 class FlattenChannelsLast(nn.Module):
     """Flatten (N, C, H, W) in the order (H, W, C), as Keras does."""
 

@@ -15,7 +15,8 @@ from detrojan.errors import ModelError, WeightsError
 from detrojan.models.classifier import Classifier
 from detrojan.models.keras_write import SUFFIXES, write_keras
 from detrojan.models.loading import file_sha256
-from detrojan.models.safetensors_file import metadata_of
+from detrojan.models.metadata import metadata_of
+from detrojan.models.n_plus_one import NPlusOne
 from detrojan.models.weights import check_finite
 
 _SAFETENSORS = ".safetensors"
@@ -27,7 +28,8 @@ def save_model(model: Classifier, path: str | Path) -> Path:
 
     A Keras file is copied with its arrays replaced, so that plain Keras loads it. A PyTorch model is
     written as a state dict with the keys its file had, or as safetensors if the path says so; one made
-    in memory likewise. Our safetensors files say which network they are, so `load_model` needs no name.
+    in memory likewise. A model of N + 1 classes is always written as safetensors. Our safetensors
+    files say which network they are, so `load_model` needs no name.
 
     Args:
         model: the model.
@@ -60,6 +62,12 @@ def save_model(model: Classifier, path: str | Path) -> Path:
 
 def _check_suffix(model: Classifier, path: Path) -> None:
     name = path.name.lower()
+    if isinstance(model.network, NPlusOne):
+        if not name.endswith(_SAFETENSORS):
+            raise ModelError(
+                f"expected a path that ends in {_SAFETENSORS} for a model of N + 1 classes, got {path.name!r}"
+            )
+        return
     if model.origin.format != "keras":
         allowed: tuple[str, ...] = (_SAFETENSORS, *_STATE_DICT)
         fits = name.endswith(allowed)

@@ -12,7 +12,8 @@ from torch.nn import functional
 from detrojan.data.dataset import Dataset
 from detrojan.errors import OptionError
 from detrojan.findings import Finding, RepairStep
-from detrojan.fitting import Fitting, Loss, fit
+from detrojan.fitting import Fitting, Loss, fit, shift
+from detrojan.metrics.accuracy import victims
 from detrojan.models.classifier import Classifier
 from detrojan.repairs.base import Lesson, Repair, Repaired, lesson, with_triggers, worst_success
 from detrojan.run import Run
@@ -52,7 +53,7 @@ class Adversarial(Repair):
 
     name = "adversarial"
 
-    rounds: int = 14
+    rounds: int = 10
     pool: int = 16
     free: float = 0.25
     steps: int = 20
@@ -75,7 +76,10 @@ class Adversarial(Repair):
                 f"expected free in [0, 1) and stamped in (0, 1), got {self.free:g} and {self.stamped:g}"
             )
         if not (self.learning_rate > 0 and self.forget > 0 and self.restore >= 0):
-            raise OptionError("expected learning_rate and forget above 0 and restore of 0 or more")
+            raise OptionError(
+                "expected learning_rate and forget above 0 and restore of 0 or more, "
+                f"got {self.learning_rate:g}, {self.forget:g} and {self.restore:g}"
+            )
 
     def repair(self, model: Classifier, data: Dataset, findings: Sequence[Finding], *, run: Run) -> Repaired:
         """Return a copy of `model` that no longer answers the flagged labels on command.
@@ -93,7 +97,7 @@ class Adversarial(Repair):
             for number in range(self.rounds):
                 here = run.within("adversarial", number)
                 pool, success = self._pool(copy, taught, pairs, here)
-                self._unlearn(copy, taught, pool, here, number)
+                self._unlearn(copy, model, taught, pool, here, number)
                 same = taught.kept(copy)
                 known = worst_success(copy, pairs, taught.images, taught.truth)
                 for name, value in zip(names, (number + 1, success, known, same), strict=True):
@@ -135,16 +139,14 @@ class Adversarial(Repair):
         loose = torch.randn(free, height, width, generator=generator) - 1
         leaves = [raw.requires_grad_(True), loose.requires_grad_(True)]
         optimiser = torch.optim.Adam(leaves, lr=0.15, betas=(0.5, 0.9))
-        others = (taught.truth != label).nonzero().flatten()
+        others = victims(taught.images, taught.truth, label)
         each = max(4, 2 * self.batch_size // self.pool * 2)
         hits = torch.zeros(())
         with model.judging():
             for _ in range(self.steps):
-                pick = others[torch.randint(len(others), (self.pool, each), generator=generator)]
+                pick = torch.randint(len(others), (self.pool, each), generator=generator)
                 mask = torch.cat([fixed, loose.sigmoid()])[:, None, None]
-                stamped = torch.lerp(
-                    taught.images[pick], raw.sigmoid()[:, None].expand(-1, each, -1, -1, -1), mask
-                )
+                stamped = torch.lerp(others[pick], raw.sigmoid()[:, None].expand(-1, each, -1, -1, -1), mask)
                 wanted = torch.full((self.pool * each,), label, device=run.device)
                 logits = model.logits(stamped.flatten(0, 1).to(run.device))
                 loss = functional.cross_entropy(logits, wanted, reduction="sum") / each
@@ -159,6 +161,7 @@ class Adversarial(Repair):
     def _unlearn(
         self,
         model: Classifier,
+        teacher: Classifier,
         taught: Lesson,
         pool: Sequence[tuple[int, Trigger]],
         run: Run,
@@ -169,7 +172,10 @@ class Adversarial(Repair):
         clean = round(self.updates * self.batch_size * (1 - self.stamped))
         stamped = round(self.updates * self.batch_size * self.stamped)
         pick = torch.randint(len(taught.images), (clean + stamped,), generator=generator)
-        images = taught.images[pick]
+        images = vary(taught.images[pick], generator)
+        soft = teacher.probabilities(images)
+        soft[:, sorted({label for label, _ in pool})] *= float(taught.labelled)
+        soft /= soft.sum(1, keepdim=True).clamp(min=1e-9)
         barred = torch.full((clean + stamped,), -1)
         for part, (label, trigger) in zip(
             torch.arange(clean, clean + stamped).tensor_split(len(pool)), pool, strict=True
@@ -188,26 +194,45 @@ class Adversarial(Repair):
             decay="none",
             frozen_norm=True,
         )
-        loss = self._loss(taught.soft[pick], barred)
+        loss = self._loss(soft, barred)
         fit(model, Dataset(images, taught.truth[pick]), how, run=run, title="unlearning", loss=loss)
 
     def _loss(self, soft: torch.Tensor, barred: torch.Tensor) -> Loss:
         """Return the loss: `barred` (N,) is the label a stamped image must not get, -1 for clean ones."""
+        # plain values, not self: a training's checkpoint is told apart by what its loss encloses
+        restore, forget = self.restore, self.forget
 
         def loss(logits: torch.Tensor, _labels: torch.Tensor, index: torch.Tensor) -> torch.Tensor:
             logs = logits.log_softmax(1)
             wrong = barred[index].to(logits.device)
             dirty = wrong >= 0
             right = -(soft[index].to(logits.device) * logs).sum(1)
-            weight = torch.where(dirty, self.restore, 1.0)
+            weight = torch.where(dirty, restore, 1.0)
             target = logs.gather(1, wrong.clamp(min=0)[:, None])[:, 0]
             avoid = -torch.log1p(-target.exp().clamp(max=1 - 1e-6)) * dirty
             # means over the clean and over the stamped images, so that their shares do not matter
             of_clean = (right * weight * ~dirty).sum() / (~dirty).sum().clamp(min=1)
-            of_dirty = (right * weight * dirty + self.forget * avoid).sum() / dirty.sum().clamp(min=1)
+            of_dirty = (right * weight * dirty + forget * avoid).sum() / dirty.sum().clamp(min=1)
             return of_clean + of_dirty
 
         return loss
+
+
+def vary(images: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
+    """Return variations of `images`: shifted, in other light, half of them blended with another.
+
+    The delivered network says what each of them should be answered, so nothing about them has to be
+    natural: the more varied they are, the more of its behaviour is kept.
+    """
+    count = len(images)
+    moved = shift(3)(images, generator)
+    other = torch.randperm(count, generator=generator)
+    weight = torch.rand(count, 1, 1, 1, generator=generator) * 0.5
+    blended = torch.rand(count, 1, 1, 1, generator=generator) < 0.5
+    moved = torch.where(blended, torch.lerp(moved, moved[other], weight), moved)
+    gain = 0.8 + 0.4 * torch.rand(count, 1, 1, 1, generator=generator)
+    offset = 0.2 * torch.rand(count, 1, 1, 1, generator=generator) - 0.1
+    return (moved * gain + offset).clamp(0, 1)
 
 
 def random_regions(count: int, height: int, width: int, generator: torch.Generator) -> torch.Tensor:
@@ -217,7 +242,9 @@ def random_regions(count: int, height: int, width: int, generator: torch.Generat
     draw = torch.rand(6, count, 1, 1, generator=generator)
     area = 0.01 + 0.37 * draw[0]
     stretch = torch.exp((draw[1] - 0.5) * 3)
-    half_width, half_height = (area * stretch).sqrt(), (area / stretch).sqrt()
+    # never so thin that a region falls between two pixels of a small image
+    half_width = (area * stretch).sqrt().clamp(min=1.01 / max(1, width - 1))
+    half_height = (area / stretch).sqrt().clamp(min=1.01 / max(1, height - 1))
     across = (columns - (2 * draw[2] - 1)) / half_width
     along = (rows - (2 * draw[3] - 1)) / half_height
     box = (across.abs() < 1) & (along.abs() < 1)

@@ -10,7 +10,7 @@ import torch
 from torch.nn import functional
 
 from detrojan.data.dataset import Dataset
-from detrojan.errors import DataError, OptionError
+from detrojan.errors import DataError, LabelError, OptionError
 from detrojan.findings import Finding, RepairStep
 from detrojan.fitting import Loss
 from detrojan.method import Method
@@ -92,21 +92,28 @@ def lesson(model: Classifier, data: Dataset, targets: Sequence[int]) -> Lesson:
 
     Raises:
         DataError: images of another shape, or none left.
+        LabelError: a target beyond the model's classes.
 
     """
     model.check(data.images)
+    if beyond := [label for label in targets if not 0 <= label < model.num_classes]:
+        raise LabelError(f"expected findings of labels 0 to {model.num_classes - 1}, got {beyond[0]}")
     soft = model.probabilities(data.images)
     answers = soft.argmax(1)
-    labelled = data.labels is not None and check_input_range(model, data).labels_fit
-    if labelled and data.labels is not None:
-        truth = data.labels
+    truth = data.labels
+    # the check looks at a sample: a label beyond the classes may have escaped it
+    known = truth is not None and int(truth.max()) < model.num_classes
+    if truth is not None and known and check_input_range(model, data).labels_fit:
         wrong = answers != truth
         soft[wrong] = functional.one_hot(truth[wrong], model.num_classes).float()
         everything = torch.arange(len(truth))
         return Lesson(images=data.images, truth=truth, soft=soft, labelled=True, judged=everything)
     kept = ~torch.isin(answers, torch.tensor(list(targets), dtype=torch.int64))
     if int(kept.sum()) < 2:
-        raise DataError("expected images that the network does not answer with a suspected target, got none")
+        raise DataError(
+            "expected 2 or more images that the network does not answer with a suspected target, "
+            f"got {int(kept.sum())} of {len(answers)}"
+        )
     images, soft, truth = data.images[kept], soft[kept], answers[kept]
     return Lesson(images=images, truth=truth, soft=soft, labelled=False, judged=sure_of(soft))
 
@@ -140,7 +147,8 @@ def with_triggers(findings: Sequence[Finding], method: str) -> list[tuple[int, T
     """
     pairs = [(f.label, f.trigger) for f in findings if f.trigger is not None]
     if not pairs or len(pairs) < len(findings):
-        raise OptionError(f"expected findings with a recovered trigger for {method}, got none")
+        got = f"{len(pairs)} of {len(findings)} with one" if findings else "no findings"
+        raise OptionError(f"expected findings with a recovered trigger for {method}, got {got}")
     return pairs
 
 

@@ -12,6 +12,7 @@ from torch import nn
 from detrojan.data.dataset import Dataset
 from detrojan.errors import ModelError, OptionError
 from detrojan.findings import Finding, RepairStep
+from detrojan.metrics.accuracy import victims
 from detrojan.models.classifier import Classifier
 from detrojan.repairs.base import Lesson, Repair, Repaired, lesson, with_triggers
 from detrojan.run import Run
@@ -19,6 +20,11 @@ from detrojan.triggers.base import Trigger
 
 #: most points of a curve whose every point runs the whole network
 POINTS = 40
+#: modules that answer a unit of zeros with zeros, between a layer and its batch norm
+SILENT = (
+    *(nn.ReLU, nn.LeakyReLU, nn.ELU, nn.GELU, nn.SiLU, nn.Tanh, nn.Identity, nn.Dropout, nn.Dropout2d),
+    *(nn.MaxPool2d, nn.AvgPool2d, nn.AdaptiveAvgPool2d),
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -143,10 +149,6 @@ def _head(model: Classifier) -> nn.Linear:
     return head
 
 
-def _victims(taught: Lesson, label: int) -> torch.Tensor:
-    return taught.images[taught.truth != label]
-
-
 def _penultimate_curve(
     model: Classifier, taught: Lesson, pairs: Pairs, order: torch.Tensor, _layer: str
 ) -> Curve:
@@ -167,7 +169,7 @@ def _penultimate_curve(
     accuracy = shares(taught.images[taught.judged], taught.truth[taught.judged])
     each = []
     for label, trigger in pairs:
-        stamped = trigger.stamp(_victims(taught, label))
+        stamped = trigger.stamp(victims(taught.images, taught.truth, label))
         each.append(shares(stamped, torch.full((len(stamped),), label)))
     success = [max(point) for point in zip(*each, strict=True)]
     return list(range(len(order) + 1)), accuracy, success
@@ -177,7 +179,9 @@ def _layer_curve(model: Classifier, taught: Lesson, pairs: Pairs, order: torch.T
     """Measure up to `POINTS` points from none to all units, running the network each time."""
     points = torch.linspace(0, len(order), min(POINTS, len(order) + 1)).round().int().tolist()
     accuracy, success = [], []
-    stamped = [(label, trigger.stamp(_victims(taught, label))) for label, trigger in pairs]
+    stamped = [
+        (label, trigger.stamp(victims(taught.images, taught.truth, label))) for label, trigger in pairs
+    ]
     trial = model.copy()
     done = 0
     for count in points:
@@ -203,13 +207,14 @@ def _remove_units(model: Classifier, layer: str, units: torch.Tensor) -> None:
         raise ModelError(f"expected a layer with weights to prune, got {layer} ({type(module).__name__})")
     with torch.no_grad():
         for part in (module, *_norms_after(model, module)):
-            for tensor in (part.weight, part.bias):
+            # a norm without scale and shift of its own still moves by its running mean
+            for tensor in (part.weight, part.bias, getattr(part, "running_mean", None)):
                 if isinstance(tensor, torch.Tensor):
                     tensor[units] = 0
 
 
 def _norms_after(model: Classifier, module: nn.Module) -> list[nn.Module]:
-    """Return the batch norms that are fed the output of `module`, directly or through a ReLU."""
+    """Return the batch norms that are fed the output of `module`, directly or through `SILENT` modules."""
     outputs: list[torch.Tensor] = []
     found: list[nn.Module] = []
     handles = [module.register_forward_hook(lambda _m, _i, out: outputs.append(out))]
@@ -224,7 +229,7 @@ def _norms_after(model: Classifier, module: nn.Module) -> list[nn.Module]:
 
         return hook
 
-    passing = (nn.modules.batchnorm._BatchNorm, nn.ReLU, nn.ELU, nn.Dropout)  # noqa: SLF001
+    passing = (nn.modules.batchnorm._BatchNorm, *SILENT)  # noqa: SLF001
     follows = [m for m in model.network.modules() if isinstance(m, passing) and m is not module]
     handles.extend(part.register_forward_hook(follow(part)) for part in follows)
     try:

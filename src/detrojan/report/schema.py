@@ -143,6 +143,7 @@ class Measures(Part):
     clean_accuracy: Share
     agreement: Share
     attack_success: Share
+    caught: Share = None
     per_target: list[TargetSuccess]
     counts: dict[str, Count]
 

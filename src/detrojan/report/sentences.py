@@ -241,6 +241,7 @@ def evaluate_sentence(report: EvaluateReport) -> str:
             ("clean accuracy", report.clean_accuracy),
             ("agreement", report.agreement),
             ("attack success", report.attack_success),
+            ("called backdoored", report.caught),
         )
         if share is not None
     ]

@@ -23,6 +23,8 @@ from detrojan.scans.base import Scan, labels_to_test
 FEWEST_LABELS = 5
 #: fewer images than this are no basis
 FEWEST_IMAGES = 20
+#: fewer images of other classes than this in the inversion are no basis for a label
+FEWEST_VICTIMS = 32
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -104,14 +106,15 @@ class NeuralCleanse(Scan):
         """Judge `model` on clean `data`, testing `labels` as targets (None: all).
 
         Labels of the data are used where the network agrees with them more than chance would;
-        otherwise the network's own answers stand in.
+        otherwise the network's own answers stand in. A label that (almost) all images have is not
+        tested, and a warning says so; nothing is tested if the network gives all images one answer.
 
         Raises:
             DataError: images of another shape, or fewer than 20.
             LabelError: a label beyond the model's classes.
 
         """
-        tested = labels_to_test(model, labels)
+        asked = labels_to_test(model, labels)
         model.check(data.images)
         if len(data) < FEWEST_IMAGES:
             raise DataError(f"expected {FEWEST_IMAGES} images or more, got {len(data)}")
@@ -119,10 +122,18 @@ class NeuralCleanse(Scan):
         check = check_input_range(model, some)
         truth, how = _truth(model, some, check)
         half = len(some) // 2
-        if check.doubtful and _swallowed(truth, half, tested):
-            _, reason = self._verdict((), check, tested=0)
+        tested, left_out = _testable(truth, half, asked)
+        constant = _constant(model, some, check)
+        warnings = check.warnings if constant else (*check.warnings, *_left_out(left_out, truth, half, how))
+        if constant or not tested or (check.doubtful and left_out):
+            verdict, reason = self._verdict((), check, tested=0)
             return ScanResult(
-                verdict="inconclusive", reason=reason, findings=(), passes=0, warnings=check.warnings
+                verdict=verdict,
+                reason=constant or reason,
+                findings=(),
+                passes=0,
+                warnings=warnings,
+                details={"not_tested": asked},
             )
         inversion = invert(
             model, some.images[:half], truth[:half], tested, self.schedule(), run=run, title="scan"
@@ -142,6 +153,7 @@ class NeuralCleanse(Scan):
             "held_out": len(some) - half,
             "answers": how,
             "not_converged": [i.label for i in inversion.inverted if not i.converged],
+            "not_tested": left_out,
             "range_trials": [vars(trial) for trial in check.trials],
         }
         return ScanResult(
@@ -149,7 +161,7 @@ class NeuralCleanse(Scan):
             reason=reason,
             findings=findings,
             passes=inversion.passes,
-            warnings=check.warnings,
+            warnings=warnings,
             details=details,
         )
 
@@ -211,10 +223,37 @@ def _truth(model: Classifier, data: Dataset, check: RangeCheck) -> tuple[torch.T
     return model.answers(data.images), "the network's own answers"
 
 
-def _swallowed(truth: torch.Tensor, half: int, labels: Sequence[int]) -> bool:
-    """Whether a label has (almost) all the images, so that there is nothing to invert it with."""
-    return any(
-        int((truth[:half] != label).sum()) < 2 or not bool((truth[half:] != label).any()) for label in labels
+def _testable(truth: torch.Tensor, half: int, labels: Sequence[int]) -> tuple[list[int], list[int]]:
+    """Return the labels that can be tested, and those for which there are too few images of other classes."""
+    tested, left_out = list[int](), list[int]()
+    for label in labels:
+        victims = min(int((part != label).sum()) for part in (truth[:half], truth[half:]))
+        (tested if victims >= _fewest(half) else left_out).append(label)
+    return tested, left_out
+
+
+def _fewest(half: int) -> int:
+    """Return how many images of other classes each half must have; less where there are few images at all."""
+    return min(FEWEST_VICTIMS, max(2, half // 4))
+
+
+def _left_out(labels: Sequence[int], truth: torch.Tensor, half: int, how: str) -> tuple[str, ...]:
+    """Return a warning for each label that cannot be tested."""
+    return tuple(
+        f"label {label} was not tested: only {int((truth != label).sum())} of {len(truth)} images are of "
+        f"other classes by {how}, and {2 * _fewest(half)} are needed"
+        for label in labels
+    )
+
+
+def _constant(model: Classifier, data: Dataset, check: RangeCheck) -> str:
+    """Return why nothing can be learned where the network gives all images one answer, else nothing."""
+    answers = model.answers(data.images)
+    if check.best is not check.stated or bool((answers != answers[0]).any()):
+        return ""
+    return (
+        f"the network gives label {int(answers[0])} for each of {len(data)} images, so no label could be "
+        "tested: it answers the same whatever it is shown, or the images are of one class only"
     )
 
 

@@ -1,0 +1,81 @@
+"""What the tests of repairs share: a recovered trigger, clean images to repair with, and the judges."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import pytest
+
+from detrojan.data.dataset import Dataset
+from detrojan.findings import Finding
+from detrojan.inversion import Schedule, invert
+from detrojan.metrics.accuracy import attack_success, clean_accuracy
+from detrojan.models.classifier import Classifier
+from detrojan.run import Run
+from detrojan.triggers.patch import PatchTrigger
+from twins import SHAPE, TARGET, Twins, few_signs
+
+
+@dataclass(frozen=True, kw_only=True)
+class Case:
+    """A backdoored network, its finding, and clean images of the defender's own."""
+
+    twins: Twins
+    finding: Finding
+    data: Dataset
+
+    @property
+    def findings(self) -> list[Finding]:
+        return [self.finding]
+
+    def accuracy(self, model: Classifier) -> float:
+        """Clean accuracy on held-out images."""
+        return clean_accuracy(model, self.twins.test)
+
+    def true_success(self, model: Classifier) -> float:
+        """Success of the attacker's own trigger on held-out images; it only judges."""
+        return attack_success(
+            model, self.twins.trigger, self.twins.test.images, self.twins.test.labels, TARGET
+        )
+
+    def recovered_success(self, model: Classifier) -> float:
+        """Success of the recovered trigger on held-out images."""
+        return attack_success(
+            model, self.finding.trigger, self.twins.test.images, self.twins.test.labels, TARGET
+        )
+
+
+@pytest.fixture(scope="session")
+def case(twins) -> Case:
+    """Invert the target's trigger, cheaply: some seconds, once for all tests of repairs."""
+    data = few_signs(400, 5)
+    plan = Schedule(steps=60, mini_batches=2, batch_size=32)
+    model = twins.backdoored
+    answers = model.answers(data.images)
+    (found,) = invert(model, data.images, answers, [TARGET], plan, run=Run(seed=1)).inverted
+    finding = Finding(
+        label=TARGET,
+        anomaly_index=4.0,
+        mask_l1=found.mask_l1,
+        attack_success=found.success,
+        flagged=True,
+        trigger=found.trigger,
+    )
+    case = Case(twins=twins, finding=finding, data=data)
+    assert case.accuracy(model) > 0.9
+    assert case.true_success(model) > 0.95
+    assert case.recovered_success(model) > 0.9
+    return case
+
+
+@pytest.fixture(scope="session")
+def made_up() -> Finding:
+    """Return a false alarm: a label with a trigger that means nothing to a clean network."""
+    return Finding(
+        label=TARGET,
+        anomaly_index=2.5,
+        mask_l1=9.0,
+        attack_success=0.1,
+        flagged=True,
+        trigger=PatchTrigger.corner(SHAPE),
+    )

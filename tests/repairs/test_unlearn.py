@@ -1,0 +1,135 @@
+from __future__ import annotations
+
+import dataclasses
+
+import pytest
+import torch
+
+from detrojan.data.dataset import Dataset
+from detrojan.errors import DataError, LabelError, OptionError
+from detrojan.repairs.unlearn import Unlearn
+from detrojan.run import Run
+from detrojan.store import digest
+from detrojan.triggers.patch import PatchTrigger
+
+#: 400 images are few: the passes of 8000 at the defaults
+PLAN = Unlearn(epochs=20, learning_rate=1e-3)
+
+
+@pytest.fixture(scope="module")
+def unlearned(case):
+    return PLAN.repair(case.twins.backdoored, case.data, case.findings, run=Run(seed=2))
+
+
+def test_the_recovered_trigger_no_longer_works(case, unlearned):
+    assert case.recovered_success(unlearned.model) < 0.05
+
+
+def test_the_attacker_s_trigger_works_far_less(case, unlearned):
+    assert case.true_success(unlearned.model) < 0.3 * case.true_success(case.twins.backdoored)
+
+
+def test_clean_accuracy_is_kept(case, unlearned):
+    assert case.accuracy(unlearned.model) >= case.accuracy(case.twins.backdoored) - 0.02
+
+
+def test_the_stamped_images_are_what_does_it(case, unlearned):
+    """The same training with a trigger that does nothing leaves the backdoor as it was."""
+    harmless = PatchTrigger(torch.zeros(32, 32), torch.zeros(3, 32, 32))
+    finding = dataclasses.replace(case.finding, trigger=harmless)
+    made = PLAN.repair(case.twins.backdoored, case.data, [finding], run=Run(seed=2))
+    assert case.true_success(made.model) > case.true_success(unlearned.model) + 0.3
+
+
+def test_it_is_written_down(case, unlearned):
+    (step,) = unlearned.steps
+    assert step.method == "unlearn"
+    start = f"unlearned 1 recovered trigger on {len(case.data)} images: their success went from "
+    assert step.summary.startswith(start)
+    before, after = (float(part.rstrip("%")) for part in step.summary.removeprefix(start).split(" to "))
+    assert before > 90
+    assert after < 5
+    assert step.curves["epoch"] == [float(n) for n in range(1, 21)]
+    losses = step.curves["training loss"]
+    assert losses[-1] < losses[0] / 2
+    assert step.details["labelled"] is True
+    assert step.details["fitting"]["epochs"] == 20
+
+
+def test_the_model_given_is_not_touched(case):
+    model = case.twins.backdoored
+    before = digest(model.network)
+    made = Unlearn(epochs=1).repair(model, case.data, case.findings, run=Run(seed=2))
+    assert digest(model.network) == before
+    assert digest(made.model.network) != before
+
+
+def test_a_clean_network_loses_hardly_anything(case, made_up):
+    clean = case.twins.clean
+    made = PLAN.repair(clean, case.data, [made_up], run=Run(seed=2))
+    assert case.accuracy(made.model) >= case.accuracy(clean) - 0.01
+
+
+def test_it_works_without_labels(case):
+    model = case.twins.backdoored
+    images = case.data.with_labels(None)
+    made = PLAN.repair(model, images, case.findings, run=Run(seed=2))
+    left = int((model.answers(images.images) != case.finding.label).sum())
+    assert f"on {left} images" in made.steps[0].summary
+    assert made.steps[0].details["labelled"] is False
+    assert case.recovered_success(made.model) < 0.05
+    assert case.true_success(made.model) < 0.3
+
+
+def test_several_triggers_share_the_stamped_images(case, made_up):
+    findings = [case.finding, dataclasses.replace(made_up, label=0)]
+    made = PLAN.repair(case.twins.backdoored, case.data, findings, run=Run(seed=2))
+    assert made.steps[0].summary.startswith("unlearned 2 recovered triggers on ")
+    assert case.recovered_success(made.model) < 0.05
+
+
+def test_the_same_seed_gives_the_same_network(case):
+    few = case.data.select(slice(128))
+
+    def result(seed: int) -> str:
+        made = Unlearn(epochs=1).repair(case.twins.backdoored, few, case.findings, run=Run(seed=seed))
+        return digest(made.model.network)
+
+    assert result(1) == result(1)
+    assert result(1) != result(2)
+
+
+def test_findings_without_a_trigger_are_refused(case):
+    for findings, got in (
+        ([], "no findings"),
+        ([dataclasses.replace(case.finding, trigger=None)], "0 of 1 with one"),
+    ):
+        with pytest.raises(OptionError, match=f"expected findings with .* for unlearn, got {got}"):
+            Unlearn().repair(case.twins.backdoored, case.data, findings, run=Run())
+
+
+def test_what_does_not_fit_the_network_is_refused(case):
+    model = case.twins.backdoored
+    with pytest.raises(DataError, match=r"expected colour images 32 high x 32 wide .*, got 28 x 28 x 3"):
+        Unlearn().repair(model, Dataset(torch.zeros(4, 3, 28, 28)), case.findings, run=Run())
+    small = dataclasses.replace(case.finding, trigger=PatchTrigger.corner((3, 28, 28)))
+    with pytest.raises(DataError, match=r"of shape \(3, 28, 28\) as the trigger's, got \(3, 32, 32\)"):
+        Unlearn().repair(model, case.data, [small], run=Run())
+    beyond = dataclasses.replace(case.finding, label=8)
+    with pytest.raises(LabelError, match="expected findings of labels 0 to 7, got 8"):
+        Unlearn().repair(model, case.data, [beyond], run=Run())
+
+
+@pytest.mark.parametrize(
+    ("wrong", "text"),
+    [
+        ({"epochs": 0}, "expected epochs of 1 or more, .* got 0, 64 and 0.0003"),
+        ({"learning_rate": float("nan")}, "learning_rate above 0, got 3, 64 and nan"),
+        ({"batch_size": 1}, "batch_size of 2 or more .* got 3, 1 and"),
+        ({"stamped": 0.0}, r"expected a stamped share in \(0, 1\], got 0"),
+        ({"stamped": 1.5}, r"expected a stamped share in \(0, 1\], got 1.5"),
+    ],
+)
+def test_values_out_of_range_are_refused(wrong, text):
+    with pytest.raises(OptionError, match=text):
+        Unlearn(**wrong)
