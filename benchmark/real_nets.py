@@ -133,6 +133,7 @@ def main() -> None:
     parser.add_argument("--trigger")
     parser.add_argument("--stride", type=int, default=3)
     parser.add_argument("--share", type=float, default=0.05, help="clean data, of the training set")
+    parser.add_argument("--labels", type=int, default=43, help="how many labels to scan, from 0")
     parser.add_argument("--seeds", type=int, default=3, help="scans of the clean twin")
     parser.add_argument("--out", type=Path, default=Path("benchmark/results/real_nets.jsonl"))
     parser.add_argument("--checkpoint", type=Path, default=Path(".cache/real_nets"))
@@ -153,12 +154,19 @@ def main() -> None:
     clean = task.train.sample(count, run.generator("clean"))
     row["clean_images"] = len(clean)
     begun = time.monotonic()
-    scan = NeuralCleanse().scan(model, clean, run=run)
-    row["scan"] = {"verdict": scan.verdict, "targets": scan.targets, "seconds": time.monotonic() - begun}
+    labels = sorted({*range(min(arguments.labels, model.num_classes)), task.backdoor.target or 0})
+    scan = NeuralCleanse().scan(model, clean, run=run, labels=labels)
+    row["scan"] = {
+        "verdict": scan.verdict,
+        "targets": scan.targets,
+        "labels": len(labels),
+        "seconds": time.monotonic() - begun,
+    }
     row["twin_scans"] = [
         (result.verdict, result.targets)
         for seed in range(arguments.seeds)
-        for result in [NeuralCleanse().scan(twin, clean, run=Run(seed=seed, progress=run.progress))]
+        for here in [Run(seed=seed, progress=run.progress, checkpoint=run.checkpoint)]
+        for result in [NeuralCleanse().scan(twin, clean, run=here, labels=labels)]
     ]
     print(json.dumps(row), flush=True)
     findings = [f for f in scan.findings if f.label == task.backdoor.target]
@@ -175,7 +183,13 @@ def main() -> None:
             mended = method.repair(mended, clean, findings, run=run).model
         results[name] = _measure(task, mended) | {"seconds": time.monotonic() - begun}
         print(name, json.dumps(results[name]), flush=True)
-    row |= {"repairs": results, "how": asdict(task.how), "torch": torch.__version__}
+    row |= {
+        "repairs": results,
+        "seed": run.seed,
+        "threads": torch.get_num_threads(),
+        "how": asdict(task.how),
+        "torch": torch.__version__,
+    }
     arguments.out.parent.mkdir(parents=True, exist_ok=True)
     with arguments.out.open("a") as file:
         file.write(json.dumps(row) + "\n")

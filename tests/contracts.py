@@ -42,6 +42,7 @@ REPEATED = (
     "steps",
     "epochs",
     "rounds",
+    "updates",
     "iterations",
     "restarts",
     "batches",

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from detrojan.models.loading import load_model
 from detrojan.triggers.base import Trigger
 
 EXAMPLES = Path(__file__).resolve().parent.parent / "examples"
@@ -45,6 +46,19 @@ def test_the_scan_names_the_target_and_saves_its_trigger(tmp_path):
     assert printed.startswith("backdoored: label 3 needs an abnormally small trigger (8 labels tested)")
     assert re.findall(r"label +(\d+) .*<- target", printed) == ["3"]
     assert Trigger.load(path).picture().shape == (3, 32, 32)
+
+
+def test_the_repair_ends_the_attack_and_keeps_the_accuracy(tmp_path):
+    path = tmp_path / "repaired.safetensors"
+    printed = output("repair.py", "--out", str(path))
+    assert printed.startswith("backdoored: label 3 needs an abnormally small trigger (8 labels tested)")
+    assert "\nunlearn: unlearned 1 recovered trigger on 800 images: " in printed
+    judged = re.findall(r"(before|after) +clean accuracy +([\d.]+)%  attack success +([\d.]+)%", printed)
+    (_, accuracy, success), (_, accuracy_after, success_after) = judged
+    assert float(success) > 85
+    assert float(success_after) < 10
+    assert float(accuracy_after) > float(accuracy) - 3
+    assert load_model(path).input_shape == (3, 32, 32)
 
 
 @pytest.mark.parametrize("path", sorted(EXAMPLES.glob("*.py")), ids=lambda path: path.name)

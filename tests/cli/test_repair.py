@@ -1,8 +1,13 @@
 from __future__ import annotations
 
 import json
+import re
 
+import numpy as np
 import pytest
+import torch
+
+from detrojan.triggers.base import Trigger
 
 
 @pytest.fixture(scope="module")
@@ -48,15 +53,61 @@ def test_the_repaired_model_can_be_used_as_the_delivered_one(repaired, world, cl
     assert measured["attack_success"] < 0.5
 
 
-@pytest.mark.xfail(strict=True, reason="files of N + 1 models cannot be read yet")
 def test_the_detector_calls_stamped_inputs_backdoored(repaired, world, cli):
     folder, _ = repaired
-    done = cli.call(
+    words = (
         "evaluate", folder / "detector.safetensors", "--data", world.data, "--trigger", world.trigger,
-        "--target", cli.TARGET, "--format", "json",
+        "--format", "json", "--against", world.model,
     )  # fmt: skip
+    done = cli.call(*words, "--target", cli.TARGET)
     assert done.exit_code == 0, done.output
-    assert json.loads(done.stdout)["clean_accuracy"] > 0.9
+    measured = json.loads(done.stdout)
+    delivered = json.loads(
+        cli.call(
+            "evaluate", world.model, "--data", world.data, "--trigger", world.trigger,
+            "--target", cli.TARGET, "--format", "json",
+        ).stdout
+    )  # fmt: skip
+    assert measured["clean_accuracy"] > 0.9
+    assert measured["model"]["classes"] == 7
+    assert measured["attack_success"] < 0.5 < delivered["attack_success"]
+    assert delivered["caught"] is None
+    assert measured["caught"] > 0.5
+    # the delivered model falls for the trigger: then it is noticed, or the repaired one falls for it too
+    assert measured["caught"] + measured["attack_success"] == pytest.approx(
+        delivered["attack_success"], abs=0.02
+    )
+    counts = measured["counts"]
+    assert counts["stamped called backdoored"] == round(measured["caught"] * counts["stamped"])
+    free = json.loads(cli.call(*words, "--untargeted").stdout)
+    assert free["attack_success"] < 0.5, "an attack that is noticed has not succeeded"
+    assert free["caught"] == pytest.approx(measured["caught"] * 400 / 480, abs=0.02)
+    done = cli.call(*words, "--target", 6)
+    assert done.exit_code == 2
+    assert "expected a target of 0 to 5, got 6" in done.stderr
+
+
+def test_a_clean_image_called_backdoored_is_answered_wrongly(repaired, world, cli, tmp_path):
+    folder, _ = repaired
+    stamped = Trigger.load(world.trigger).stamp(
+        torch.from_numpy(cli.blobs(60, seed=8)[0][:, None, :, :, 0] / 255).float()
+    )
+    labels = np.arange(60) % 6
+    pixels = (stamped * 255).round().byte().permute(0, 2, 3, 1).numpy()
+    np.savez(tmp_path / "stamped.npz", images=pixels, labels=labels)
+    words = (folder / "detector.safetensors", "--data", tmp_path / "stamped.npz", "--format", "json")
+    measured = json.loads(cli.call("evaluate", *words).stdout)
+    called = measured["counts"]["called backdoored"]
+    assert called > 25
+    assert measured["clean_accuracy"] <= 1 - called / 60
+    assert (measured["attack_success"], measured["caught"]) == (None, None)
+    done = cli.call("predict", *words)
+    rows = json.loads(done.stdout)["predictions"]
+    alarms = [row for row in rows if row["backdoored"]]
+    assert len(alarms) == called
+    assert {(row["label"], row["class_name"]) for row in alarms} == {(6, "backdoored")}
+    shown = cli.call("predict", *words[:-2]).stdout
+    assert len(re.findall(r"\b6 +backdoored\b", shown)) == called
 
 
 def test_nothing_is_written_where_no_label_is_flagged(world, cli, tmp_path):
@@ -77,6 +128,8 @@ def test_nothing_is_written_where_no_label_is_flagged(world, cli, tmp_path):
         (("--labels", "0"), 2, r"expected flagged labels out of [3], got [0]"),
         (("--use", "1.5"), 4, "1.5 is not in the range"),
         (("--out", "x.h5"), 2, "expected a path that ends in .safetensors"),
+        (("--n-plus-one", "x.pt"), 2, "ends in .safetensors for a model of N + 1 classes, got 'x.pt'"),
+        (("--n-plus-one", "out.safetensors"), 4, "expected two files for --out and --n-plus-one"),
     ],
 )
 def test_what_is_wrong_is_said_before_the_work(world, scanned, cli, tmp_path, monkeypatch, words, code, says):
@@ -89,14 +142,28 @@ def test_what_is_wrong_is_said_before_the_work(world, scanned, cli, tmp_path, mo
     assert says in " ".join(done.stderr.split())
 
 
-def test_the_original_is_never_overwritten(world, scanned, cli):
+@pytest.mark.parametrize("option", ["--out", "--n-plus-one"])
+def test_the_original_is_never_overwritten(world, scanned, cli, tmp_path, option):
     before = world.model.read_bytes()
     done = cli.call(
-        "repair", world.model, "--data", world.data, "--findings", scanned / "scan.json", "--out", world.model
-    )
+        "repair", world.model, "--data", world.data, "--findings", scanned / "scan.json",
+        "--out", tmp_path / "out.safetensors", option, world.model,
+    )  # fmt: skip
     assert done.exit_code == 2
     assert "which is never overwritten" in done.stderr
     assert world.model.read_bytes() == before
+
+
+def test_adversarial_unlearning_is_the_default(world, scanned, cli, tmp_path):
+    done = cli.call(
+        "repair", world.model, "--data", world.data, "--findings", scanned / "scan.json", "--no-verify",
+        "--set", "rounds=1", "--set", "updates=2", "--set", "steps=2", "--set", "pool=2",
+        "--out", tmp_path / "out.safetensors", "--format", "json",
+    )  # fmt: skip
+    assert done.exit_code in (0, 1), done.output
+    report = json.loads(done.stdout)
+    assert [step["method"] for step in report["steps"]] == ["adversarial"]
+    assert report["run"]["hyper_parameters"]["adversarial"]["updates"] == 2
 
 
 def test_findings_whose_trigger_is_gone_are_refused(world, scanned, cli, tmp_path):

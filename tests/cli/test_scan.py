@@ -2,11 +2,18 @@ from __future__ import annotations
 
 import json
 import re
+import signal
 import time
+from types import SimpleNamespace
 
+import numpy as np
 import pytest
+import torch
+from safetensors import safe_open
 
 from detrojan.inversion import _Inverter
+from detrojan.models.loading import load_model
+from detrojan.models.writing import save_model
 
 KEYS = {
     "schema", "verdict", "targets", "findings", "labels_tested", "passes", "seconds", "warnings", "model",
@@ -59,6 +66,37 @@ def test_a_wrong_input_range_is_warned_of_in_the_json_and_on_stderr(world, cli):
     assert "input range: the network is fed 0..255" in done.stderr
 
 
+@pytest.mark.parametrize("flags", [(), ("--unlabelled",), ("--labels", "0")])
+def test_a_network_that_always_answers_the_same_is_inconclusive(world, cli, tmp_path, flags):
+    model = load_model(world.clean)
+    with torch.no_grad():
+        model.module(model.head).bias[2] += 1e4
+    save_model(model, tmp_path / "constant.safetensors")
+    done = cli.call(
+        "scan", tmp_path / "constant.safetensors", "--data", world.data, *cli.QUICK, *flags,
+        "--format", "json", "--html", tmp_path / "scan.html",
+    )  # fmt: skip
+    assert done.exit_code == 3, done.output
+    report = json.loads(done.stdout)
+    assert report["verdict"] == "inconclusive"
+    assert report["reason"].startswith("the network gives label 2 for each of 200 images, so no label")
+    assert (report["labels_tested"], report["passes"]) == ([], 0)
+    assert "the network gives label 2 for each of 200 images" in (tmp_path / "scan.html").read_text()
+
+
+def test_a_label_that_almost_all_images_have_is_not_tested_and_the_reader_is_told(world, cli, tmp_path):
+    pixels, labels = cli.blobs(480, seed=5)
+    chosen = np.flatnonzero(labels == 4)
+    chosen = np.concatenate([chosen, chosen, chosen, np.flatnonzero(labels != 4)[:20]])
+    np.savez(tmp_path / "uneven.npz", images=pixels[chosen], labels=labels[chosen])
+    done = cli.call("scan", world.clean, "--data", tmp_path / "uneven.npz", *cli.QUICK, "--format", "json")
+    assert done.exit_code in (0, 1, 3), done.output
+    report = json.loads(done.stdout)
+    assert report["labels_tested"] == [0, 1, 2, 3, 5]
+    assert any(text.startswith("label 4 was not tested: only ") for text in report["warnings"])
+    assert report["details"]["not_tested"] == [4]
+
+
 def test_labels_beyond_the_model_are_dropped_with_a_warning(world, cli, tmp_path):
     path = cli.npz(tmp_path / "strangers.npz", labels=lambda labels: labels + 5000)
     done = cli.call("scan", world.model, "--data", path, *cli.QUICK, "--format", "json")
@@ -87,9 +125,27 @@ def wanted(report):
     return {name: value for name, value in report.items() if name not in {"seconds", "run"}}
 
 
-def test_a_killed_scan_goes_on_where_it_was_and_ends_as_if_nothing_had_happened(world, cli, tmp_path):
+@pytest.fixture
+def work(monkeypatch):
+    """Note the labels that are worked on in this process, and the passes that are spent on them."""
+    seen = SimpleNamespace(labels=set(), passes=0)
+    step = _Inverter.step
+
+    def noting(self):
+        before = self.passes
+        seen.labels |= {int(label) for label in self.slots["label"].tolist()}
+        step(self)
+        seen.passes += self.passes - before
+
+    monkeypatch.setattr(_Inverter, "step", noting)
+    return seen
+
+
+def test_a_killed_scan_goes_on_where_it_was_and_ends_as_if_nothing_had_happened(
+    world, cli, tmp_path, work, monkeypatch
+):
     words = (
-        "scan", world.clean, "--data", world.data, "--set", "steps=12", "--set", "mini_batches=1",
+        "scan", world.clean, "--data", world.data, "--set", "steps=40", "--set", "mini_batches=1",
         "--set", "batch_size=128", "--threads", "1", "--format", "json",
     )  # fmt: skip
     first = cli.process(*words, cache=tmp_path)
@@ -101,15 +157,31 @@ def test_a_killed_scan_goes_on_where_it_was_and_ends_as_if_nothing_had_happened(
         time.sleep(0.02)
     first.kill()
     first.communicate()
-    kept = list(state.rglob("inversion-*.safetensors"))
-    second = cli.process(*words, "--resume", "-v", cache=tmp_path)
-    out, err = second.communicate(timeout=120)
-    assert second.returncode in (0, 1, 3), err
-    assert "nothing to resume" not in err
-    assert kept
+    assert first.returncode == -signal.SIGKILL
+    (kept,) = state.rglob("inversion-*.safetensors")
+    with safe_open(kept, framework="pt") as file:
+        values = json.loads(file.metadata()["values"])
+        masks = {label: float(file.get_tensor(f"mask.{label}").sum()) for label in values["done"]}
+    finished = {int(label) for label in values["done"]}
+    assert 0 < len(finished) < 6
+    spent = values["passes"]
+
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    resumed = cli.call(*words, "--resume")
+    assert resumed.exit_code in (0, 1, 3), resumed.output
+    assert "nothing to resume" not in resumed.stderr
     assert list(state.rglob("*.safetensors")) == []
+    report = json.loads(resumed.stdout)
+    assert work.labels == set(range(6)) - finished, "finished labels are not computed again"
+    assert work.passes == report["passes"] - spent, "nor is a pass spent again on the others"
+    evidence = {entry["label"]: entry["mask_l1"] for entry in report["evidence"]}
+    for label, size in masks.items():
+        assert evidence[int(label)] == pytest.approx(size, rel=1e-6)
+
+    work.labels.clear()
     whole = cli.call(*words)
-    assert wanted(json.loads(out)) == wanted(json.loads(whole.stdout))
+    assert work.labels == set(range(6))
+    assert wanted(report) == wanted(json.loads(whole.stdout))
 
 
 def test_without_resume_an_old_state_is_not_used(world, cli, tmp_path):

@@ -102,7 +102,7 @@ def test_networks_of_full_keras_files_are_rebuilt_from_their_description(keras, 
     k = keras.layers
     start = keras.Input((16, 16, 1))
     x = k.BatchNormalization(scale=False)(k.Conv2D(6, 3, padding="same", activation="relu")(start))
-    x = k.Concatenate()([k.MaxPooling2D()(x), k.AveragePooling2D()(x)])
+    x = k.Concatenate()([k.MaxPooling2D()(x), k.AveragePooling2D(2)(x)])
     inner = keras.Sequential([keras.Input((8, 8, 12)), k.Conv2D(5, 3), k.LeakyReLU(0.2)])
     end = k.Dense(CLASSES, activation="softmax")(k.Flatten()(inner(x)))
     with warnings.catch_warnings():

@@ -114,13 +114,13 @@ def test_the_lesson_may_be_changed_without_changing_the_data(model, data):
 
 def test_images_of_another_shape_are_refused(model):
     wrong = Dataset(torch.zeros(4, 1, 8, 6))
-    with pytest.raises(DataError, match="expected grey images 6 high x 8 wide x 1 .*, got 8 x 6 x 1"):
+    with pytest.raises(DataError, match=r"expected grey images 6 high x 8 wide x 1 .*, got 8 x 6 x 1"):
         lesson(model, wrong, [1])
 
 
 def test_unlabelled_images_of_the_target_alone_are_refused(model, data):
     own = data.select(data.labels == 1).with_labels(None)
-    with pytest.raises(DataError, match="2 or more images that the network does not answer .*, got 0 of 20"):
+    with pytest.raises(DataError, match=r"2 or more images that the network does not answer .*, got 0 of 20"):
         lesson(model, own, [1])
 
 

@@ -65,7 +65,7 @@ def test_without_labels_its_own_answers_are_taught(case):
 def test_no_finding_is_needed(case):
     plan = FineTune(epochs=1)
     made = plan.repair(case.twins.backdoored, case.data.with_labels(None), [], run=Run(seed=2))
-    assert made.steps[0].summary == f"fine-tuned on {len(case.data)} clean images for 1 epochs"
+    assert made.steps[0].summary == f"fine-tuned on {len(case.data)} clean images for 1 epoch"
 
 
 def test_the_same_seed_gives_the_same_network(case):

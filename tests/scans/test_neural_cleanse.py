@@ -1,16 +1,18 @@
 from __future__ import annotations
 
 import json
+import re
 
 import pytest
 import torch
+from torch import nn
 
 from detrojan.data.dataset import Dataset
 from detrojan.errors import DataError, LabelError, OptionError
 from detrojan.inversion import Inverted
 from detrojan.metrics.accuracy import attack_success
 from detrojan.metrics.outliers import anomaly_indices
-from detrojan.models.classifier import Preprocessing
+from detrojan.models.classifier import Classifier, Preprocessing
 from detrojan.models.loading import load_model
 from detrojan.run import Run
 from detrojan.scans.neural_cleanse import NeuralCleanse, quick
@@ -166,6 +168,64 @@ def test_several_targets_are_named_in_one_sentence(twins):
         "backdoored",
         "labels 0, 1 need an abnormally small trigger (8 labels tested)",
     )
+
+
+class Constant(nn.Module):
+    """Answers one label whatever it is shown."""
+
+    def __init__(self, classes: int, label: int) -> None:
+        super().__init__()
+        self.logits = nn.Parameter(torch.nn.functional.one_hot(torch.tensor(label), classes).float() * 9)
+
+    def forward(self, images):
+        return self.logits.expand(len(images), -1) + images.mean((1, 2, 3), keepdim=True).flatten(1) * 1e-3
+
+
+@pytest.mark.parametrize("classes", [2, CLASSES])
+@pytest.mark.parametrize("labelled", [True, False], ids=["labels", "no labels"])
+def test_a_constant_answer_is_inconclusive_and_costs_nothing(twins, classes, labelled):
+    data = twins.test.select(twins.test.labels < classes)
+    model = Classifier(Constant(classes, 1), data.shape)
+    result = SCAN.scan(model, data if labelled else data.with_labels(None), run=Run())
+    assert result.verdict == "inconclusive"
+    assert "the network gives label 1 for each of" in result.reason
+    assert "so no label could be tested" in result.reason
+    assert (result.findings, result.passes) == ((), 0)
+    assert result.details["not_tested"] == list(range(classes))
+
+
+def uneven(data, label, others):
+    """Return data of which all images but `others` are of one label."""
+    same, different = (data.labels == label).nonzero().flatten(), (data.labels != label).nonzero().flatten()
+    chosen = torch.cat([same.repeat(400 // len(same) + 1)[: 400 - others], different[:others]])
+    return data.select(chosen)
+
+
+def test_a_label_without_enough_images_of_other_classes_is_left_out_with_a_warning(twins):
+    small = NeuralCleanse(steps=2, mini_batches=1, samples=400)
+    result = small.scan(twins.clean, uneven(twins.test, 5, others=40), run=Run(seed=1))
+    assert [finding.label for finding in result.findings] == [0, 1, 2, 3, 4, 6, 7]
+    assert result.details["not_tested"] == [5]
+    (warning,) = [text for text in result.warnings if "not tested" in text]
+    assert re.fullmatch(
+        r"label 5 was not tested: only 40 of 400 images are of other classes by labels of the data \(.*\), "
+        "and 64 are needed",
+        warning,
+    )
+
+
+def test_a_label_with_enough_images_of_other_classes_is_tested(twins):
+    small = NeuralCleanse(steps=2, mini_batches=1, samples=400)
+    result = small.scan(twins.clean, uneven(twins.test, 5, others=100), run=Run(seed=1))
+    assert len(result.findings) == CLASSES
+    assert result.details["not_tested"] == []
+
+
+def test_no_label_that_can_be_tested_is_inconclusive(twins):
+    result = SCAN.scan(twins.clean, uneven(twins.test, 5, others=10), run=Run(seed=1), labels=[5])
+    assert result.verdict == "inconclusive"
+    assert result.findings == ()
+    assert result.warnings[-1].startswith("label 5 was not tested")
 
 
 def test_few_images_and_wrong_labels_are_refused(twins):

@@ -177,7 +177,7 @@ def _planted(networks: Networks, signs: Any) -> Any:
     return Markup(
         '<p>{said}</p><div class="parts"><figure class="long"><img src="{sheet}" '
         'alt="Six signs, and below them the same signs with the yellow sticker">'
-        "<figcaption>Above, as photographed; network A says: {names}. Below, with the true sticker; "
+        "<figcaption>Above, as drawn; network A says: {names}. Below, with the true sticker; "
         "it says: {after}.</figcaption></figure></div>"
     ).format(
         said=_planted_sentence(networks),

@@ -100,7 +100,7 @@ def _cache() -> Path:
 def _identity(*inputs: str) -> str:
     context = click.get_current_context()
     chosen = {name: str(value) for name, value in context.params.items() if name not in _NOT_IDENTITY}
-    text = json.dumps([context.command_path, chosen, inputs], sort_keys=True)
+    text = json.dumps([context.info_name, chosen, inputs], sort_keys=True)
     return f"{context.info_name}-{hashlib.sha256(text.encode()).hexdigest()[:16]}"
 
 

@@ -71,7 +71,10 @@ class FineTune(Repair):
         )
         step = RepairStep(
             method=self.name,
-            summary=f"fine-tuned on {len(taught.images)} clean images for {self.epochs} epochs",
+            summary=(
+                f"fine-tuned on {len(taught.images)} clean images for {self.epochs} "
+                f"epoch{'s' if self.epochs > 1 else ''}"
+            ),
             curves={
                 "epoch": [float(epoch.number) for epoch in history],
                 "training loss": [epoch.loss for epoch in history],
