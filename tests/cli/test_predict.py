@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import re
 
 from PIL import Image
 
@@ -31,5 +32,10 @@ def test_pictures_of_another_size_are_refused_with_the_way_out(world, cli, tmp_p
 
 
 def test_data_are_answered_in_their_order(world, cli):
-    done = cli.call("predict", world.model, "--data", world.data)
-    assert f"{world.data.name}[0]" in done.stdout.replace("\n", "")
+    done = cli.call("predict", world.model, "--data", world.data, "--format", "json")
+    rows = json.loads(done.stdout)["predictions"]
+    assert [row["input"] for row in rows] == [f"{world.data}[{place}]" for place in range(480)]
+    right = [row["label"] == place % 6 for place, row in enumerate(rows)]
+    assert sum(right) > 0.9 * 480
+    shown = cli.call("predict", world.model, "--data", world.data).stdout
+    assert len(re.findall(r"\d%", shown)) == 480

@@ -64,13 +64,13 @@ def test_a_clean_network_loses_hardly_anything(case, made_up):
 def test_it_works_without_labels(case):
     model = case.twins.backdoored
     images = case.data.with_labels(None)
-    made = dataclasses.replace(PLAN, rounds=1).repair(model, images, case.findings, run=Run(seed=2))
-    left = int((model.answers(images.images) != case.finding.label).sum())
-    assert made.steps[0].details == {"labelled": False, "images": left}
+    made = PLAN.repair(model, images, case.findings, run=Run(seed=2))
+    assert made.steps[0].details == {"labelled": False, "images": len(images)}
     assert case.true_success(made.model) < 0.05
-    others = case.twins.test.labels != case.finding.label
-    kept = made.model.answers(case.twins.test.images[others]) == case.twins.test.labels[others]
-    assert float(kept.float().mean()) > 0.9
+    assert case.accuracy(made.model) > case.accuracy(model) - 0.03
+    own = case.twins.test.labels == case.finding.label
+    kept = made.model.answers(case.twins.test.images[own]) == case.finding.label
+    assert float(kept.float().mean()) > 0.8
 
 
 # --- what is promised -------------------------------------------------------------------------------

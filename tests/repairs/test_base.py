@@ -77,15 +77,29 @@ def test_the_network_s_own_soft_answers_are_taught_where_a_label_agrees(model, d
     assert taught.kept(model) == pytest.approx(118 / 120)
 
 
-def test_without_labels_the_images_that_are_answered_with_a_target_are_left_out(model, data):
-    taught = lesson(model, data.with_labels(None), [1, 4])
+def with_surplus(data: Dataset, label: int) -> Dataset:
+    """Six times as many images of one label as of the others."""
+    more = (data.labels == label).nonzero().flatten().repeat(5)
+    return data.select(torch.cat([torch.arange(len(data)), more]))
+
+
+def test_without_labels_a_target_with_unusually_many_answers_is_left_out(model, data):
+    many = with_surplus(data, 1)
+    taught = lesson(model, many.with_labels(None), [1, 4])
     assert not taught.labelled
-    kept = (data.labels != 1) & (data.labels != 4)
-    assert torch.equal(taught.images, data.images[kept])
-    assert torch.equal(taught.truth, model.answers(data.images)[kept])
-    assert torch.equal(taught.soft, model.probabilities(data.images)[kept])
+    assert taught.doubted == (1,)
+    kept = many.labels != 1
+    assert torch.equal(taught.images, many.images[kept])
+    assert torch.equal(taught.truth, model.answers(many.images)[kept])
+    assert torch.equal(taught.soft, model.probabilities(many.images)[kept])
     assert taught.kept(model) == 1
     assert torch.equal(taught.dataset().labels, taught.truth)
+
+
+def test_without_labels_a_target_with_usual_answers_is_taught_like_any_other(model, data):
+    taught = lesson(model, data.with_labels(None), [1, 4])
+    assert taught.doubted == ()
+    assert torch.equal(taught.truth, data.labels)
 
 
 @pytest.mark.parametrize("labels", ["of another task", "beyond the classes"])
@@ -94,7 +108,7 @@ def test_labels_that_mean_nothing_to_the_network_are_not_taught(model, data, lab
     meaningless = shuffled if labels == "of another task" else data.labels + CLASSES
     taught = lesson(model, data.with_labels(meaningless), [1])
     assert not taught.labelled
-    assert torch.equal(taught.truth, data.labels[data.labels != 1])
+    assert torch.equal(taught.truth, data.labels)
 
 
 def test_one_label_beyond_the_classes_among_many_images_is_not_overlooked(model, data):

@@ -45,6 +45,16 @@ def test_a_damaged_network_gets_its_accuracy_back(case):
     assert case.accuracy(made.model) > max(0.93, case.accuracy(damaged) + 0.05)
 
 
+def test_what_was_pruned_stays_pruned(case):
+    pruned = case.twins.backdoored.copy()
+    with torch.no_grad():
+        pruned.module(pruned.head).weight[:, :100] = 0
+    made = FineTune(epochs=1).repair(pruned, case.data, case.findings, run=Run(seed=2))
+    weight = made.model.module(made.model.head).weight
+    assert not weight[:, :100].any()
+    assert not torch.equal(weight, pruned.module(pruned.head).weight)
+
+
 def test_a_clean_network_loses_hardly_anything(case, made_up):
     clean = case.twins.clean
     made = FineTune().repair(clean, case.data, [made_up], run=Run(seed=2))
@@ -55,9 +65,7 @@ def test_without_labels_its_own_answers_are_taught(case):
     model = case.twins.backdoored
     images = case.data.with_labels(None)
     made = FineTune().repair(model, images, case.findings, run=Run(seed=2))
-    left = int((model.answers(images.images) != case.finding.label).sum())
-    assert left < len(images)
-    assert made.steps[0].summary == f"fine-tuned on {left} clean images for 5 epochs"
+    assert made.steps[0].summary == f"fine-tuned on {len(images)} clean images for 5 epochs"
     assert made.steps[0].details["labelled"] is False
     assert case.accuracy(made.model) >= case.accuracy(model) - 0.01
 

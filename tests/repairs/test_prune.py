@@ -157,8 +157,9 @@ def test_without_labels_agreement_is_measured(case):
     assert step.curves["agreement"][0] == 1
     assert step.details["labelled"] is False
     assert ", agreement from 100.0% to " in step.summary
-    assert case.recovered_success(made.model) < 0.05
-    assert case.true_success(made.model) < 0.1
+    assert case.recovered_success(made.model) < 0.3
+    assert case.true_success(made.model) < 0.5
+    assert step.curves["agreement"][step.details["chosen"]] >= 0.9
 
 
 # --- a named layer ----------------------------------------------------------------------------------

@@ -13,7 +13,8 @@ from detrojan.models.classifier import Classifier, Preprocessing
 RANGES = ((0.0, 1.0), (0.0, 255.0), (-1.0, 1.0))
 #: images that are enough to tell ranges apart
 IMAGES = 512
-#: labels mean something for a network if it is right this many times as often as chance
+#: labels mean something for a network if it is right this many times as often as chance, or, with
+#: few classes, half way between chance and always
 CHANCE = 3.0
 #: a stated range is doubted when another one is right this much more often
 BETTER = 0.05
@@ -116,7 +117,8 @@ def check_input_range(model: Classifier, data: Dataset) -> RangeCheck:
     trials = tuple(_trial(model, some, *pair) for pair in pairs)
     stated = trials[0]
     best_accuracy = max(trial.accuracy or 0.0 for trial in trials)
-    labels_fit = best_accuracy * model.num_classes >= CHANCE and best_accuracy >= 0.2
+    needed = min(CHANCE / model.num_classes, (1 + 1 / model.num_classes) / 2)
+    labels_fit = best_accuracy >= max(needed, 0.2)
     best = _best(trials, labels_fit=labels_fit)
     warnings = []
     if best is not stated:

@@ -174,7 +174,7 @@ class Adversarial(Repair):
         pick = torch.randint(len(taught.images), (clean + stamped,), generator=generator)
         images = vary(taught.images[pick], generator)
         soft = teacher.probabilities(images)
-        soft[:, sorted({label for label, _ in pool})] *= float(taught.labelled)
+        soft[:, list(taught.doubted)] = 0
         soft /= soft.sum(1, keepdim=True).clamp(min=1e-9)
         barred = torch.full((clean + stamped,), -1)
         for part, (label, trigger) in zip(
@@ -250,5 +250,5 @@ def random_regions(count: int, height: int, width: int, generator: torch.Generat
     box = (across.abs() < 1) & (along.abs() < 1)
     ellipse = across.square() + along.square() < 4 / math.pi
     shape = torch.where(draw[4] < 0.6, box, ellipse).float()
-    opacity = torch.where(draw[5] < 0.7, torch.ones(()), 0.4 + 0.6 * draw[5])
+    opacity = torch.where(draw[5] < 0.7, torch.ones(()), 0.4 + 2 * (draw[5] - 0.7))
     return shape * opacity

@@ -20,6 +20,8 @@ from detrojan.models.classifier import Classifier
 from detrojan.run import Run
 from detrojan.triggers.base import Trigger
 
+#: a suspected target with more answers than this many times a label's usual share is doubted
+USUAL = 2.0
 #: probability above which an answer counts as sure
 SURE = 0.9
 #: fewer sure answers than this are no measure
@@ -65,6 +67,7 @@ class Lesson:
         labelled: whether `truth` are labels that mean something to the network.
         judged: positions of the images on which clean accuracy is measured, (J,): all with labels;
             without, those that the delivered network was sure of.
+        doubted: targets whose answers are not taught, because no label confirms them.
 
     """
 
@@ -73,6 +76,7 @@ class Lesson:
     soft: torch.Tensor
     labelled: bool
     judged: torch.Tensor
+    doubted: tuple[int, ...] = ()
 
     def dataset(self) -> Dataset:
         """Return the images with their hard answers."""
@@ -87,8 +91,9 @@ class Lesson:
 def lesson(model: Classifier, data: Dataset, targets: Sequence[int]) -> Lesson:
     """Return what to teach: the labels where they fit, else the delivered network's own answers.
 
-    Without labels, images that the delivered network sends to a suspected target are left out:
-    nobody can tell whether they belong there.
+    Without labels, a suspected target that gets far more answers than a label usually does is
+    doubted: nobody can tell which of its images belong there, so they are left out. One that gets
+    no more than usual is taught like any other, or the repaired network would forget that class.
 
     Raises:
         DataError: images of another shape, or none left.
@@ -108,14 +113,24 @@ def lesson(model: Classifier, data: Dataset, targets: Sequence[int]) -> Lesson:
         soft[wrong] = functional.one_hot(truth[wrong], model.num_classes).float()
         everything = torch.arange(len(truth))
         return Lesson(images=data.images, truth=truth, soft=soft, labelled=True, judged=everything)
-    kept = ~torch.isin(answers, torch.tensor(list(targets), dtype=torch.int64))
+    doubted = _doubted(answers, targets)
+    kept = ~torch.isin(answers, torch.tensor(doubted, dtype=torch.int64))
     if int(kept.sum()) < 2:
         raise DataError(
             "expected 2 or more images that the network does not answer with a suspected target, "
             f"got {int(kept.sum())} of {len(answers)}"
         )
     images, soft, truth = data.images[kept], soft[kept], answers[kept]
-    return Lesson(images=images, truth=truth, soft=soft, labelled=False, judged=sure_of(soft))
+    judged = sure_of(soft)
+    return Lesson(images=images, truth=truth, soft=soft, labelled=False, judged=judged, doubted=doubted)
+
+
+def _doubted(answers: torch.Tensor, targets: Sequence[int]) -> tuple[int, ...]:
+    """Return the targets with more than `USUAL` times a used label's share, or most of all answers."""
+    shares = torch.bincount(answers, minlength=max(targets, default=0) + 1).double() / len(answers)
+    used = shares[shares > 0]
+    in_use = float((-(used * used.log()).sum()).exp())
+    return tuple(sorted({t for t in targets if float(shares[t]) > min(USUAL / in_use, 0.5)}))
 
 
 def sure_of(soft: torch.Tensor) -> torch.Tensor:

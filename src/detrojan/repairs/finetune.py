@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 
 from detrojan.data.dataset import Dataset
@@ -60,15 +61,16 @@ class FineTune(Repair):
         """Return a copy of `model` trained on clean `data`; the findings only say what to leave out."""
         taught = lesson(model, data, [finding.label for finding in findings])
         copy = model.copy()
-        history = fit(
-            copy,
-            taught.dataset(),
-            self.fitting(),
-            run=run.within("finetune"),
-            title="fine-tuning",
-            augment=shift(self.shift_pixels) if self.shift_pixels else None,
-            loss=soft_cross_entropy(taught.soft),
-        )
+        with pruned_stay_pruned(copy):
+            history = fit(
+                copy,
+                taught.dataset(),
+                self.fitting(),
+                run=run.within("finetune"),
+                title="fine-tuning",
+                augment=shift(self.shift_pixels) if self.shift_pixels else None,
+                loss=soft_cross_entropy(taught.soft),
+            )
         step = RepairStep(
             method=self.name,
             summary=(
@@ -82,3 +84,19 @@ class FineTune(Repair):
             details={"labelled": taught.labelled, "fitting": asdict(self.fitting())},
         )
         return Repaired(model=copy, steps=(step,))
+
+
+@contextmanager
+def pruned_stay_pruned(model: Classifier) -> Iterator[None]:
+    """While the body trains, keep every weight that is exactly 0: pruning made it so."""
+    handles = []
+    for parameter in model.network.parameters():
+        alive = (parameter.detach() != 0).to(parameter.dtype)
+        if parameter.requires_grad and not bool(alive.all()):
+            hook = parameter.register_hook(lambda slope, alive=alive: slope * alive)  # type: ignore[no-untyped-call]
+            handles.append(hook)
+    try:
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()
