@@ -18,6 +18,8 @@ IMAGES = 512
 CHANCE = 3.0
 #: a stated range is doubted when another one is right this much more often
 BETTER = 0.05
+#: ... with this share of the errors at most
+FEWER_ERRORS = 0.75
 #: ... or, without labels, when another one gives this many times as many different answers
 RICHER = 1.6
 #: median distance of the two highest logits beyond which a network is saturated
@@ -161,7 +163,8 @@ def _best(trials: tuple[RangeTrial, ...], *, labels_fit: bool) -> RangeTrial:
     best = max(trials, key=lambda trial: _quality(trial, labels_fit=labels_fit))
     gain = _quality(best, labels_fit=labels_fit)
     had = _quality(stated, labels_fit=labels_fit)
-    clearly = gain > had + BETTER if labels_fit else gain > RICHER * had
+    better = gain > had + BETTER and 1 - gain < FEWER_ERRORS * (1 - had)
+    clearly = better if labels_fit else gain > RICHER * had
     # a network without biases to speak of answers alike at any scale: its logits tell the scale
     classes = max(trial.effective_answers for trial in trials)
     if clearly:

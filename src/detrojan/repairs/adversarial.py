@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch.nn import functional
@@ -16,7 +16,7 @@ from detrojan.fitting import Fitting, Loss, fit, shift
 from detrojan.metrics.accuracy import victims
 from detrojan.models.classifier import Classifier
 from detrojan.repairs.base import Lesson, Repair, Repaired, lesson, with_triggers, worst_success
-from detrojan.run import Run
+from detrojan.run import Run, SilentProgress
 from detrojan.triggers.base import Trigger
 from detrojan.triggers.patch import PatchTrigger
 
@@ -195,7 +195,8 @@ class Adversarial(Repair):
             frozen_norm=True,
         )
         loss = self._loss(soft, barred)
-        fit(model, Dataset(images, taught.truth[pick]), how, run=run, title="unlearning", loss=loss)
+        quiet = replace(run, progress=SilentProgress())  # the rounds are shown
+        fit(model, Dataset(images, taught.truth[pick]), how, run=quiet, loss=loss)
 
     def _loss(self, soft: torch.Tensor, barred: torch.Tensor) -> Loss:
         """Return the loss: `barred` (N,) is the label a stamped image must not get, -1 for clean ones."""

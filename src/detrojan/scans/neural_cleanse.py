@@ -33,9 +33,10 @@ class NeuralCleanse(Scan):
 
     The anomaly index of a label is the distance of its mask's L1 from the median, over
     1.4826 * MAD. Only labels below the median are flagged, above an index of 2. Departures from
-    the paper: the budget per label is smaller by default (`Schedule` has the reference's); a
-    flagged trigger must also work on held-out images and be small beside the usual one, since
-    with a handful of labels the MAD alone flags clean networks too.
+    the paper: the budget per label is smaller by default (`Schedule` has the reference's); the
+    index on the logarithms of the L1 counts beside it, since with widely varying masks the plain
+    one can hardly reach 2; and a flagged trigger must also work on held-out images and be small
+    beside the usual one, since with a handful of labels the MAD alone flags clean networks too.
 
     Reference: Wang et al., Neural Cleanse: Identifying and Mitigating Backdoor Attacks in Neural
     Networks, IEEE S&P 2019.
@@ -52,6 +53,8 @@ class NeuralCleanse(Scan):
         statistic: "mad", or "median" for the CSAW report's deviation over the median.
         threshold: anomaly index above which a label is flagged; above 0 (for the statistic
             "median", whose index never exceeds 1, the ratio rule alone decides at 2 and above).
+        log_threshold: the same index on the logarithms of the L1, above which a label is flagged
+            too; above 0.
         ratio: a flagged mask is at most this share of the median mask; in (0, 1].
         confirm: attack success on held-out images that a flagged trigger must reach, in [0, 1].
         samples: images to use, half for the inversion, half held out; 20 or more.
@@ -70,6 +73,7 @@ class NeuralCleanse(Scan):
     early_stop: int = 25
     statistic: Statistic = "mad"
     threshold: float = 2.0
+    log_threshold: float = 3.0
     ratio: float = 0.5
     confirm: float = 0.75
     samples: int = 1000
@@ -77,6 +81,8 @@ class NeuralCleanse(Scan):
     def __post_init__(self) -> None:
         """Refuse values outside their range."""
         self.schedule()
+        if not self.log_threshold > 0:
+            raise OptionError(f"expected log_threshold above 0, got {self.log_threshold:g}")
         if self.threshold <= 0 or not 0 < self.ratio <= 1 or not 0 <= self.confirm <= 1:
             raise OptionError(
                 "expected threshold above 0, ratio in (0, 1] and confirm in [0, 1], "
@@ -171,11 +177,14 @@ class NeuralCleanse(Scan):
         """Return a finding per label from the recovered triggers and their held-out success."""
         sizes = torch.tensor([item.mask_l1 for item in inverted])
         indices = anomaly_indices(sizes, self.statistic).tolist()
+        # sizes are positive and vary by factors: on their logarithms wide controls do not hide a target
+        logs = anomaly_indices(sizes.clamp(min=1e-3).log()).tolist()
         middle = median(sizes)
         findings = []
-        for item, index, works in zip(inverted, indices, success, strict=True):
+        for item, index, log_index, works in zip(inverted, indices, logs, success, strict=True):
             small = item.mask_l1 <= self.ratio * middle
-            outlying = index > self.threshold if self.statistic == "mad" else small
+            odd = index > self.threshold or log_index > self.log_threshold
+            outlying = odd if self.statistic == "mad" else small
             flagged = item.converged and outlying and small and works >= self.confirm
             findings.append(
                 Finding(
