@@ -129,7 +129,9 @@ def test_a_dead_link_is_noticed(tmp_path):
 def commands(text: str) -> list[list[str]]:
     """Return the arguments of each `detrojan ...` and each `make ...` in the shell blocks of a page."""
     found = []
-    for block in re.findall(r"^```(?:sh|bash|console|shell)?\n(.*?)^```", text, re.MULTILINE | re.DOTALL):
+    for language, block in re.findall(r"^```(\w*)\n(.*?)^```", text, re.MULTILINE | re.DOTALL):
+        if language not in {"", "sh", "bash", "console", "shell"}:
+            continue
         for line in block.replace("\\\n", " ").splitlines():
             words = shlex.split(line.removeprefix("$ "), comments=True)
             while words and re.fullmatch(r"\w+=\S*", words[0]):

@@ -64,3 +64,28 @@ def test_values_all_alike_have_no_outlier(statistic):
 def test_an_unknown_statistic_is_refused():
     with pytest.raises(OptionError, match="expected the statistic mad or median, got 'mean'"):
         anomaly_indices(torch.ones(3), "mean")
+
+
+def test_the_p_value_is_that_of_a_t_test_for_one_more_observation():
+    from scipy import stats  # noqa: PLC0415
+
+    from detrojan.metrics.outliers import size_p_values  # noqa: PLC0415
+
+    sizes = torch.tensor([5.0, 40.0, 55.0, 60.0, 80.0, 47.0])
+    controls = sizes > 20
+    logs = sizes.double().log()
+    usual = logs[1:]
+    score = (logs[0] - usual.mean()) / (usual.std() * (1 + 1 / 5) ** 0.5)
+    expected = 6 * stats.t.cdf(float(score), 4)
+    found = size_p_values(sizes, controls)
+    assert float(found[0]) == pytest.approx(expected)
+    assert expected < 0.05
+    assert float(found[1:].min()) > 0.5
+
+
+def test_without_enough_controls_nothing_is_significant():
+    from detrojan.metrics.outliers import size_p_values  # noqa: PLC0415
+
+    assert (
+        size_p_values(torch.tensor([1.0, 50.0, 60.0]), torch.tensor([False, True, True])).tolist() == [1] * 3
+    )

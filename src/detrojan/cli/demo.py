@@ -78,7 +78,7 @@ def command(
 
     run, begun = start(surroundings), time.monotonic()
     methods: list[Any] = methods_named("repairs", method.split(","), settings)
-    scan = NeuralCleanse() if steps is None else NeuralCleanse(steps=steps)
+    scan = NeuralCleanse(restarts=1) if steps is None else NeuralCleanse(restarts=1, steps=steps)
     try:
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
