@@ -146,7 +146,7 @@ def test_a_killed_scan_goes_on_where_it_was_and_ends_as_if_nothing_had_happened(
 ):
     words = (
         "scan", world.clean, "--data", world.data, "--set", "steps=40", "--set", "mini_batches=1",
-        "--set", "batch_size=128", "--threads", "1", "--format", "json",
+        "--set", "batch_size=128", "--set", "restarts=1", "--threads", "1", "--format", "json",
     )  # fmt: skip
     first = cli.process(*words, cache=tmp_path)
     state = tmp_path / "detrojan"
