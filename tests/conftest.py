@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from pathlib import Path
 
@@ -43,3 +44,16 @@ def shared_data() -> Path:
     if not folder.is_dir():
         pytest.skip(f"no real data at {folder}; set DETROJAN_TEST_DATA")
     return folder
+
+
+@pytest.fixture(autouse=True)
+def _logging_as_it_was():
+    """The command line sets the package's logger up: undo it, or tests of warnings depend on the order."""
+    logger, reading = logging.getLogger("detrojan"), logging.getLogger("detrojan.data.reading")
+    quiet = reading.level
+    kept = logger.level, logger.propagate, list(logger.handlers)
+    yield
+    reading.setLevel(quiet)
+    logger.setLevel(kept[0])
+    logger.propagate = kept[1]
+    logger.handlers[:] = kept[2]
