@@ -47,13 +47,9 @@ def shared_data() -> Path:
 
 
 @pytest.fixture(autouse=True)
-def _logging_as_it_was():
-    """The command line sets the package's logger up: undo it, or tests of warnings depend on the order."""
-    logger, reading = logging.getLogger("detrojan"), logging.getLogger("detrojan.data.reading")
-    quiet = reading.level
-    kept = logger.level, logger.propagate, list(logger.handlers)
-    yield
-    reading.setLevel(quiet)
-    logger.setLevel(kept[0])
-    logger.propagate = kept[1]
-    logger.handlers[:] = kept[2]
+def _logging_as_the_library_has_it():
+    """The command line sets the package's loggers up: undo it, or tests of warnings depend on the order."""
+    logger = logging.getLogger("detrojan")
+    logger.handlers.clear()
+    for one in (logger, logging.getLogger("detrojan.data.reading")):
+        one.setLevel(logging.NOTSET)
