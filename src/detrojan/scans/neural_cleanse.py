@@ -9,22 +9,19 @@ from typing import get_args
 import torch
 
 from detrojan.data.dataset import Dataset
-from detrojan.errors import DataError, OptionError
+from detrojan.errors import OptionError
 from detrojan.findings import Finding, Level, ScanResult, VerdictText
 from detrojan.inversion import Inversion, Inverted, Schedule, invert
-from detrojan.metrics.accuracy import attack_success, clean_accuracy
-from detrojan.metrics.input_range import RangeCheck, check_input_range
+from detrojan.metrics.accuracy import attack_success
+from detrojan.metrics.input_range import RangeCheck
 from detrojan.metrics.outliers import Statistic, anomaly_indices, median, size_p_values
 from detrojan.models.classifier import Classifier
 from detrojan.run import Run
-from detrojan.scans.base import Scan, labels_to_test
+from detrojan.scans.base import Scan
+from detrojan.scans.preparing import FEWEST_IMAGES, prepare
 
 #: fewer labels than this say nothing about what is usual
 FEWEST_LABELS = 5
-#: fewer images than this are no basis
-FEWEST_IMAGES = 20
-#: fewer images of other classes than this in the inversion are no basis for a label
-FEWEST_VICTIMS = 32
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -126,52 +123,34 @@ class NeuralCleanse(Scan):
             LabelError: a label beyond the model's classes.
 
         """
-        asked = labels_to_test(model, labels)
-        model.check(data.images)
-        if len(data) < FEWEST_IMAGES:
-            raise DataError(f"expected {FEWEST_IMAGES} images or more, got {len(data)}")
-        some = data.sample(self.samples, run.generator("scan", "samples"))
-        check = check_input_range(model, some)
-        truth, how = _truth(model, some, check)
-        half = len(some) // 2
-        tested, left_out = _testable(truth, half, asked)
-        constant = _constant(model, some, check)
-        warnings = check.warnings if constant else (*check.warnings, *_left_out(left_out, truth, half, how))
-        if constant or not tested or (check.doubtful and left_out):
-            verdict, reason = self._verdict((), check, tested=0)
-            return ScanResult(
-                verdict=verdict,
-                reason=constant or reason,
-                findings=(),
-                passes=0,
-                warnings=warnings,
-                details={"not_tested": asked},
-            )
-        inversion = self._invert(model, some.images[:half], truth[:half], tested, run)
-        rest, rest_truth = some.images[half:], truth[half:]
+        ready = prepare(model, data, labels, self.samples, run)
+        if ready.obstacle:
+            return ready.refusal()
+        inversion = self._invert(model, *ready.search, ready.tested, run)
+        rest, rest_truth = ready.held_out
         success = [
             attack_success(model, item.trigger, rest, rest_truth, item.label) for item in inversion.inverted
         ]
         findings = self.judge(inversion.inverted, success, classes=model.num_classes)
-        verdict, reason = self._verdict(findings, check, tested=len(tested))
+        verdict, reason = self._verdict(findings, ready.check, tested=len(ready.tested))
         sizes = [finding.mask_l1 for finding in findings]
         details = {
             "statistic": self.statistic,
             "threshold": self.threshold,
             "median_l1": median(torch.tensor(sizes)),
-            "images": half,
-            "held_out": len(some) - half,
-            "answers": how,
+            "images": ready.half,
+            "held_out": len(rest),
+            "answers": ready.how,
             "not_converged": [i.label for i in inversion.inverted if not i.converged],
-            "not_tested": left_out,
-            "range_trials": [vars(trial) for trial in check.trials],
+            "not_tested": ready.left_out,
+            "range_trials": [vars(trial) for trial in ready.check.trials],
         }
         return ScanResult(
             verdict=verdict,
             reason=reason,
             findings=findings,
             passes=inversion.passes,
-            warnings=warnings,
+            warnings=ready.warnings,
             details=details,
         )
 
@@ -244,47 +223,6 @@ class NeuralCleanse(Scan):
                 f"no working trigger was found for {weak} of {tested} labels: a larger budget is needed",
             )
         return "no evidence", f"no label needs an abnormally small trigger ({looked})"
-
-
-def _truth(model: Classifier, data: Dataset, check: RangeCheck) -> tuple[torch.Tensor, str]:
-    """Return the labels where they mean something to the network, else its own answers."""
-    if check.labels_fit and data.labels is not None:
-        return data.labels, f"labels of the data ({clean_accuracy(model, data):.1%} met)"
-    return model.answers(data.images), "the network's own answers"
-
-
-def _testable(truth: torch.Tensor, half: int, labels: Sequence[int]) -> tuple[list[int], list[int]]:
-    """Return the labels that can be tested, and those for which there are too few images of other classes."""
-    tested, left_out = list[int](), list[int]()
-    for label in labels:
-        victims = min(int((part != label).sum()) for part in (truth[:half], truth[half:]))
-        (tested if victims >= _fewest(half) else left_out).append(label)
-    return tested, left_out
-
-
-def _fewest(half: int) -> int:
-    """Return how many images of other classes each half must have; less where there are few images at all."""
-    return min(FEWEST_VICTIMS, max(2, half // 4))
-
-
-def _left_out(labels: Sequence[int], truth: torch.Tensor, half: int, how: str) -> tuple[str, ...]:
-    """Return a warning for each label that cannot be tested."""
-    return tuple(
-        f"label {label} was not tested: only {int((truth != label).sum())} of {len(truth)} images are of "
-        f"other classes by {how}, and {2 * _fewest(half)} are needed"
-        for label in labels
-    )
-
-
-def _constant(model: Classifier, data: Dataset, check: RangeCheck) -> str:
-    """Return why nothing can be learned where the network gives all images one answer, else nothing."""
-    answers = model.answers(data.images)
-    if check.best is not check.stated or bool((answers != answers[0]).any()):
-        return ""
-    return (
-        f"the network gives label {int(answers[0])} for each of {len(data)} images, so no label could be "
-        "tested: it answers the same whatever it is shown, or the images are of one class only"
-    )
 
 
 def _level(value: float, medium: float, high: float) -> Level:
