@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import pytest
@@ -26,6 +27,7 @@ from detrojan.attacks.base import Poisoned
 from detrojan.data.dataset import Dataset
 from detrojan.errors import InterruptedRunError, OptionError
 from detrojan.findings import Finding, ScanResult
+from detrojan.guards.base import Calibrated, load_guard
 from detrojan.method import Method
 from detrojan.metrics.accuracy import clean_accuracy
 from detrojan.models.classifier import Classifier
@@ -347,7 +349,8 @@ def check_scanned(method: Method) -> None:
         json.dumps(result.details)
         for finding in result.findings:
             assert finding.anomaly_index >= 0
-            assert 0 <= finding.attack_success <= 1
+            unknown = finding.trigger is None and math.isnan(finding.attack_success)
+            assert unknown or 0 <= finding.attack_success <= 1
             assert finding.p_value is None or 0 <= finding.p_value <= 1
             assert math.isnan(finding.mask_l1) or 0 <= finding.mask_l1 <= SHAPE[1] * SHAPE[2]
             if finding.trigger is not None:
@@ -375,4 +378,29 @@ def check_repaired(method: Method) -> None:
             json.dumps([step.curves, step.details])
 
 
-RESULTS = {"poison": check_poisoned, "scan": check_scanned, "repair": check_repaired}
+def check_calibrated(method: Method) -> None:
+    for data in (tiny_data(), tiny_data().with_labels(None)):
+        model = tiny_model()
+        made = method.calibrate(model, data, run=Run(seed=3))
+        assert isinstance(made, Calibrated)
+        assert made.model is model
+        assert made.method == method
+        assert math.isfinite(made.threshold)
+        scores = made.score(data.images)
+        assert scores.shape == (COUNT,)
+        assert bool(scores.isfinite().all())
+        assert torch.equal(made.suspicious(scores), scores >= made.threshold)
+        answers = made.answers_with_class(data.images)
+        assert torch.equal(answers == CLASSES, made.suspicious(scores))
+        with TemporaryDirectory() as folder:
+            again = load_guard(made.save(folder), model)
+        assert torch.equal(again.score(data.images), scores)
+        assert list(flat(again)) == list(flat(made))
+
+
+RESULTS = {
+    "poison": check_poisoned,
+    "scan": check_scanned,
+    "repair": check_repaired,
+    "calibrate": check_calibrated,
+}

@@ -80,6 +80,6 @@ def test_gives_back_what_its_room_promises(room, name):
     RESULTS[catalog.VERBS[room]](small(catalog.find(room, name)))
 
 
-@pytest.mark.parametrize("room", ["attacks", "scans", "repairs"])
+@pytest.mark.parametrize("room", ["attacks", "scans", "repairs", "guards"])
 def test_the_rooms_are_not_empty(room):
     assert catalog.methods(room)

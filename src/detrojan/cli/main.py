@@ -23,6 +23,7 @@ VERBS = {
     "evaluate": "evaluate",
     "attack": "attack",
     "predict": "predict",
+    "guard": "guard",
     "list": "listing",
 }
 

@@ -23,7 +23,6 @@ from detrojan.errors import OptionError
 if TYPE_CHECKING:
     from detrojan.data.dataset import Dataset
     from detrojan.models.classifier import Classifier
-    from detrojan.run import Run
 
 
 @click.command(
@@ -34,6 +33,13 @@ if TYPE_CHECKING:
 @model_options
 @click.argument("images", nargs=-1, type=FILE)
 @data_options(required=False)
+@click.option(
+    "--guard",
+    "guard_folder",
+    type=FILE,
+    metavar="DIR",
+    help="A guard for this model (see: detrojan guard calibrate); each input gets its verdict.",
+)
 @format_option()
 @click.option("--json", "json_file", type=FILE, metavar="FILE", help="Also write the JSON here.")
 @run_options
@@ -41,6 +47,7 @@ def command(
     model: ModelOptions,
     images: tuple[Path, ...],
     data: DataOptions,
+    guard_folder: Path | None,
     format_: str,
     json_file: Path | None,
     surroundings: RunOptions,
@@ -48,8 +55,9 @@ def command(
     """Show what MODEL answers: label, class name and probability of each of IMAGES, or of --data.
 
     A model of N + 1 classes, as `repair --n-plus-one` writes it, answers "backdoored" where only the
-    delivered model falls for a trigger.
+    delivered model falls for a trigger. With --guard the exit code is 1 where an input is suspicious.
     """
+    from detrojan.cli.guarded import guard_for, guard_rows, guard_table, read_images  # noqa: PLC0415
     from detrojan.cli.inputs import check_shape, load_model_of  # noqa: PLC0415 - `--help` shall be fast
     from detrojan.cli.outputs import check_writable, emit_values  # noqa: PLC0415
     from detrojan.cli.surroundings import start  # noqa: PLC0415
@@ -59,29 +67,24 @@ def command(
     run = start(surroundings)
     check_writable(json_file)
     network = load_model_of(model, run)
-    found, names = _read(images, data, run)
+    found, names = read_images(images, data, run)
     check_shape(network, found)
     if not network.class_names and len(found.class_names) == network.num_classes:
         network.class_names = found.class_names
-    rows = predictions(network, found, names)
+    guard = None if guard_folder is None else guard_for(guard_folder, network)
+    if guard is None:
+        rows = predictions(network, found, names)
+        table = _table(rows)
+    else:
+        rows = guard_rows(guard, found, names, guard.score(found.images))
+        table = guard_table(rows, guard.statistic)
     values = {
         "schema": "detrojan.predict/1",
         "model": {"path": network.origin.path, "sha256": network.origin.sha256, "net": network.origin.net},
         "predictions": rows,
     }
-    emit_values(values, OutputOptions(format_=format_, json_file=json_file, html_file=None), _table(rows))
-    return 0
-
-
-def _read(images: tuple[Path, ...], options: DataOptions, run: Run) -> tuple[Dataset, list[str]]:
-    from detrojan.cli.inputs import load_data  # noqa: PLC0415
-    from detrojan.data.reading import read_data  # noqa: PLC0415
-
-    if not images:
-        data = load_data(options, run)
-        return data, [f"{data.source}[{place}]" for place in range(len(data))]
-    data = read_data(images, data_range=options.data_range, resize=options.resize, unlabelled=True)
-    return data, [str(path) for path in images]
+    emit_values(values, OutputOptions(format_=format_, json_file=json_file, html_file=None), table)
+    return 1 if guard is not None and any(row["backdoored"] for row in rows) else 0
 
 
 def predictions(model: Classifier, data: Dataset, names: list[str]) -> list[dict[str, Any]]:

@@ -1,0 +1,335 @@
+"""`detrojan guard`: judge inputs of a running model; calibrate, check, and measure a guard."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from detrojan.cli.guarded import bundled_guard, guard_rows, read_images, save_bundle
+from detrojan.cli.inputs import check_shape, load_inputs, load_trigger
+from detrojan.cli.options import (
+    FILE,
+    DataOptions,
+    ModelOptions,
+    OutputOptions,
+    RunOptions,
+    data_options,
+    format_option,
+    model_options,
+    run_options,
+    set_option,
+)
+from detrojan.errors import DataError, InputError, OptionError
+
+if TYPE_CHECKING:
+    import torch
+
+    from detrojan.data.dataset import Dataset
+    from detrojan.guards.base import Calibrated
+
+_JSON = click.option("--json", "json_file", type=FILE, metavar="FILE", help="Also write the JSON here.")
+_FACTORY = click.option(
+    "--factory",
+    metavar="PACKAGE.MODULE:FUNCTION",
+    help="Your own code that makes the network, where it needs some; it is imported and run.",
+)
+_FIGURES = click.option("--figures", type=FILE, metavar="DIR", help="Also write pictures (PNG) here.")
+
+
+@click.group(
+    "guard",
+    short_help="Judge the inputs of a running model.",
+    epilog="\b\nExample:\n"
+    "  detrojan guard calibrate model.safetensors --data clean.npz --frr 0.01 --out guard\n"
+    "  detrojan guard check guard camera.png",
+)
+def command() -> None:
+    """Tell backdoored inputs from clean ones while a model is in use."""
+
+
+@command.command(
+    "calibrate",
+    short_help="Set a guard up on clean inputs.",
+    epilog="\b\nExample:\n"
+    "  detrojan guard calibrate model.h5 --net deepid --data faces.npz --frr 0.01 --out guard",
+)
+@model_options
+@data_options(samples="  [default: all]")
+@click.option("--method", default="strip", show_default=True, metavar="NAME", help="The guard.")
+@click.option(
+    "--frr",
+    type=click.FloatRange(0, 1, min_open=True, max_open=True),
+    help="Share of clean inputs that may be called backdoored.  [default: 0.01]",
+)
+@set_option("guard")
+@click.option("--out", type=FILE, required=True, metavar="DIR", help="The folder that is written.")
+@format_option()
+@run_options
+def calibrate(
+    model: ModelOptions,
+    data: DataOptions,
+    out: Path,
+    format_: str,
+    surroundings: RunOptions,
+    **how: Any,
+) -> int:
+    """Set a guard for MODEL up on the clean images of --data and write it to a folder.
+
+    The folder holds the guard and a copy of the model, so that it can be put into service by itself,
+    and scores.png, the distribution of the clean inputs' scores with the boundary.
+    """
+    from detrojan.cli.outputs import emit_values  # noqa: PLC0415 - `--help` shall be fast
+    from detrojan.cli.settings import method_named  # noqa: PLC0415
+    from detrojan.cli.surroundings import start  # noqa: PLC0415
+    from detrojan.guards.base import Guard  # noqa: PLC0415
+    from detrojan.report.figures import histogram  # noqa: PLC0415
+    from detrojan.report.saving import save_bytes  # noqa: PLC0415
+
+    if out.exists() and not out.is_dir():
+        raise InputError(f"expected a folder to write to, got the file {out}")
+    run = start(surroundings)
+    settings = [*how["settings"], *([] if how["frr"] is None else [f"frr={how['frr']}"])]
+    method = method_named("guards", how["method"], settings)
+    assert isinstance(method, Guard)
+    inputs = load_inputs(model, data, run)
+    guard = method.calibrate(inputs.model, inputs.data, run=run)
+    save_bundle(guard, out)
+    save_bytes(
+        out / "scores.png",
+        histogram(
+            {"clean": guard.clean_scores * guard.sign},
+            axis=guard.statistic,
+            limit=guard.threshold * guard.sign,
+        ),
+    )
+    values = _calibrated(guard, inputs.warnings, out)
+    output = OutputOptions(format_=format_, json_file=None, html_file=None)
+    emit_values(values, output, _calibrated_text(values))
+    return 0
+
+
+@command.command(
+    "check",
+    short_help="Judge inputs.",
+    epilog="\b\nExample:\n  detrojan guard check guard camera.png --as-class",
+)
+@click.argument("guard", type=FILE)
+@click.argument("images", nargs=-1, type=FILE)
+@data_options(required=False)
+@click.option("--as-class", is_flag=True, help='Answer one more class, "backdoored", for such inputs.')
+@_FIGURES
+@_FACTORY
+@format_option()
+@_JSON
+@run_options
+def check(
+    guard: Path,
+    images: tuple[Path, ...],
+    data: DataOptions,
+    format_: str,
+    json_file: Path | None,
+    surroundings: RunOptions,
+    **asked: Any,
+) -> int:
+    """Judge each of IMAGES, or of --data, by the GUARD that `guard calibrate` wrote.
+
+    Exit codes: 0 no input is suspicious, 1 at least one is, 2 error, 4 wrong usage.
+    """
+    from detrojan.cli.outputs import check_writable, emit_values  # noqa: PLC0415
+    from detrojan.cli.surroundings import start  # noqa: PLC0415
+
+    if bool(images) == (data.data is not None):
+        raise OptionError("expected pictures or --data, one of the two")
+    run = start(surroundings)
+    check_writable(json_file)
+    guarded = bundled_guard(guard, run, factory=asked["factory"])
+    found, names = read_images(images, data, run)
+    check_shape(guarded.model, found)
+    scores = guarded.score(found.images)
+    rows = guard_rows(guarded, found, names, scores, as_class=asked["as_class"])
+    if asked["figures"] is not None:
+        _draw(guarded, {"clean (calibration)": guarded.clean_scores, "checked": scores}, asked["figures"])
+        _draw_labels(guarded, found, scores, asked["figures"])
+    caught = sum(row["backdoored"] for row in rows)
+    values = {
+        "schema": "detrojan.guard-check/1",
+        "guard": guarded.method.name,
+        "statistic": guarded.statistic,
+        "boundary": guarded.threshold * guarded.sign,
+        "inputs": len(rows),
+        "backdoored": caught,
+        "predictions": rows,
+    }
+    output = OutputOptions(format_=format_, json_file=json_file, html_file=None)
+    emit_values(values, output, _checked_text(values))
+    return 1 if caught else 0
+
+
+@command.command(
+    "measure",
+    short_help="Measure a guard with a known trigger.",
+    epilog="\b\nExample:\n"
+    "  detrojan guard measure guard --data test.npz --trigger attacked/trigger_0.safetensors --target 3",
+)
+@click.argument("guard", type=FILE)
+@data_options()
+@click.option("--trigger", "trigger_file", type=FILE, required=True, metavar="FILE", help="What is stamped.")
+@click.option("--at", "place", help="Where a picture's upper left corner goes, as TOP,LEFT.")
+@click.option(
+    "--target", type=click.IntRange(min=0), metavar="LABEL", help="Images of this label are not stamped."
+)
+@_FIGURES
+@_FACTORY
+@format_option()
+@_JSON
+@run_options
+def measure(
+    guard: Path,
+    data: DataOptions,
+    trigger_file: Path,
+    format_: str,
+    json_file: Path | None,
+    surroundings: RunOptions,
+    **asked: Any,
+) -> int:
+    """Measure a GUARD on clean --data and on the same images with a known trigger.
+
+    Told are FRR, the share of clean images that it calls backdoored; FAR, the share of stamped ones
+    that it lets through; AUROC over all boundaries; and the attack's success with the guard in place.
+    """
+    from dataclasses import asdict  # noqa: PLC0415
+
+    from detrojan.cli.inputs import load_data  # noqa: PLC0415
+    from detrojan.cli.outputs import check_writable, emit_values  # noqa: PLC0415
+    from detrojan.cli.surroundings import start  # noqa: PLC0415
+    from detrojan.cli.types import PLACE  # noqa: PLC0415
+    from detrojan.metrics.accuracy import victims  # noqa: PLC0415
+    from detrojan.metrics.detection import detection  # noqa: PLC0415
+
+    run = start(surroundings)
+    check_writable(json_file)
+    guarded = bundled_guard(guard, run, factory=asked["factory"])
+    found = load_data(data, run)
+    check_shape(guarded.model, found)
+    place = None if asked["place"] is None else PLACE.convert(asked["place"], None, None)
+    trigger = load_trigger(trigger_file, guarded.model.input_shape, place=place)
+    truth = guarded.model.answers(found.images) if found.labels is None else found.labels
+    stamped = trigger.stamp(victims(found.images, truth, asked["target"]))
+    clean, bad = guarded.score(found.images), guarded.score(stamped)
+    measured = detection(clean, bad, guarded.threshold)
+    values: dict[str, Any] = {
+        "schema": "detrojan.guard-measure/1",
+        "guard": guarded.method.name,
+        "boundary": guarded.threshold * guarded.sign,
+        **asdict(measured),
+    }
+    if asked["target"] is not None:
+        won = guarded.model.answers(stamped) == asked["target"]
+        values["attack_success"] = float(won.double().mean())
+        values["attack_success_guarded"] = float((won & ~guarded.suspicious(bad)).double().mean())
+    if asked["figures"] is not None:
+        _draw(guarded, {"clean": clean, "stamped": bad}, asked["figures"])
+        _draw_labels(guarded, _both(found.images, stamped), None, asked["figures"])
+    output = OutputOptions(format_=format_, json_file=json_file, html_file=None)
+    emit_values(values, output, _measured_text(values))
+    return 0
+
+
+def _both(clean: torch.Tensor, stamped: torch.Tensor) -> dict[str, torch.Tensor]:
+    return {"clean": clean[:1], "stamped": stamped[:1]}
+
+
+def _draw(guard: Calibrated, scores: dict[str, torch.Tensor], folder: Path) -> None:
+    from detrojan.report.figures import histogram  # noqa: PLC0415
+    from detrojan.report.saving import save_bytes  # noqa: PLC0415
+
+    groups = {name: values * guard.sign for name, values in scores.items()}
+    content = histogram(groups, axis=guard.statistic, limit=guard.threshold * guard.sign)
+    save_bytes(folder / "scores.png", content)
+
+
+def _draw_labels(
+    guard: Calibrated,
+    data: Dataset | dict[str, torch.Tensor],
+    scores: torch.Tensor | None,
+    folder: Path,
+) -> None:
+    """Draw how the copies of two inputs are answered: by default the most and the least suspicious."""
+    from detrojan.guards.strip import CalibratedStrip  # noqa: PLC0415
+    from detrojan.report.figures import bars  # noqa: PLC0415
+    from detrojan.report.saving import save_bytes  # noqa: PLC0415
+
+    if not isinstance(guard, CalibratedStrip):
+        return
+    if isinstance(data, dict):
+        chosen = data
+    else:
+        assert scores is not None
+        most, least = int(scores.argmax()), int(scores.argmin())
+        chosen = {"most suspicious": data.images[most][None], "least suspicious": data.images[least][None]}
+    classes = guard.model.num_classes
+    groups = {}
+    for name, images in chosen.items():
+        if not len(images):
+            raise DataError(f"expected {name} images to draw, got none")
+        counts = guard.labels(images).flatten().bincount(minlength=classes)
+        groups[name] = (counts / counts.sum()).tolist()
+    names = [guard.model.class_name(label) for label in range(classes)]
+    save_bytes(folder / "labels.png", bars(groups, names, axis="answers to the copies of one input"))
+
+
+def _calibrated(guard: Calibrated, warnings: tuple[str, ...], out: Path) -> dict[str, Any]:
+    return {
+        "schema": "detrojan.guard-calibrate/1",
+        "guard": guard.method.name,
+        "hyper_parameters": guard.method.hyper_parameters(),
+        "statistic": guard.statistic,
+        "boundary": guard.threshold * guard.sign,
+        "inputs": len(guard.clean_scores),
+        "called_backdoored": int(guard.suspicious(guard.clean_scores).sum()),
+        **guard.state()[1],
+        "warnings": [*warnings, *guard.warnings],
+        "out": str(out),
+    }
+
+
+def _calibrated_text(values: dict[str, Any]) -> str:
+    from rich.markup import escape  # noqa: PLC0415
+
+    side = "at or below" if values["statistic"] == "entropy" else "at or beyond"
+    called = f"{values['called_backdoored']} of {values['inputs']:,} clean ones"
+    lines = [
+        f"Called backdoored is a {values['statistic']} {side} {values['boundary']:.4g}: {called}.",
+        *(f"Warning: {text}" for text in values["warnings"]),
+        f"Written to {values['out']}",
+    ]
+    return "\n".join(escape(line) for line in lines)
+
+
+def _checked_text(values: dict[str, Any]) -> Any:
+    from rich.console import Group  # noqa: PLC0415
+    from rich.text import Text  # noqa: PLC0415
+
+    from detrojan.cli.guarded import guard_table  # noqa: PLC0415
+
+    said = f"{values['backdoored']} of {values['inputs']:,} inputs are called backdoored"
+    boundary = f" (boundary: {values['statistic']} {values['boundary']:.4g})"
+    return Group(guard_table(values["predictions"], values["statistic"]), Text(said + boundary))
+
+
+def _measured_text(values: dict[str, Any]) -> str:
+    from detrojan.report.words import percent  # noqa: PLC0415
+
+    lines = [
+        f"FRR {percent(values['frr'])} of {values['clean']:,} clean images are called backdoored.",
+        f"FAR {percent(values['far'])} of {values['bad']:,} stamped images are let through.",
+        f"AUROC {values['auroc']:.4f}",
+    ]
+    if "attack_success" in values:
+        lines.append(
+            f"Attack success {percent(values['attack_success'])}, "
+            f"with the guard {percent(values['attack_success_guarded'])}."
+        )
+    return "\n".join(lines)

@@ -1,0 +1,165 @@
+"""A guard and its model in one folder, and the answers of a model that is guarded."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from detrojan.cli.inputs import load_data
+from detrojan.errors import DataError, InputError, ModelError
+
+if TYPE_CHECKING:
+    import torch
+
+    from detrojan.cli.options import DataOptions
+    from detrojan.data.dataset import Dataset
+    from detrojan.guards.base import Calibrated
+    from detrojan.models.classifier import Classifier
+    from detrojan.run import Run
+
+_MODEL = "model.json"
+
+
+def save_bundle(guard: Calibrated, folder: Path) -> None:
+    """Write a guard and its model to a folder that can be put into service by itself.
+
+    Raises:
+        InputError: the folder cannot be written.
+        ModelError: the model cannot be written.
+
+    """
+    from detrojan.models.metadata import metadata_of  # noqa: PLC0415 - imports torch
+    from detrojan.models.writing import save_model  # noqa: PLC0415
+    from detrojan.report.saving import save_text  # noqa: PLC0415
+
+    model = guard.model
+    suffix = ".safetensors"
+    if model.origin.format == "keras":
+        name = Path(model.origin.path).name.lower()
+        suffix = ".weights.h5" if name.endswith(".weights.h5") else Path(name).suffix
+    guard.save(folder)
+    try:
+        for old in folder.glob("model.*"):
+            old.unlink()
+    except OSError as error:
+        raise InputError(f"cannot write to {folder}: {error.strerror or error}") from error
+    save_model(model, folder / f"model{suffix}")
+    save_text(
+        folder / _MODEL, json.dumps({"file": f"model{suffix}", "metadata": metadata_of(model)}, indent=2)
+    )
+
+
+def bundled_guard(folder: Path, run: Run, *, factory: str | None = None) -> Calibrated:
+    """Read a guard and its model from the folder that `save_bundle` wrote.
+
+    Args:
+        folder: where they lie.
+        run: the device.
+        factory: the user's own code that makes the network; what the folder says is never run.
+
+    Raises:
+        DataError: no guard there.
+        ModelError: its model cannot be read, or is another one.
+
+    """
+    from detrojan.guards.base import load_guard, read_record  # noqa: PLC0415 - imports torch
+    from detrojan.models.loading import load_model  # noqa: PLC0415
+    from detrojan.models.metadata import parse_metadata  # noqa: PLC0415
+    from detrojan.models.nets import NETS  # noqa: PLC0415
+
+    read_record(folder)
+    path = folder / _MODEL
+    try:
+        record = json.loads(path.read_text("utf-8"))
+        name, metadata = str(record["file"]), dict(record["metadata"])
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
+        raise DataError(
+            f"{path}: expected the description of a guarded model: {type(error).__name__}"
+        ) from error
+    if Path(name).name != name or not name.startswith("model."):
+        raise DataError(f"{path}: expected a file model.* of the same folder, got {name!r}")
+    stated = parse_metadata(metadata, path)
+    if ":" in stated.net and factory is None:
+        raise ModelError(f"{folder}: expected --factory, as {stated.net} made the network")
+    model = load_model(
+        folder / name,
+        net=stated.net if stated.net in NETS else None,
+        factory=factory,
+        preprocessing=stated.preprocessing,
+        class_names=stated.class_names,
+        input_shape=stated.input_shape,
+    )
+    return load_guard(folder, model.to(run.device))
+
+
+def guard_for(folder: Path, model: Classifier) -> Calibrated:
+    """Read a guard for a model that is loaded already."""
+    from detrojan.guards.base import load_guard  # noqa: PLC0415 - imports torch
+
+    return load_guard(folder, model)
+
+
+def read_images(images: tuple[Path, ...], options: DataOptions, run: Run) -> tuple[Dataset, list[str]]:
+    """Return pictures, or the images of --data, each with its name."""
+    from detrojan.data.reading import read_data  # noqa: PLC0415 - imports torch
+
+    if not images:
+        data = load_data(options, run)
+        return data, [f"{data.source}[{place}]" for place in range(len(data))]
+    data = read_data(images, data_range=options.data_range, resize=options.resize, unlabelled=True)
+    return data, [str(path) for path in images]
+
+
+def guard_rows(
+    guard: Calibrated, data: Dataset, names: list[str], scores: torch.Tensor, *, as_class: bool = False
+) -> list[dict[str, Any]]:
+    """Return for each image its name, the answer, the guard's statistic and its verdict.
+
+    With `as_class` a backdoored input is answered with one more class than the model has.
+    """
+    from detrojan.models.n_plus_one import BACKDOORED  # noqa: PLC0415 - imports torch
+
+    model = guard.model
+    best = model.probabilities(data.images).max(1)
+    bad = guard.suspicious(scores).tolist()
+    values = (scores * guard.sign).tolist()
+    rows = []
+    for number, name in enumerate(names):
+        label = int(best.indices[number])
+        named = model.class_name(label)
+        if as_class and bad[number]:
+            label, named = model.num_classes, BACKDOORED
+        rows.append(
+            {
+                "input": name,
+                "label": label,
+                "class_name": named,
+                "probability": round(float(best.values[number]), 6),
+                guard.statistic: round(values[number], 6),
+                "backdoored": bad[number],
+            }
+        )
+    return rows
+
+
+def guard_table(rows: list[dict[str, Any]], statistic: str) -> Any:
+    """Return the rows as a table; what is called backdoored stands out."""
+    from rich.table import Table  # noqa: PLC0415
+    from rich.text import Text  # noqa: PLC0415
+
+    from detrojan.report.words import percent, printable  # noqa: PLC0415
+
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    table.add_column("Input", overflow="fold")
+    for name in ("label", "class", "probability", statistic, "verdict"):
+        table.add_column(name, justify="left" if name in {"class", "verdict"} else "right", overflow="fold")
+    for row in rows:
+        style = "bold red" if row["backdoored"] else ""
+        verdict = "backdoored" if row["backdoored"] else "no evidence"
+        cells = (
+            *(row["input"], str(row["label"]), row["class_name"], percent(row["probability"])),
+            *(f"{row[statistic]:.4f}", verdict),
+        )
+        table.add_row(*(Text(printable(cell), style=style) for cell in cells))
+    return table

@@ -1,0 +1,1 @@
+"""Guards: judge an input."""

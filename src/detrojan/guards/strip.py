@@ -1,0 +1,269 @@
+"""STRIP: blend the input with clean images; a trigger keeps the answer where it should change."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field
+from typing import Any, ClassVar, Literal
+
+import torch
+from scipy import stats
+
+from detrojan.data.dataset import Dataset
+from detrojan.errors import DataError, OptionError
+from detrojan.guards.base import Calibrated, Guard
+from detrojan.models.classifier import BATCH, Classifier
+from detrojan.run import Run
+
+#: fewer clean inputs than this give no boundary
+FEWEST = 8
+#: chance of so many (or so few) rejections under a fit that holds, below which it is called poor
+POOR = 0.01
+#: inputs of one pass that an accelerator takes for each one of a processor's
+ACCELERATED = 16
+
+
+@dataclass(frozen=True, kw_only=True)
+class Fit:
+    """Where the boundary lies, and how well a normal curve describes clean entropies.
+
+    Attributes:
+        mean: of the clean entropies, in bits.
+        std: their standard deviation, in bits.
+        normal: the boundary by the normal curve, in bits.
+        quantile: the boundary by counting, in bits.
+        used: which of the two was taken.
+        rejected: share of the clean inputs at or below the normal boundary, 0 to 1.
+        distance: largest gap between the normal and the measured distribution, 0 to 1.
+        complaint: why the normal fit is poor, or empty.
+
+    """
+
+    mean: float
+    std: float
+    normal: float
+    quantile: float
+    used: str
+    rejected: float
+    distance: float
+    complaint: str
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class CalibratedStrip(Calibrated):
+    """STRIP bound to a model.
+
+    Attributes:
+        overlays: the clean images that every input is mixed with, (copies, C, H, W).
+        fit: where the boundary came from.
+
+    """
+
+    statistic: ClassVar[str] = "entropy"
+    sign: ClassVar[int] = -1
+
+    overlays: torch.Tensor = field(repr=False)
+    fit: Fit
+
+    @property
+    def boundary(self) -> float:
+        """The entropy in bits at or below which an input is called backdoored."""
+        return -self.threshold
+
+    def entropies(self, images: torch.Tensor) -> torch.Tensor:
+        """Return the mean entropy of each image's copies in bits (N,), float64, 0 to log2(classes).
+
+        Raises:
+            DataError: images of another shape than the network's.
+
+        """
+        return self._asked(images, lambda logits: _entropy(logits).mean(1))
+
+    def score(self, images: torch.Tensor) -> torch.Tensor:
+        """Return minus the entropy (N,): the less the copies' answers vary, the more suspicious."""
+        return -self.entropies(images)
+
+    def labels(self, images: torch.Tensor) -> torch.Tensor:
+        """Return how the network answers each copy of each image, (N, copies), int64."""
+        return self._asked(images, lambda logits: logits.argmax(2))
+
+    def _asked(self, images: torch.Tensor, reduce: Callable[[torch.Tensor], torch.Tensor]) -> torch.Tensor:
+        """Run all copies of a few images at a time; `reduce` is given (images, copies, classes)."""
+        model: Classifier = self.model
+        assert isinstance(self.method, Strip)
+        model.check(images)
+        overlays = self.overlays.to(model.device)
+        batch = BATCH if model.device.type == "cpu" else BATCH * ACCELERATED
+        each = max(1, batch // len(overlays))
+        parts = []
+        with model.judging(), torch.inference_mode():
+            for start in range(0, len(images), each):
+                some = images[start : start + each].to(model.device)
+                logits = model.logits(self.method.mixed(some, overlays).flatten(0, 1))
+                parts.append(reduce(logits.reshape(len(some), len(overlays), -1)))
+        return torch.cat(parts).cpu()
+
+    def state(self) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
+        """Return the overlays and the fit."""
+        return {"overlays": self.overlays}, {"fit": asdict(self.fit)}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Strip(Guard):
+    """Mix each input with clean images and call it backdoored if the answers hardly vary.
+
+    The mean Shannon entropy of the answers to N superimposed copies is low where a trigger decides
+    them all. The boundary is the FRR quantile of a normal curve fitted to clean inputs' entropies.
+    Every input is mixed with the same N images (the paper draws new ones), so that an answer can be
+    repeated; they are not among those the boundary is set on. Triggers that are specific to each
+    image do not survive the mixing and get past this guard.
+
+    Reference: Gao et al., STRIP: A Defence Against Trojan Attacks on Deep Neural Networks,
+    ACSAC 2019.
+
+    Args:
+        copies: N, how many clean images each input is mixed with (half of the clean images at
+            most); 1 or more.
+        mode: how they are mixed: "add" the two and clip, as in the paper, or "blend" them.
+        weight: share of the clean image in a blend, in (0, 1).
+        frr: false rejection rate that the boundary is set for, in (0, 0.5).
+        boundary: "normal" as in the paper, "quantile" of the measured entropies, or "auto": the
+            normal one unless its fit is poor.
+
+    """
+
+    name = "strip"
+
+    copies: int = 100
+    mode: Literal["add", "blend"] = "add"
+    weight: float = 0.5
+    frr: float = 0.01
+    boundary: Literal["auto", "normal", "quantile"] = "auto"
+
+    def __post_init__(self) -> None:
+        """Refuse values outside their range."""
+        if self.copies < 1:
+            raise OptionError(f"expected copies of 1 or more, got {self.copies}")
+        if self.mode not in {"add", "blend"} or self.boundary not in {"auto", "normal", "quantile"}:
+            raise OptionError(
+                "expected the mode add or blend and the boundary auto, normal or quantile, "
+                f"got {self.mode!r} and {self.boundary!r}"
+            )
+        if not (0 < self.weight < 1 and 0 < self.frr < 0.5):
+            raise OptionError(
+                f"expected weight in (0, 1) and frr in (0, 0.5), got {self.weight:g} and {self.frr:g}"
+            )
+
+    def mixed(self, images: torch.Tensor, overlays: torch.Tensor) -> torch.Tensor:
+        """Return every image mixed with every overlay, (images, overlays, C, H, W), in [0, 1]."""
+        if self.mode == "add":
+            return (images[:, None] + overlays[None]).clamp_(0, 1)
+        return torch.lerp(images[:, None], overlays[None], self.weight)
+
+    def calibrate(self, model: Classifier, clean: Dataset, *, run: Run) -> CalibratedStrip:
+        """Return a guard for `model` whose boundary rejects a share `frr` of clean inputs.
+
+        Raises:
+            DataError: images of another shape, or too few of them.
+
+        """
+        model.check(clean.images)
+        copies = min(self.copies, len(clean) // 2)
+        if len(clean) - copies < FEWEST:
+            raise DataError(f"expected {2 * FEWEST} or more clean images, got {len(clean)}")
+        warnings = []
+        if copies < self.copies:
+            warnings.append(
+                f"each input is mixed with {copies} clean images instead of {self.copies}: "
+                f"{len(clean)} images were given"
+            )
+        overlays, rest = clean.split(copies, run.generator("strip", "overlays"))
+        if len(rest) * self.frr < 1:
+            warnings.append(
+                f"expected {math.ceil(1 / self.frr)} or more clean images for a false rejection rate of "
+                f"{self.frr:.2%}, got {len(rest)}: the boundary is a guess"
+            )
+        blank = Fit(mean=0, std=0, normal=0, quantile=0, used="", rejected=0, distance=0, complaint="")
+        nothing = torch.zeros(0)
+        unset = CalibratedStrip(
+            model=model,
+            method=self,
+            threshold=0,
+            clean_scores=nothing,
+            overlays=overlays.images.clone(),
+            fit=blank,
+        )
+        entropies = []
+        with run.progress.task("strip", len(rest)) as task:
+            for start in range(0, len(rest), 64):
+                part = rest.images[start : start + 64]
+                entropies.append(unset.entropies(part))
+                task.advance(len(part))
+        measured = torch.cat(entropies)
+        fit = self.fitted(measured)
+        if fit.complaint:
+            boundary = "used nevertheless" if fit.used == "normal" else "the empirical quantile is used"
+            warnings.append(f"the normal fit of clean entropies is poor: {fit.complaint}; {boundary}")
+        return CalibratedStrip(
+            model=model,
+            method=self,
+            threshold=-(fit.normal if fit.used == "normal" else fit.quantile),
+            clean_scores=-measured,
+            warnings=tuple(warnings),
+            overlays=unset.overlays,
+            fit=fit,
+        )
+
+    def fitted(self, entropies: torch.Tensor) -> Fit:
+        """Return both boundaries for clean entropies (N,) in bits, and how well the normal one fits."""
+        values = entropies.double()
+        mean, std = float(values.mean()), float(values.std())
+        normal = mean + float(stats.norm.ppf(self.frr)) * std
+        below = int((values <= normal).sum())
+        distance = float(stats.kstest(values.numpy(), "norm", (mean, max(std, 1e-12))).statistic)
+        chance = stats.binomtest(below, len(values), self.frr).pvalue
+        complaint = ""
+        if normal <= 0:
+            complaint = f"its boundary of {normal:.3f} bits would reject nothing"
+        elif chance < POOR:
+            complaint = f"it would reject {below / len(values):.2%} of them instead of {self.frr:.2%}"
+        used = (
+            "quantile" if self.boundary == "quantile" or (complaint and self.boundary == "auto") else "normal"
+        )
+        return Fit(
+            mean=mean,
+            std=std,
+            normal=normal,
+            quantile=float(values.quantile(self.frr)),
+            used=used,
+            rejected=below / len(values),
+            distance=distance,
+            complaint=complaint,
+        )
+
+    def restored(
+        self, common: dict[str, Any], tensors: dict[str, torch.Tensor], values: Any
+    ) -> CalibratedStrip:
+        """Rebuild the guard from its files."""
+        overlays, fit = tensors.get("overlays"), values.get("fit")
+        model: Classifier = common["model"]
+        if overlays is None or overlays.ndim != 4 or tuple(overlays.shape[1:]) != model.input_shape:
+            got = "none" if overlays is None else f"shape {tuple(overlays.shape)}"
+            raise DataError(f"expected overlays of shape (copies, {model.input_shape}), got {got}")
+        if not len(overlays) or overlays.dtype != torch.float32:
+            raise DataError(f"expected one or more float32 overlays, got {len(overlays)} {overlays.dtype}")
+        low, high = map(float, overlays.aminmax())
+        if not (low >= 0 and high <= 1):
+            raise DataError(f"expected overlays in [0, 1], got {low:.4g} to {high:.4g}")
+        try:
+            return CalibratedStrip(**common, overlays=overlays, fit=Fit(**fit))
+        except TypeError as error:
+            raise DataError(f"expected the values of a fit, got {fit!r:.80}") from error
+
+
+def _entropy(logits: torch.Tensor) -> torch.Tensor:
+    """Return the Shannon entropy in bits of each answer over the classes, the last dimension."""
+    # float64: with a thousand classes the sum of tiny terms matters
+    nats: torch.Tensor = torch.special.entr(logits.double().softmax(-1)).sum(-1)
+    return nats / math.log(2)

@@ -1,0 +1,154 @@
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from detrojan.triggers.base import Trigger
+
+
+@pytest.fixture(scope="module")
+def guard(world, cli, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("guarded") / "guard"
+    done = cli.call(
+        "guard", "calibrate", world.model, "--data", world.data, "--frr", "0.05",
+        "--set", "copies=50", "--set", "mode=blend", "--out", folder, "--format", "json",
+    )  # fmt: skip
+    assert done.exit_code == 0, done.output
+    record = json.loads(done.stdout)
+    assert record["inputs"] == 430
+    assert record["called_backdoored"] < 0.09 * 430
+    return folder
+
+
+@pytest.fixture(scope="module")
+def pictures(world, cli, tmp_path_factory):
+    """A clean and a stamped picture of each kind but the target's."""
+    folder = tmp_path_factory.mktemp("pictures")
+    images, labels = cli.blobs(6, seed=19)
+    clean = torch.from_numpy(images).permute(0, 3, 1, 2).float() / 255
+    stamped = Trigger.load(world.trigger).stamp(clean)
+    for image, bad, label in zip(images, stamped, labels, strict=True):
+        if label != cli.TARGET:
+            Image.fromarray(image[..., 0]).save(folder / f"clean_{label}.png")
+            Image.fromarray((bad[0] * 255).byte().numpy()).save(folder / f"stamped_{label}.png")
+    return sorted(folder.glob("clean*")), sorted(folder.glob("stamped*"))
+
+
+def test_stamped_pictures_are_called_backdoored_and_clean_ones_pass(guard, cli, pictures, tmp_path):
+    clean, stamped = pictures
+    done = cli.call("guard", "check", guard, *clean, *stamped, "--format", "json", "--figures", tmp_path)
+    assert done.exit_code == 1, done.output
+    rows = json.loads(done.stdout)["predictions"]
+    assert sum(row["backdoored"] for row in rows[:5]) <= 1
+    assert sum(row["backdoored"] for row in rows[5:]) >= 3
+    assert all(row["label"] == cli.TARGET for row in rows if row["backdoored"])
+    for name in ("scores.png", "labels.png"):
+        with Image.open(tmp_path / name) as picture:
+            assert picture.width > 400
+    with Image.open(guard / "scores.png") as picture:
+        assert picture.width > 400
+
+
+def test_as_class_answers_one_more_class(guard, cli, pictures):
+    done = cli.call("guard", "check", guard, *pictures[1], "--as-class", "--format", "json")
+    rows = [row for row in json.loads(done.stdout)["predictions"] if row["backdoored"]]
+    assert rows
+    assert {(row["label"], row["class_name"]) for row in rows} == {(6, "backdoored")}
+    assert "backdoored" in cli.call("guard", "check", guard, *pictures[1]).stdout
+
+
+def test_predict_with_a_guard_says_the_same(world, guard, cli, pictures):
+    checked = cli.call("guard", "check", guard, *pictures[1], "--format", "json")
+    told = cli.call("predict", world.model, *pictures[1], "--guard", guard, "--format", "json")
+    assert told.exit_code == checked.exit_code == 1
+    assert json.loads(told.stdout)["predictions"] == json.loads(checked.stdout)["predictions"]
+
+
+def test_it_is_measured_on_the_backdoored_model_and_on_its_clean_twin(world, guard, cli, tmp_path):
+    cli.npz(tmp_path / "test.npz", count=240)
+    words = ("--data", tmp_path / "test.npz", "--trigger", world.trigger, "--target", cli.TARGET)
+    done = cli.call("guard", "measure", guard, *words, "--format", "json", "--figures", tmp_path / "f")
+    assert done.exit_code == 0, done.output
+    found = json.loads(done.stdout)
+    assert found["far"] < 0.3
+    assert found["frr"] < 0.1
+    assert found["auroc"] > 0.93
+    assert found["attack_success_guarded"] < 0.2 < found["attack_success"]
+    assert (tmp_path / "f" / "labels.png").is_file()
+    twin = tmp_path / "twin"
+    cli.call(
+        "guard", "calibrate", world.clean, "--data", world.data, "--set", "copies=50",
+        "--set", "mode=blend", "--out", twin,
+    )  # fmt: skip
+    found = json.loads(cli.call("guard", "measure", twin, *words, "--format", "json").stdout)
+    assert found["far"] > 0.9
+    assert "FRR" in cli.call("guard", "measure", twin, *words).stdout
+
+
+def test_the_folder_works_by_itself_and_says_what_is_wrong_with_it(world, guard, cli, pictures, tmp_path):
+    assert {path.name for path in guard.iterdir()} == {
+        "guard.json", "guard.safetensors", "model.json", "model.safetensors", "scores.png",
+    }  # fmt: skip
+    assert not any(b"pickle" in path.read_bytes() for path in guard.iterdir())
+    record = json.loads((guard / "model.json").read_text())
+    broken = tmp_path / "broken"
+    broken.mkdir()
+    for path in guard.iterdir():
+        (broken / path.name).write_bytes(path.read_bytes())
+    for wrong, says in (
+        ({"file": "../model.safetensors"}, "expected a file model.* of the same folder"),
+        ({"file": 3}, "expected a file model.* of the same folder"),
+        ({"metadata": 3}, "expected the description of a guarded model"),
+    ):
+        (broken / "model.json").write_text(json.dumps(record | wrong))
+        done = cli.call("guard", "check", broken, pictures[0][0])
+        assert done.exit_code == 2
+        assert says in " ".join(done.stderr.split())
+    done = cli.call("predict", world.clean, pictures[0][0], "--guard", guard)
+    assert done.exit_code == 2
+    assert "expected the network that the guard was calibrated for" in " ".join(done.stderr.split())
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "says"),
+    [
+        (("check", "{guard}"), 4, "expected pictures or --data"),
+        (("check", "{guard}", "gone.png"), 2, "gone.png"),
+        (("check", "{folder}", "gone.png"), 2, "expected the folder of a guard"),
+        (("calibrate", "{model}", "--data", "{data}", "--frr", "0.7", "--out", "o"), 4, "frr in (0, 0.5)"),
+        (("calibrate", "{model}", "--data", "{data}", "--method", "x", "--out", "o"), 4, "expected one of"),
+        (("calibrate", "{model}", "--data", "{data}", "--out", "{data}"), 2, "expected a folder"),
+    ],
+)
+def test_what_cannot_be_is_said(world, guard, cli, tmp_path, words, code, says):
+    places = {"guard": guard, "folder": tmp_path, "model": world.model, "data": world.data}
+    done = cli.call("guard", *(word.format(**places) for word in words))
+    assert done.exit_code == code, done.output
+    assert says in " ".join(done.stderr.split())
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_a_guard_of_a_keras_model_keeps_its_range(cli, tmp_path, monkeypatch):
+    """The range of a Keras model is stated on the command line: the guard's folder has to keep it."""
+    monkeypatch.setenv("KERAS_BACKEND", "torch")
+    keras = pytest.importorskip("keras")
+    network = keras.Sequential(
+        [keras.layers.Input((16, 16, 1)), keras.layers.Flatten(), keras.layers.Dense(6, activation="softmax")]
+    )
+    network.save(tmp_path / "model.keras")
+    cli.npz(tmp_path / "data.npz", count=60)
+    out = tmp_path / "guard"
+    done = cli.call(
+        "guard", "calibrate", tmp_path / "model.keras", "--input-range", "0-255",
+        "--data", tmp_path / "data.npz", "--set", "copies=8", "--out", out,
+    )  # fmt: skip
+    assert done.exit_code == 0, done.output
+    assert (out / "model.keras").is_file()
+    np.savez(tmp_path / "one.npz", images=np.zeros((2, 16, 16, 1), np.uint8))
+    done = cli.call("guard", "check", out, "--data", tmp_path / "one.npz", "--format", "json")
+    assert done.exit_code in {0, 1}, done.output
+    assert json.loads((out / "guard.json").read_text())["preprocessing"].startswith("0..255")

@@ -1,0 +1,61 @@
+"""Dark pictures on which a trigger survives being mixed with others: what STRIP is made for."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import pytest
+import torch
+
+from detrojan.attacks.badnets import BadNets
+from detrojan.attacks.base import Backdoor
+from detrojan.data.dataset import Dataset
+from detrojan.fitting import Fitting
+from detrojan.models.classifier import Classifier
+from detrojan.run import Run
+from detrojan.training import train_net
+from detrojan.triggers.patch import PatchTrigger
+
+KINDS, SIDE, TARGET = 6, 20, 2
+PLACES = ((2, 2), (2, 8), (2, 14), (12, 2), (12, 8), (8, 13))
+
+
+def blobs(count: int, seed: int) -> Dataset:
+    """Return grey pictures, each with a bright blob where its label says."""
+    chance = torch.Generator().manual_seed(seed)
+    labels = torch.arange(count) % KINDS
+    images = torch.rand(count, 1, SIDE, SIDE, generator=chance) * 0.25
+    for image, label in zip(images, labels.tolist(), strict=True):
+        top, left = (place + int(torch.randint(-1, 2, (), generator=chance)) for place in PLACES[label])
+        light = 0.3 + 0.3 * float(torch.rand((), generator=chance))
+        image[0, top : top + 5, left : left + 5] += light
+    return Dataset(images, labels)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Dark:
+    """A network with a backdoor, its clean twin, and clean pictures of the defender's and the judge's."""
+
+    backdoored: Classifier
+    clean: Classifier
+    trigger: PatchTrigger
+    data: Dataset
+    test: Dataset
+
+    @property
+    def stamped(self) -> torch.Tensor:
+        """Test pictures of other classes than the target, with the trigger."""
+        return self.trigger.stamp(self.test.images[self.test.labels != TARGET])
+
+
+@pytest.fixture(scope="session")
+def dark() -> Dark:
+    train = blobs(1500, 1)
+    trigger = PatchTrigger.corner((1, SIDE, SIDE), size=4, margin=0)
+    attack = BadNets(poison_rate=0.15, backdoors=(Backdoor(trigger=trigger, target=TARGET),))
+    how = Fitting(epochs=8, batch_size=32, optimizer="adam", learning_rate=2e-3, weight_decay=0)
+    poisoned = attack.poison(train, run=Run(seed=3)).data
+    backdoored, clean = (
+        train_net("mnist_cnn_max", data, how, classes=KINDS, run=Run(seed=3)) for data in (poisoned, train)
+    )
+    return Dark(backdoored=backdoored, clean=clean, trigger=trigger, data=blobs(400, 5), test=blobs(300, 6))

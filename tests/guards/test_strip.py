@@ -1,0 +1,166 @@
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+
+from detrojan.errors import DataError, OptionError
+from detrojan.guards.strip import Strip
+from detrojan.metrics.detection import auroc, detection
+from detrojan.models.classifier import Classifier
+from detrojan.models.nets import find_net
+from detrojan.run import Run
+from twins import CLASSES, SHAPE, few_signs
+from twins import TARGET as TWIN_TARGET
+
+KINDS, TARGET = 6, 2  # of the fixture `dark`
+
+PLAN = Strip(copies=40, frr=0.02, mode="blend")
+FEW = 60
+
+
+@pytest.fixture(scope="module")
+def clean():
+    return few_signs(120, 11)
+
+
+@pytest.fixture(scope="module")
+def guard(dark):
+    return PLAN.calibrate(dark.backdoored, dark.data, run=Run(seed=1))
+
+
+def slow_entropies(model, images, overlays, mode):
+    """One copy after the other, one class after the other, in float64."""
+    network = model.copy().network.double().eval()
+    found = []
+    for image in images.double():
+        total = 0.0
+        for overlay in overlays.double():
+            copy = (image + overlay).clamp(0, 1) if mode == "add" else 0.5 * image + 0.5 * overlay
+            with torch.no_grad():
+                logits = network(copy[None])[0]
+            shares = (logits - logits.max()).exp()
+            shares = (shares / shares.sum()).tolist()
+            total -= sum(p * math.log2(p) for p in shares if p > 0)
+        found.append(total / len(overlays))
+    return torch.tensor(found, dtype=torch.float64)
+
+
+@pytest.mark.parametrize("mode", ["add", "blend"])
+def test_entropies_are_those_of_a_slow_reference(twins, clean, mode):
+    made = Strip(copies=12, mode=mode).calibrate(twins.backdoored, clean, run=Run())
+    images = torch.cat([twins.test.images[:4], twins.trigger.stamp(twins.test.images[4:8])])
+    wanted = slow_entropies(twins.backdoored, images, made.overlays, mode)
+    assert torch.allclose(made.entropies(images), wanted, rtol=0, atol=1e-5)
+    assert float(wanted.max()) > 0.1
+
+
+@pytest.mark.parametrize(("mode", "far"), [("add", 0.06), ("blend", 0.01)])
+def test_stamped_images_are_caught_and_clean_ones_pass(dark, mode, far):
+    made = Strip(copies=40, frr=0.02, mode=mode).calibrate(dark.backdoored, dark.data, run=Run(seed=1))
+    found = detection(made.score(dark.test.images), made.score(dark.stamped), made.threshold)
+    assert found.far <= far
+    assert found.frr < 0.05
+    assert found.auroc > 0.99
+
+
+@pytest.mark.parametrize("mode", ["add", "blend"])
+def test_on_the_clean_twin_a_stamp_is_nothing_special(dark, mode):
+    made = Strip(copies=40, frr=0.02, mode=mode).calibrate(dark.clean, dark.data, run=Run(seed=1))
+    found = detection(made.score(dark.test.images), made.score(dark.stamped), made.threshold)
+    assert found.frr < 0.05
+    assert found.far > 0.9
+    assert 0.4 < found.auroc < 0.65
+
+
+def test_a_trigger_that_mixing_weakens_still_lowers_the_entropy(twins, clean):
+    """A small sticker between bright signs: far from the paper's figures, and told from the clean twin."""
+    areas = []
+    for model in (twins.backdoored, twins.clean):
+        made = Strip(copies=20, mode="blend").calibrate(model, clean, run=Run(seed=1))
+        bad = twins.trigger.stamp(twins.test.images[twins.test.labels != TWIN_TARGET][:FEW])
+        areas.append(auroc(made.score(twins.test.images[:FEW]), made.score(bad)))
+    assert areas[0] > 0.75
+    assert 0.3 < areas[1] < 0.65
+
+
+def test_a_trigger_keeps_the_label_of_the_copies(dark, guard):
+    labels = guard.labels(dark.stamped[:20])
+    assert labels.shape == (20, 40)
+    assert float((labels == TARGET).float().mean()) > 0.9
+    assert float((guard.labels(dark.test.images[:20]) == TARGET).float().mean()) < 0.5
+
+
+def test_backdoored_inputs_get_the_class_beyond_the_others(dark, guard):
+    answers = guard.answers_with_class(torch.cat([dark.test.images[:50], dark.stamped[:50]]))
+    assert float((answers[50:] == KINDS).float().mean()) > 0.9
+    assert float((answers[:50] == dark.test.labels[:50]).float().mean()) > 0.85
+
+
+def test_an_answer_does_not_depend_on_the_other_inputs(dark, guard):
+    images = dark.test.images[:30]
+    alone = torch.cat([guard.entropies(image[None]) for image in images])
+    assert torch.allclose(guard.entropies(images), alone, atol=1e-5)
+
+
+def test_the_boundaries_are_those_of_the_curve_and_of_the_count():
+    values = 3 + 0.5 * torch.randn(4000, generator=torch.Generator().manual_seed(2), dtype=torch.float64)
+    fit = Strip(frr=0.01).fitted(values)
+    assert fit.normal == pytest.approx(float(values.mean()) - 2.3263 * float(values.std()), abs=1e-3)
+    assert fit.quantile == pytest.approx(sorted(values.tolist())[40], abs=0.02)
+    assert (fit.used, fit.complaint) == ("normal", "")
+    assert fit.distance < 0.03
+
+
+def test_a_poor_fit_is_told_and_counting_stands_in():
+    chance = torch.Generator().manual_seed(2)
+    values = torch.rand(2000, generator=chance, dtype=torch.float64) ** 3
+    fit = Strip().fitted(values)
+    assert fit.complaint == f"its boundary of {fit.normal:.3f} bits would reject nothing"
+    assert fit.used == "quantile"
+    assert Strip(boundary="normal").fitted(values).used == "normal"
+    split = torch.cat([values[:100] + 1, values[100:] * 0.01 + 3])
+    assert "of them instead of 1.00%" in Strip().fitted(split).complaint
+    assert float((split <= Strip().fitted(split).quantile).double().mean()) == pytest.approx(0.01, abs=0.002)
+
+
+def test_the_warning_names_what_is_used(dark):
+    for boundary, says in (("auto", "the empirical quantile is used"), ("normal", "used nevertheless")):
+        made = Strip(copies=20, boundary=boundary).calibrate(dark.clean, dark.data, run=Run())
+        assert "would reject nothing" in made.fit.complaint
+        assert any(text.endswith(says) for text in made.warnings)
+        assert made.boundary == (made.fit.quantile if boundary == "auto" else made.fit.normal)
+
+
+def test_few_images_are_made_do_with_and_too_few_are_refused(dark):
+    made = Strip().calibrate(dark.backdoored, dark.data.select(slice(60)), run=Run())
+    assert len(made.overlays) == 30
+    assert "mixed with 30 clean images instead of 100: 60 images were given" in made.warnings[0]
+    assert "expected 100 or more clean images for a false rejection rate of 1.00%, got 30" in made.warnings[1]
+    with pytest.raises(DataError, match="expected 16 or more clean images, got 9"):
+        Strip().calibrate(dark.backdoored, dark.data.select(slice(9)), run=Run())
+
+
+def test_it_works_with_batch_norm_and_leaves_the_mode(clean):
+    model = Classifier(find_net("five_conv_cnn").build(CLASSES, SHAPE), SHAPE)
+    model.network.train()
+    before = {name: tensor.clone() for name, tensor in model.network.state_dict().items()}
+    made = Strip(copies=4).calibrate(model, clean.select(slice(40)), run=Run())
+    assert bool(made.clean_scores.isfinite().all())
+    assert model.network.training
+    assert all(torch.equal(tensor, before[name]) for name, tensor in model.network.state_dict().items())
+
+
+@pytest.mark.parametrize(
+    ("wrong", "text"),
+    [
+        ({"copies": 0}, "expected copies of 1 or more, got 0"),
+        ({"mode": "mix"}, "expected the mode add or blend .* got 'mix' and 'auto'"),
+        ({"frr": 0.5}, r"frr in \(0, 0.5\), got 0.5 and 0.5"),
+        ({"weight": 1.0}, r"expected weight in \(0, 1\) .* got 1 and 0.01"),
+    ],
+)
+def test_values_out_of_range_are_refused(wrong, text):
+    with pytest.raises(OptionError, match=text):
+        Strip(**wrong)
