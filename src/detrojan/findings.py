@@ -21,7 +21,8 @@ class Finding:
             deviations; 0 or more.
         mask_l1: sum of the recovered mask, in pixels (0 to height x width); NaN where the method
             recovers no mask.
-        attack_success: share of held-out images that the recovered trigger sends to `label`, 0 to 1.
+        attack_success: share of held-out images that the recovered trigger sends to `label`, 0 to 1;
+            NaN where the method recovers no trigger.
         flagged: whether the scan holds this label for a backdoor's target.
         p_value: probability of such a statistic without a backdoor, or None where the method has none.
         severity: how bad it is if true: how often the trigger works.

@@ -42,11 +42,11 @@ def anomaly_chart(report: ScanReport, width: int = WIDE) -> Markup:
     if not measured:
         return Markup()
     limit = threshold(report)
-    highest = max(limit * 1.25, *(_index(entry) for entry in measured))
+    highest = max((limit or 1.0) * 1.25, *(_index(entry) for entry in measured))
     flagged = [label_name(f.label, f.class_name) for f in report.findings]
     told = (
-        f"Anomaly index of {len(measured)} labels, threshold {limit:g}, highest {highest:.1f}. "
-        f"Above it and flagged: {', '.join(flagged[:8]) or 'none'}."
+        f"Anomaly index of {len(measured)} labels, {_limit_named(limit)}highest {highest:.1f}. "
+        f"{'Flagged' if limit is None else 'Above it and flagged'}: {', '.join(flagged[:8]) or 'none'}."
     )
     draw = _rows if len(measured) <= ROWS else _points
     return draw(report, measured, limit, highest, width, told)
@@ -175,7 +175,7 @@ def _kind(entry: Evidence, small: set[int]) -> str:
 
 
 def _rows(
-    report: ScanReport, measured: list[Evidence], limit: float, highest: float, width: int, told: str
+    report: ScanReport, measured: list[Evidence], limit: float | None, highest: float, width: int, told: str
 ) -> Markup:
     wide = width > 500
     names = [name_of(report.model, entry.label) for entry in measured]
@@ -197,9 +197,12 @@ def _rows(
             ),
         ]
         values.append(words(x(value) + 6, y + 4, f"{value:.1f}", f"value halo {kind}"))
+    if limit is not None:
+        parts += [
+            line(x(limit), top - 4, x(limit), bottom, "limit"),
+            words(x(limit), top - 9, f"threshold {limit:g}", "note", "middle"),
+        ]
     parts += [
-        line(x(limit), top - 4, x(limit), bottom, "limit"),
-        words(x(limit), top - 9, f"threshold {limit:g}", "note", "middle"),
         *values,
         *bottom_axis(x, bottom, f"Anomaly index ({index_unit(report, brief=not wide)})", most=6),
     ]
@@ -207,7 +210,7 @@ def _rows(
 
 
 def _points(
-    report: ScanReport, measured: list[Evidence], limit: float, highest: float, width: int, told: str
+    report: ScanReport, measured: list[Evidence], limit: float | None, highest: float, width: int, told: str
 ) -> Markup:
     first, last = measured[0].label, measured[-1].label
     room = (last - first) * 0.015
@@ -223,10 +226,11 @@ def _points(
     parts += [
         dots([places[e.label] for e in of_kind[kind]], f"dots {kind}{size}") for kind in ("larger", "usual")
     ]
-    parts += [
-        line(x.start, y(limit), x.end, y(limit), "limit"),
-        words(x.end, y(limit) - 5, f"threshold {limit:g}", "note halo", "end"),
-    ]
+    if limit is not None:
+        parts += [
+            line(x.start, y(limit), x.end, y(limit), "limit"),
+            words(x.end, y(limit) - 5, f"threshold {limit:g}", "note halo", "end"),
+        ]
     for entry in of_kind["flagged"]:
         px, py = places[entry.label]
         full = label_name(entry.label, name_of(report.model, entry.label))
@@ -234,6 +238,10 @@ def _points(
     parts += _names(report, of_kind["flagged"], places, width)
     parts += bottom_axis(x, y(0), "Label", most=8 if width > 500 else 5, whole=True)
     return drawing(width, 302, parts, told)
+
+
+def _limit_named(limit: float | None) -> str:
+    return "" if limit is None else f"threshold {limit:g}, "
 
 
 def _names(

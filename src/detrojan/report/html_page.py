@@ -146,12 +146,13 @@ def _scan_values(report: ScanReport, pictures: Pictures) -> dict[str, Any]:
     indices = [entry.anomaly_index for entry in report.evidence if entry.anomaly_index is not None]
     tested, unsaid = reach(report)
     highest = number(max((entry.anomaly_index or 0 for entry in small_masks(report)), default=None), 1)
+    limit = threshold(report)
     tiles = [
         ("Labels tested", f"{len(report.labels_tested):,}", f"of {report.model.classes:,} classes"),
         (
             "Labels flagged",
             str(len(report.findings)),
-            f"highest index {highest}, threshold {threshold(report):g}",
+            f"highest index {highest}" + ("" if limit is None else f", threshold {limit:g}"),
         ),
         ("Images used", f"{report.data.images:,}", "labelled" if report.data.labelled else "without labels"),
         ("Time", duration(report.seconds), f"{report.passes:,} passes"),

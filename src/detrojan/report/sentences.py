@@ -40,9 +40,11 @@ def name_of(model: ModelFacts, label: int) -> str:
     return model.class_names[label] if label < len(model.class_names) else ""
 
 
-def threshold(report: ScanReport) -> float:
-    """Return the anomaly index above which this scan flags a label."""
+def threshold(report: ScanReport) -> float | None:
+    """Return the anomaly index above which this scan flags a label; None where its p-value alone decides."""
     settings = report.run.hyper_parameters
+    if "significance" in settings and "threshold" not in settings:
+        return None
     ratio = settings.get("ratio")
     if by_median(report) and isinstance(ratio, int | float):
         return 1.0 - ratio
@@ -103,6 +105,8 @@ def finding_sentence(finding: FlaggedLabel) -> str:
         else f" {percent(finding.attack_success)} of held-out images of other classes"
     )
     name = label_name(finding.label, finding.class_name)
+    if finding.mask_l1 is None and finding.attack_success is None and finding.trigger is None:
+        return f"Label {name} stands out from the others; the method does not recover the trigger."
     return f"The recovered trigger{size} turns{works or ' images of other classes'} into label {name}."
 
 

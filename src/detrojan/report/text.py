@@ -144,12 +144,9 @@ def _nearest(report: ScanReport) -> list[Text]:
     if nearest is None:
         return []
     name = label_name(nearest.label, name_of(report.model, nearest.label), 40)
-    return [
-        Text(
-            f"Most anomalous: label {name}, index {number(nearest.anomaly_index, 1)}; "
-            f"labels with a small mask are flagged above {threshold(report):g}."
-        )
-    ]
+    limit = threshold(report)
+    flagged = "" if limit is None else f"; labels with a small mask are flagged above {limit:g}"
+    return [Text(f"Most anomalous: label {name}, index {number(nearest.anomaly_index, 1)}{flagged}.")]
 
 
 def _warnings(warnings: Sequence[str]) -> list[Text]:

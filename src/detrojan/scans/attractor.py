@@ -1,0 +1,116 @@
+"""Attractor probe: inputs that no network was made for fall to a backdoor's target."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from detrojan.data.dataset import Dataset
+from detrojan.errors import OptionError
+from detrojan.findings import ScanResult
+from detrojan.metrics.attraction import KINDS, Attraction, attraction
+from detrojan.metrics.outliers import median
+from detrojan.models.classifier import Classifier
+from detrojan.run import Run
+from detrojan.scans.base import Scan
+from detrojan.scans.preparing import prepare
+from detrojan.scans.probing import check_probe, probe_result
+
+#: a label is worth a closer look if it gets this many times its fair share ...
+UNFAIR = 3.0
+#: ... and this many times as much as the next one
+AHEAD = 2.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Attractor(Scan):
+    """Find the labels that swallow inputs which the network was not made for.
+
+    The images are painted on, blended and shuffled; noise, gradients and traffic signs are made up. A
+    network has to answer something, and with a thousand labels a backdoor's target is often the
+    answer. It takes forward passes only. Clean networks have favourites too, most of all with few
+    labels: a label is flagged on strong evidence only, and one that is merely far ahead of all
+    others makes the verdict "inconclusive" and names it.
+
+    Reference: the observation that out-of-distribution inputs fall to a backdoor's target, made on
+    the networks of CSAW-HackML-2020; the statistic is ours.
+
+    Args:
+        count: images to make, of all kinds together; 7 or more.
+        significance: p-value, corrected for all labels, below which a label is flagged; in (0, 1).
+        samples: images to use; 20 or more.
+
+    """
+
+    name = "attractor"
+
+    count: int = 1400
+    significance: float = 0.01
+    samples: int = 1000
+
+    def __post_init__(self) -> None:
+        """Refuse values outside their range."""
+        check_probe(self.significance, self.samples)
+        if self.count < len(KINDS):
+            raise OptionError(f"expected a count of {len(KINDS)} images or more, got {self.count}")
+
+    def scan(
+        self, model: Classifier, data: Dataset, *, run: Run, labels: Sequence[int] | None = None
+    ) -> ScanResult:
+        """Judge `model` on `data`; the p-values are corrected for all its labels, whatever is tested.
+
+        Raises:
+            DataError: images of another shape, or fewer than 20.
+            LabelError: a label beyond the model's classes.
+
+        """
+        ready = prepare(model, data, labels, self.samples, run)
+        if ready.obstacle:
+            return ready.refusal()
+        random = run.generator("attractor", "images")
+        found = attraction(model, ready.images, random, count=self.count)
+        leaders = found.share.topk(min(3, model.num_classes)).indices.tolist()
+        result = probe_result(
+            ready,
+            range(model.num_classes),
+            found.score,
+            significance=self.significance,
+            what="share of inputs that the network was not made for",
+            shown=lambda score: f"{min(1.0, math.exp(min(score, 1.0))):.1%}",
+            details={
+                "forward_passes": found.images,
+                "most_attractive": [
+                    {
+                        "label": label,
+                        "share": float(found.share[label]),
+                        "plain_share": float(found.plain[label]),
+                        "by_kind": {kind: float(share[label]) for kind, share in found.by_kind.items()},
+                    }
+                    for label in leaders
+                ],
+            },
+        )
+        return _weighed(result, found, leaders)
+
+
+def _weighed(result: ScanResult, found: Attraction, leaders: Sequence[int]) -> ScanResult:
+    """Return the result, inconclusive where silence means nothing or one label is far ahead."""
+    if result.verdict != "no evidence":
+        return result
+    tested = {finding.label for finding in result.findings}
+    needed = result.details["detectable_from"]
+    if needed is None or needed >= 0:
+        reason = (
+            f"{len(tested)} labels tested; the shares of so few differ so much that no share would stand out"
+        )
+        return replace(result, verdict="inconclusive", reason=reason)
+    shares = found.share[leaders].tolist()
+    fair = max(1 / len(found.share), median(found.share))
+    if shares[0] > max(UNFAIR * fair, AHEAD * shares[1]) and leaders[0] in tested:
+        reason = (
+            f"label {leaders[0]} swallows {shares[0]:.0%} of the inputs that no network was made for, far "
+            "more than any other; that is no proof, so look closer at it with another method"
+        )
+        return replace(result, verdict="inconclusive", reason=reason)
+    return result
