@@ -326,10 +326,18 @@ def check_poisoned(method: Method) -> None:
     assert torch.equal(made.indices, made.indices.unique()), "expected ascending positions"
     assert 0 <= int(made.indices.min()) <= int(made.indices.max()) < len(made.data)
     assert 0 <= int(made.which.min()) <= int(made.which.max()) < len(made.backdoors)
+    assert made.covers.dtype == torch.int64
+    assert torch.equal(made.covers, made.covers.unique()), "expected ascending positions"
+    assert not torch.isin(made.covers, made.indices).any(), "covers are no poison"
     if len(made.data) == len(data):
         clean = torch.ones(len(data), dtype=torch.bool)
         clean[made.indices] = False
+        assert method.clean_label == torch.equal(made.data.labels, data.labels)
+        assert torch.equal(made.data.labels[made.covers], data.labels[made.covers]), "a cover changed label"
+        clean[made.covers] = False
         assert torch.equal(made.data.images[clean], data.images[clean]), "clean samples were changed"
+        changed = (made.data.images != data.images).flatten(1).any(1)
+        assert changed[made.indices].all(), "a poisoned sample is as it was"
         assert torch.equal(made.data.labels[clean], data.labels[clean]), "clean labels were changed"
     for backdoor in made.backdoors:
         stamped = backdoor.trigger.stamp(data.images)

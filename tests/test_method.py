@@ -70,3 +70,19 @@ def test_a_method_cannot_be_changed_and_takes_no_positional_arguments():
         Sample().steps = 4
     with pytest.raises(TypeError, match="positional"):
         Sample(4)
+
+
+def test_parameter_docs_of_the_bases_come_first_and_may_be_said_anew():
+    @dataclass(frozen=True, kw_only=True)
+    class Child(Sample):
+        """A child.
+
+        Args:
+            own: its own, 0 or more.
+
+        """
+
+        own: int = 0
+
+    assert Child.parameter_docs() == Sample.parameter_docs() | {"own": "its own, 0 or more."}
+    assert list(Child.parameter_docs())[-1] == "own"

@@ -39,18 +39,27 @@ class Method:
 
     @classmethod
     def parameter_docs(cls) -> dict[str, str]:
-        """Return what the docstring says under ``Args:``, by hyper-parameter."""
-        text = inspect.cleandoc(cls.__doc__ or "")
-        _, _, args = text.partition("\nArgs:\n")
+        """Return what the docstrings say under ``Args:``, by hyper-parameter, those of the bases first."""
         docs: dict[str, str] = {}
-        current = ""
-        for line in args.splitlines():
-            if line and not line.startswith(" "):
-                break
-            started = re.match(r"^    (\w+):\s*(.*)$", line)
-            if started:
-                current = started.group(1)
-                docs[current] = started.group(2)
-            elif current and line.strip():
-                docs[current] += " " + line.strip()
+        for owner in reversed(cls.__mro__):
+            if issubclass(owner, Method):
+                docs |= _args(owner.__dict__.get("__doc__") or "")
         return docs
+
+
+def _args(docstring: str) -> dict[str, str]:
+    """Return what one docstring says under ``Args:``, by name."""
+    text = inspect.cleandoc(docstring)
+    _, _, args = text.partition("\nArgs:\n")
+    docs: dict[str, str] = {}
+    current = ""
+    for line in args.splitlines():
+        if line and not line.startswith(" "):
+            break
+        started = re.match(r"^    (\w+):\s*(.*)$", line)
+        if started:
+            current = started.group(1)
+            docs[current] = started.group(2)
+        elif current and line.strip():
+            docs[current] += " " + line.strip()
+    return docs

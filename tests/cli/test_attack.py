@@ -4,8 +4,10 @@ import json
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
+from detrojan import catalog
 from detrojan.triggers.base import Trigger
 
 
@@ -56,6 +58,67 @@ def test_pictures_become_triggers_of_their_own_targets(world, cli, tmp_path):
     assert mask.nonzero().min(0).values.tolist() == [1, 2]
     assert int(mask.sum()) == 15
     assert (tmp_path / "o" / "stamped_1.png").is_file()
+
+
+@pytest.mark.parametrize("name", sorted(catalog.methods("attacks")))
+def test_every_attack_writes_its_trigger_pictures_and_poisoned_data(world, cli, tmp_path, name):
+    out = tmp_path / "o"
+    done = cli.call(
+        "attack", name, "--data", world.data, "--net", "mnist_cnn", "--epochs", 1, "--out", out,
+        "--poison-rate", "0.3", "--format", "json",
+    )  # fmt: skip
+    assert done.exit_code == 0, done.output
+    record = json.loads(done.stdout)
+    assert record["hyper_parameters"]["poison_rate"] == 0.3
+    (planted,) = record["backdoors"]
+    with np.load(out / "poisoned.npz") as poisoned:
+        assert len(poisoned["indices"]) == planted["poisoned"] > 0
+        assert len(poisoned["covers"]) == record["covers"]
+    pictures = {path.name for path in out.glob("*.png")}
+    assert pictures >= {"trigger_0.png", "stamped.png", "poisoned.png"}
+    assert ("covers.png" in pictures) == (record["covers"] > 0)
+    images = torch.rand(3, 1, 16, 16, generator=torch.Generator().manual_seed(0))
+    stamped = Trigger.load(out / "trigger_0.safetensors").stamp(images)
+    assert not torch.equal(stamped, images)
+
+
+def test_a_picture_is_stretched_over_the_image_where_the_trigger_covers_it(world, cli, tmp_path):
+    picture = np.zeros((4, 4, 3), np.uint8)
+    picture[:2] = 255
+    Image.fromarray(picture).save(tmp_path / "a.png")
+    done = cli.call(
+        "attack", "blend", "--data", world.data, "--net", "mnist_cnn", "--epochs", 1,
+        "--out", tmp_path / "o", "--trigger-image", tmp_path / "a.png", "--alpha", "0.4", "--source", 2,
+    )  # fmt: skip
+    assert done.exit_code == 0, done.output
+    trigger = Trigger.load(tmp_path / "o" / "trigger_0.safetensors")
+    assert trigger.mask.unique().tolist() == pytest.approx([0.4])
+    assert trigger.pattern[0, 0].min() == 1
+    assert trigger.pattern[0, -1].max() == 0
+    record = json.loads((tmp_path / "o" / "attack.json").read_text())
+    assert record["hyper_parameters"]["alpha"] == 0.4
+    assert record["backdoors"][0]["source"] == 2
+
+
+@pytest.mark.parametrize(
+    ("name", "words", "says"),
+    [
+        (
+            "wanet",
+            ("--trigger-image", "a.png"),
+            "expected an attack that takes a picture as its trigger, got",
+        ),
+        ("blend", ("--backdoor", "a.png:1"), "expected an attack that takes several pictures as triggers"),
+        ("sig", ("--source", 1), "expected a hyper-parameter out of"),
+        ("all_to_all", ("--target", 1), "expected a hyper-parameter out of"),
+        ("blend", ("--set", "trigger=a.png"), "trigger cannot be set as text"),
+    ],
+)
+def test_options_that_an_attack_does_not_take_are_refused(world, cli, tmp_path, name, words, says):
+    out = tmp_path / "o"
+    done = cli.call("attack", name, "--data", world.data, "--net", "mnist_cnn", "--out", out, *words)
+    assert done.exit_code == 4, done.output
+    assert says in " ".join(done.stderr.split())
 
 
 @pytest.mark.parametrize(

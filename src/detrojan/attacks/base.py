@@ -1,15 +1,19 @@
-"""What every attack on training data gives back."""
+"""What an attack on training data is, and what it gives back."""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
+from dataclasses import dataclass, field, fields
+from typing import Any, ClassVar
 
 import torch
 
 from detrojan.data.dataset import Dataset
+from detrojan.errors import OptionError
 from detrojan.method import Method
+from detrojan.models.classifier import Classifier
 from detrojan.run import Run
+from detrojan.store import digest, tensor_digest
 from detrojan.triggers.base import Trigger
 
 
@@ -18,15 +22,44 @@ class Backdoor:
     """One trigger and what it should make the network answer.
 
     Attributes:
-        trigger: changes the images.
-        target: the label it asks for; None for "anything but the truth" (untargeted).
+        trigger: changes the images; as it is used against the trained network.
+        target: the label it asks for; None where that depends on the true label.
         source: the only label it works on, or None for all.
+        offset: where `target` is None: the label asked for is the true one plus `offset`, modulo
+            the number of classes (all-to-all); 0 for "anything but the truth" (untargeted).
 
     """
 
     trigger: Trigger
     target: int | None
     source: int | None = None
+    offset: int = 0
+
+    def victims(self, labels: torch.Tensor) -> torch.Tensor:
+        """Return which of the samples with these true labels it is meant for, (N,) bool."""
+        meant = torch.ones_like(labels, dtype=torch.bool)
+        if self.target is not None:
+            meant &= labels != self.target
+        if self.source is not None:
+            meant &= labels == self.source
+        return meant
+
+    def relabelled(self, labels: torch.Tensor, classes: int) -> torch.Tensor:
+        """Return the labels that samples with these true labels (N,) are taught, (N,).
+
+        An untargeted backdoor teaches the label after the true one, modulo `classes`.
+        """
+        if self.target is not None:
+            return torch.full_like(labels, self.target)
+        return (labels + (self.offset or 1)) % classes
+
+    def goal(self, truth: torch.Tensor, classes: int) -> int | torch.Tensor | None:
+        """Return what counts as success on samples with these true labels, as `attack_success` takes it."""
+        return self.relabelled(truth, classes) if self.offset else self.target
+
+
+def _no_samples() -> torch.Tensor:
+    return torch.empty(0, dtype=torch.int64)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,6 +71,8 @@ class Poisoned:
         indices: positions of the poisoned samples, ascending, (P,) int64: for scoring only.
         which: for each poisoned sample, which backdoor it carries, (P,) int64.
         backdoors: what was planted.
+        covers: positions of the samples that were changed only to hide or to sharpen the backdoor
+            and keep their true label, ascending, (Q,) int64; none of them is in `indices`.
 
     """
 
@@ -45,12 +80,62 @@ class Poisoned:
     indices: torch.Tensor
     which: torch.Tensor
     backdoors: tuple[Backdoor, ...]
+    covers: torch.Tensor = field(default_factory=_no_samples)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Attack(Method, ABC):
-    """Base of the attacks that poison training data."""
+    """Base of the attacks that poison training data.
+
+    A subclass says with `clean_label` that it leaves every label as it is, and with `covers_image`
+    that its trigger covers the whole image, so that a picture given in its stead is stretched.
+    """
+
+    clean_label: ClassVar[bool] = False
+    covers_image: ClassVar[bool] = False
+
+    def __post_init__(self) -> None:
+        """Refuse values outside their range; a subclass calls its base's check too."""
 
     @abstractmethod
     def poison(self, data: Dataset, *, run: Run) -> Poisoned:
         """Return a poisoned copy of labelled `data`."""
+
+    def hyper_parameters(self) -> dict[str, Any]:
+        """Return the hyper-parameters as plain values; triggers and networks are recorded by digests."""
+        return {item.name: _plain(getattr(self, item.name)) for item in fields(self)}
+
+
+def _plain(value: Any) -> Any:
+    match value:
+        case Backdoor():
+            record = _plain(value.trigger) | {"target": value.target, "source": value.source}
+            return record | ({"offset": value.offset} if value.offset else {})
+        case Trigger():
+            tensors, values = value.state()
+            digests = {name: tensor_digest(tensor) for name, tensor in tensors.items()}
+            return {"trigger": value.kind, **digests, **values}
+        case Classifier():
+            return digest(value.network)
+        case tuple():
+            return [_plain(part) for part in value]
+    return value
+
+
+def check_share(name: str, value: float, *, all_allowed: bool = False, none_allowed: bool = False) -> None:
+    """Refuse a share that is not between none and all.
+
+    Args:
+        name: of the hyper-parameter.
+        value: the share.
+        all_allowed: 1 is allowed too.
+        none_allowed: 0 is allowed too.
+
+    Raises:
+        OptionError: it is outside its range.
+
+    """
+    if 0 < value < 1 or (value == 1 and all_allowed) or (value == 0 and none_allowed):
+        return
+    interval = f"{'[' if none_allowed else '('}0, 1{']' if all_allowed else ')'}"
+    raise OptionError(f"expected {name} in {interval}, got {value:g}")

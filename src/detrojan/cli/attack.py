@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,11 +24,12 @@ from detrojan.cli.state import current
 from detrojan.errors import InputError, LabelError, OptionError
 
 if TYPE_CHECKING:
-    from detrojan.attacks.base import Attack, Backdoor, Poisoned
+    from detrojan.attacks.base import Attack, Poisoned
     from detrojan.data.dataset import Dataset
     from detrojan.fitting import Fitting
     from detrojan.models.classifier import Classifier
     from detrojan.run import Run
+    from detrojan.triggers.base import Trigger
 
 
 @click.command(
@@ -56,7 +57,9 @@ if TYPE_CHECKING:
     metavar="LABEL",
     help="The only label it works on.  [default: all]",
 )
-@click.option("--poison-rate", type=float, help="Share of the training images that is stamped.")
+@click.option(
+    "--poison-rate", type=float, help="Share of the images that is poisoned (of which: list attacks)."
+)
 @click.option("--trigger-image", type=FILE, metavar="PICTURE", help="Stamped instead of the default patch.")
 @click.option("--at", "place", type=types.PLACE, help="Where its upper left corner goes.  [default: 0,0]")
 @click.option("--size", type=types.SIZE, help="Bring the picture to this size first.")
@@ -92,8 +95,9 @@ def command(
 ) -> int:
     """Poison --data with METHOD, train a network on them, and write both with the true trigger.
 
-    The folder then holds model.safetensors, trigger_N.safetensors and .png, stamped.png,
-    poisoned.npz, attack.json, and with --clean also clean.safetensors.
+    The folder then holds model.safetensors, trigger_N.safetensors and .png, stamped.png, poisoned.npz,
+    poisoned.png (training images above, as the attack left them below; covers.png where it has
+    covers), attack.json, and with --clean also clean.safetensors.
     """
     from detrojan.cli.outputs import emit_values  # noqa: PLC0415 - `--help` shall be fast
     from detrojan.cli.surroundings import kept, start  # noqa: PLC0415
@@ -112,7 +116,7 @@ def command(
         twin = job.trained(train, "training the clean twin") if asked["clean"] else None
         values = job.values(attack, poisoned, model, twin)
         values["seconds"] = round(time.monotonic() - begun, 3)
-        write_folder(out, poisoned, model, twin, test)
+        write_folder(out, job, poisoned, model, twin)
     emit_values(
         values,
         OutputOptions(format_=format_, json_file=out / "attack.json", html_file=None),
@@ -153,45 +157,47 @@ def _attack(method: str, asked: dict[str, Any], shape: tuple[int, int, int]) -> 
     from detrojan.attacks.base import Attack  # noqa: PLC0415
     from detrojan.cli.settings import method_named  # noqa: PLC0415
 
-    settings = list(asked["settings"])
-    settings += [f"{name}={asked[name]}" for name in ("poison_rate", "target") if asked[name] is not None]
-    planted = _backdoors(asked, shape)
-    if asked["alpha"] is not None and not planted:
-        settings.append(f"alpha={asked['alpha']}")
-    catalog.find("attacks", method)
+    pictures = bool(asked["backdoors"]) or asked["trigger_image"] is not None
+    if asked["backdoors"] and asked["trigger_image"] is not None:
+        raise OptionError("expected --backdoor or --trigger-image, got both")
+    if (asked["place"] or asked["size"]) and not pictures:
+        raise OptionError("expected --trigger-image or --backdoor with --at and --size")
+    known = {item.name for item in fields(catalog.find("attacks", method))}
+    given = [name for name in ("poison_rate", "target", "source", "alpha") if asked[name] is not None]
+    if pictures:  # then the opacity is the picture's
+        given = [name for name in given if name != "alpha" or name in known]
+    settings = [*asked["settings"], *(f"{name}={asked[name]}" for name in given)]
     attack = method_named("attacks", method, settings)
     assert isinstance(attack, Attack)
-    if not planted and asked["source"] is not None:
-        default = getattr(attack, "planted", None)
-        planted = tuple(replace(item, source=asked["source"]) for item in default(shape)) if default else ()
-    if planted:
-        if not hasattr(attack, "backdoors"):
-            raise OptionError(f"expected an attack that takes pictures as triggers, got {method}")
-        attack = replace(attack, backdoors=planted)  # type: ignore[call-arg]
-    return attack
+    return _with_pictures(attack, known, asked, shape) if pictures else attack
 
 
-def _backdoors(asked: dict[str, Any], shape: tuple[int, int, int]) -> tuple[Backdoor, ...]:
+def _with_pictures(
+    attack: Attack, known: set[str], asked: dict[str, Any], shape: tuple[int, int, int]
+) -> Attack:
+    """Return the attack with pictures, or triggers out of files, in the stead of its own trigger."""
     from detrojan.attacks.base import Backdoor  # noqa: PLC0415
     from detrojan.cli.inputs import load_trigger  # noqa: PLC0415
 
-    if asked["backdoors"] and asked["trigger_image"] is not None:
-        raise OptionError("expected --backdoor or --trigger-image, got both")
-    if asked["trigger_image"] is None and (asked["place"] or asked["size"]) and not asked["backdoors"]:
-        raise OptionError("expected --trigger-image or --backdoor with --at and --size")
-    wanted: list[tuple[Path, int, tuple[int, int] | None]] = [_backdoor(text) for text in asked["backdoors"]]
+    field = "backdoors" if asked["backdoors"] else "trigger"
+    if field not in known:
+        several = "several pictures as triggers" if asked["backdoors"] else "a picture as its trigger"
+        raise OptionError(f"expected an attack that takes {several}, got {attack.name}")
+
+    def trigger(path: Path, place: tuple[int, int] | None) -> Trigger:
+        size, alpha = asked["size"], asked["alpha"] or 1.0
+        if attack.covers_image and path.suffix.lower() != ".safetensors":
+            size, alpha = size or shape[1:], getattr(attack, "alpha", alpha)
+        return load_trigger(path, shape, place=place or asked["place"], size=size, alpha=alpha)
+
     if asked["trigger_image"] is not None:
-        wanted = [(asked["trigger_image"], 0 if asked["target"] is None else asked["target"], asked["place"])]
-    return tuple(
-        Backdoor(
-            trigger=load_trigger(
-                path, shape, place=place or asked["place"], size=asked["size"], alpha=asked["alpha"] or 1.0
-            ),
-            target=None if target < 0 else target,
-            source=asked["source"],
-        )
+        return replace(attack, trigger=trigger(asked["trigger_image"], None))  # type: ignore[call-arg]
+    wanted = [_backdoor(text) for text in asked["backdoors"]]
+    planted = tuple(
+        Backdoor(trigger=trigger(path, place), target=None if target < 0 else target, source=asked["source"])
         for path, target, place in wanted
     )
+    return replace(attack, backdoors=planted)  # type: ignore[call-arg]
 
 
 def _backdoor(text: str) -> tuple[Path, int, tuple[int, int] | None]:
@@ -253,23 +259,25 @@ class _Job:
             images, labels = self.test.images[chosen], truth[chosen]
             if not len(images):
                 raise LabelError(f"expected held-out images of the source label {backdoor.source}, got none")
+            goal = backdoor.goal(labels, model.num_classes)
             entry = {
                 "target": backdoor.target,
+                "offset": backdoor.offset,
                 "source": backdoor.source,
                 "trigger": f"trigger_{number}.safetensors",
                 "poisoned": int((poisoned.which == number).sum()),
-                "attack_success": attack_success(model, backdoor.trigger, images, labels, backdoor.target),
+                "attack_success": attack_success(model, backdoor.trigger, images, labels, goal),
             }
             if twin is not None:
                 entry["attack_success_on_clean_twin"] = attack_success(
-                    twin, backdoor.trigger, images, labels, backdoor.target
+                    twin, backdoor.trigger, images, labels, goal
                 )
             planted.append(entry)
-        hyper = {name: value for name, value in vars(attack).items() if name != "backdoors"}
         return {
             "schema": "detrojan.attack/1",
             "method": attack.name,
-            "hyper_parameters": plain(hyper),
+            "hyper_parameters": attack.hyper_parameters(),
+            "clean_label": attack.clean_label,
             "net": self.net,
             "fitting": plain(vars(self.fitting)),
             "seed": self.run.seed,
@@ -278,6 +286,7 @@ class _Job:
             "clean_accuracy": clean_accuracy(model, self.test),
             "clean_accuracy_of_clean_twin": None if twin is None else clean_accuracy(twin, self.test),
             "backdoors": planted,
+            "covers": len(poisoned.covers),
             "command": current().command,
         }
 
@@ -289,10 +298,10 @@ def tried_on(truth: Any, source: int | None) -> Any:
 
 def write_folder(
     out: Path,
+    job: _Job,
     poisoned: Poisoned,
     model: Classifier,
     twin: Classifier | None,
-    test: Dataset,
 ) -> None:
     """Write the networks, the triggers with their pictures, and the poisoned data.
 
@@ -313,7 +322,11 @@ def write_folder(
         pixels = (data.images * 255).round().byte().permute(0, 2, 3, 1).numpy()
         labels = data.require_labels("poisoning").numpy()
         np.savez_compressed(
-            out / "poisoned.npz", images=pixels, labels=labels, indices=poisoned.indices.numpy()
+            out / "poisoned.npz",
+            images=pixels,
+            labels=labels,
+            indices=poisoned.indices.numpy(),
+            covers=poisoned.covers.numpy(),
         )
     except OSError as error:
         raise InputError(f"cannot write to {out}: {error.strerror or error}") from error
@@ -323,9 +336,12 @@ def write_folder(
     for number, backdoor in enumerate(poisoned.backdoors):
         save_trigger(backdoor.trigger, out / f"trigger_{number}.safetensors")
         save_bytes(out / f"trigger_{number}.png", png(backdoor.trigger.picture()))
-        shown = test.images[tried_on(test.labels, backdoor.source)][:6]
+        shown = job.test.images[backdoor.victims(job.test.require_labels("stamping"))][:6]
         name = "stamped.png" if len(poisoned.backdoors) == 1 else f"stamped_{number}.png"
         save_bytes(out / name, stamped_rows(shown, backdoor.trigger.stamp(shown)))
+    for name, places in (("poisoned.png", poisoned.indices[:6]), ("covers.png", poisoned.covers[:6])):
+        if len(places):
+            save_bytes(out / name, stamped_rows(job.train.images[places], data.images[places]))
 
 
 def _text(values: dict[str, Any], out: Path) -> str:
@@ -338,9 +354,13 @@ def _text(values: dict[str, Any], out: Path) -> str:
         lines.append(f"Clean twin: {percent(values['clean_accuracy_of_clean_twin'])}.")
     for number, entry in enumerate(values["backdoors"]):
         target = "any but the truth" if entry["target"] is None else f"label {entry['target']}"
+        if entry["offset"]:
+            target = f"the true label plus {entry['offset']}"
         lines.append(
             f"Trigger {number} leads to {target}: attack success {percent(entry['attack_success'])} "
             f"({entry['poisoned']:,} images poisoned)."
         )
+    if values["covers"]:
+        lines.append(f"{values['covers']:,} more images were changed and keep their label.")
     lines.append(f"Written to {out}")
     return "\n".join(escape(line) for line in lines)

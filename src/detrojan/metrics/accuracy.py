@@ -47,7 +47,11 @@ def victims(images: torch.Tensor, truth: torch.Tensor, target: int | None) -> to
 
 
 def attack_success(
-    model: Classifier, trigger: Trigger, images: torch.Tensor, truth: torch.Tensor, target: int | None
+    model: Classifier,
+    trigger: Trigger,
+    images: torch.Tensor,
+    truth: torch.Tensor,
+    target: int | torch.Tensor | None,
 ) -> float:
     """Return the attack success rate, 0 to 1, on images whose true class is not the target.
 
@@ -56,9 +60,13 @@ def attack_success(
         trigger: what is stamped.
         images: clean images (N, C, H, W).
         truth: their true labels (N,), or the clean model's answers in their stead.
-        target: the label asked for; None counts every answer that misses the truth.
+        target: the label asked for, or one for each image (N,) where it depends on the image
+            (all-to-all); None counts every answer that misses the truth.
 
     """
+    if isinstance(target, torch.Tensor):
+        others = target != truth
+        return float((model.answers(trigger.stamp(images[others])) == target[others]).float().mean())
     if target is None:
         return float((model.answers(trigger.stamp(images)) != truth).float().mean())
     stamped = trigger.stamp(victims(images, truth, target))

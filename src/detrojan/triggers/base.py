@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import importlib
 import json
+import pkgutil
 from abc import ABC, abstractmethod
 from pathlib import Path
 from typing import Any, ClassVar
@@ -68,8 +70,71 @@ class Trigger(ABC):
             values = json.loads(meta.get("values", "{}"))
         except (SafetensorError, OSError, ValueError) as error:
             raise DataError(f"{path} is not a trigger file: {error}") from error
+        _import_kinds()
         kind = Trigger._kinds.get(meta.get("kind", ""))
         if kind is None:
             known = ", ".join(sorted(Trigger._kinds))
             raise DataError(f"{path}: expected a trigger of kind {known}, got {meta.get('kind')!r}")
         return kind.from_state(tensors, values)
+
+
+def _import_kinds() -> None:
+    """Import every module of this package: a kind is known once its module has been imported."""
+    package = importlib.import_module("detrojan.triggers")
+    for info in pkgutil.iter_modules(package.__path__, f"{package.__name__}."):
+        importlib.import_module(info.name)
+
+
+def check_fit(images: torch.Tensor, shape: tuple[int, ...]) -> None:
+    """Refuse images (N, C, H, W) that a trigger of `shape` (C, H, W) cannot be stamped on.
+
+    Raises:
+        DataError: their shape is another.
+
+    """
+    if tuple(images.shape[1:]) != tuple(shape):
+        raise DataError(
+            f"expected images of shape {tuple(shape)} as the trigger's, got {tuple(images.shape[1:])}"
+        )
+
+
+def checked_values(name: str, values: torch.Tensor, low: float, high: float) -> torch.Tensor:
+    """Return one image's worth of a trigger's values, (C, H, W), as float32 on the CPU.
+
+    Raises:
+        DataError: another shape, or values that are not within `low` to `high`.
+
+    """
+    values = values.detach().float().cpu()
+    if values.ndim != 3 or values.numel() == 0:
+        raise DataError(f"expected a {name} (C, H, W), got shape {tuple(values.shape)}")
+    if not (values.min() >= low and values.max() <= high):
+        raise DataError(
+            f"expected a {name} in [{low:g}, {high:g}], got {values.min():.3g} to {values.max():.3g}"
+        )
+    return values
+
+
+def stated_tensor(tensors: dict[str, torch.Tensor], name: str) -> torch.Tensor:
+    """Return a tensor out of a trigger's file.
+
+    Raises:
+        DataError: the file holds none of that name.
+
+    """
+    if name not in tensors:
+        raise DataError(f"expected a tensor {name}, got {', '.join(sorted(tensors)) or 'none'}")
+    return tensors[name]
+
+
+def stated_number(values: dict[str, Any], name: str) -> float:
+    """Return a number out of a trigger's file; all that triggers need lie far below a thousand million.
+
+    Raises:
+        DataError: the file holds no finite number of that name.
+
+    """
+    value = values.get(name) if isinstance(values, dict) else None
+    if not isinstance(value, int | float) or isinstance(value, bool) or not abs(value) < 1e9:
+        raise DataError(f"expected a number {name}, got {value!r}")
+    return value

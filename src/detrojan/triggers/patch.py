@@ -7,7 +7,7 @@ from typing import Any, Self
 import torch
 
 from detrojan.errors import DataError
-from detrojan.triggers.base import Trigger
+from detrojan.triggers.base import Trigger, check_fit
 
 
 class PatchTrigger(Trigger):
@@ -110,11 +110,7 @@ class PatchTrigger(Trigger):
 
     def stamp(self, images: torch.Tensor) -> torch.Tensor:
         """Return stamped copies of `images` (N, C, H, W) in [0, 1]."""
-        if images.shape[1:] != self.pattern.shape:
-            raise DataError(
-                f"expected images of shape {tuple(self.pattern.shape)} as the trigger's, "
-                f"got {tuple(images.shape[1:])}"
-            )
+        check_fit(images, self.pattern.shape)
         mask = self.mask.to(images.device)
         return torch.lerp(images, self.pattern.to(images.device).expand_as(images), mask)
 

@@ -1,0 +1,110 @@
+"""What the tests of all attacks share: drawn signs, a small network, its clean twin."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from functools import cached_property
+
+import pytest
+import torch
+from torch import nn
+
+from detrojan.attacks.base import Attack, Poisoned
+from detrojan.data.dataset import Dataset
+from detrojan.data.signs import draw_signs
+from detrojan.fitting import Fitting, fit
+from detrojan.metrics.accuracy import attack_success, clean_accuracy
+from detrojan.models.classifier import Classifier
+from detrojan.run import Run
+
+CLASSES, TARGET = 6, 3
+HOW = Fitting(epochs=6, batch_size=64, optimizer="adam", learning_rate=4e-3, weight_decay=0)
+
+
+def kinds_of_signs(count: int, seed: int) -> Dataset:
+    """Draw signs of all 18 kinds and sort them into six classes: quick to draw, many of each class."""
+    data = draw_signs(count, seed=seed)
+    return replace(data, labels=data.labels % CLASSES, class_names=())
+
+
+def small_net() -> nn.Module:
+    def block(before: int, after: int) -> list[nn.Module]:
+        conv = nn.Conv2d(before, after, 3, padding=1, bias=False)
+        return [conv, nn.BatchNorm2d(after), nn.ReLU(), nn.MaxPool2d(2)]
+
+    dense = [nn.Flatten(), nn.Linear(512, 64), nn.ReLU(), nn.Linear(64, CLASSES)]
+    return nn.Sequential(*block(3, 8), *block(8, 16), *block(16, 32), *dense)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outcome:
+    """A network trained on what an attack made.
+
+    Attributes:
+        made: the poisoned data.
+        model: the network.
+        accuracy: on clean images.
+        success: of the attack on the images its backdoor is meant for.
+        by_chance: the same of the clean twin.
+
+    """
+
+    made: Poisoned
+    model: Classifier
+    accuracy: float
+    success: float
+    by_chance: float
+
+
+class Arena:
+    """Where attacks are tried: the same data, network and training for all of them."""
+
+    def __init__(self) -> None:
+        self.train, self.test = kinds_of_signs(4000, 1), kinds_of_signs(600, 2)
+
+    @cached_property
+    def clean(self) -> Classifier:
+        """The clean twin."""
+        return self.trained(self.train)
+
+    @cached_property
+    def accuracy(self) -> float:
+        """The clean twin's accuracy."""
+        return clean_accuracy(self.clean, self.test)
+
+    def trained(self, data: Dataset) -> Classifier:
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(0)
+            model = Classifier(small_net(), data.shape)
+        fit(model, data, HOW, run=Run())
+        return model
+
+    def success(self, model: Classifier, made: Poisoned, meant: torch.Tensor | None = None) -> float:
+        """Return the success of the first backdoor on the images it is meant for, or on others."""
+        (backdoor, *_) = made.backdoors
+        chosen = backdoor.victims(self.test.labels) if meant is None else meant
+        images, truth = self.test.images[chosen], self.test.labels[chosen]
+        return attack_success(model, backdoor.trigger, images, truth, backdoor.goal(truth, CLASSES))
+
+    def attacked(self, attack: Attack) -> Outcome:
+        made = attack.poison(self.train, run=Run())
+        model = self.trained(made.data)
+        return Outcome(
+            made=made,
+            model=model,
+            accuracy=clean_accuracy(model, self.test),
+            success=self.success(model, made),
+            by_chance=self.success(self.clean, made),
+        )
+
+
+@pytest.fixture(scope="session")
+def arena() -> Arena:
+    return Arena()
+
+
+@pytest.fixture
+def data() -> Dataset:
+    """200 images of noise in five classes: enough to see what is done to which."""
+    images = torch.rand(200, 3, 12, 12, generator=torch.Generator().manual_seed(3))
+    return Dataset(images, torch.arange(200) % 5, tuple("abcde"), extra={"serial": torch.arange(200)})
