@@ -64,7 +64,7 @@ BAD = [
     (None, "bytes_as_floats.npz", ("--data-range", "0-1"), "expected images in [0, 1] as stated, got max"),
     (None, "empty.npz", (), "expected at least one image, got none"),
     (None, "short.npz", (), "label"),
-    (None, "colour.npz", (), "expected grey images 16 high x 16 wide"),
+    (None, "colour.npz", ("--resize", "16x16"), "expected grey images 16 high x 16 wide"),
 ]
 
 
@@ -100,7 +100,7 @@ USAGE = [
     (("scan", "m.h5", "--data", "d", "--input-range", "5"), "expected a range, low before high"),
     (("scan", "m.h5", "--data", "d", "--input-shape", "3x5"), "expected CxHxW, e.g. 3x55x47, got '3x5'"),
     (("scan", "m.h5", "--data", "d", "--mean", "a"), "expected finite numbers with commas between them"),
-    (("scan", "m.h5", "--data", "d", "--method", "magic"), "expected one of the scans neural_cleanse"),
+    (("scan", "m.h5", "--data", "d", "--method", "magic"), "expected one of the scans attractor"),
     (("scan", "m.h5", "--data", "d", "--set", "steps"), "expected NAME=VALUE, got 'steps'"),
     (("scan", "m.h5", "--data", "d", "--set", "steps=many"), "expected steps as a whole number, got 'many'"),
     (("scan", "m.h5", "--data", "d", "--set", "steps=0"), "expected steps of 1 or more, got 0"),

@@ -1,10 +1,13 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 from torch import nn
 
 from detrojan.data.dataset import Dataset
+from detrojan.data.synthetic import synthetic
 from detrojan.errors import DataError, LabelError
 from detrojan.models.classifier import Classifier
 from detrojan.run import Run
@@ -74,3 +77,20 @@ def test_few_images_and_wrong_labels_are_refused(model):
         prepare(model, images(EVEN[:19]), None, 100, Run())
     with pytest.raises(LabelError, match="expected labels of 0 to 9, got 10"):
         prepare(model, images(EVEN), [10], 100, Run())
+
+
+def test_a_scan_that_needs_no_victims_tests_every_label(model):
+    data = images([0.55] * 195 + [0.15] * 5)
+    ready = prepare(model, data, [1, 5], 200, Run(), victims=False)
+    assert (ready.tested, ready.left_out, ready.obstacle) == ([1, 5], [], "")
+    assert not any("not tested" in text for text in ready.warnings)
+
+
+def test_doubts_about_made_up_images_are_told_but_decide_nothing(model):
+    made = synthetic(200, (1, 4, 4))
+    steady = replace(made, images=0.5 + 0.09 * made.images)
+    real = prepare(model, replace(steady, source="faces.npz"), None, 200, Run())
+    assert real.check.doubtful
+    told = prepare(model, steady, None, 200, Run())
+    assert not told.check.doubtful
+    assert any(text.startswith("on made-up images, which prove nothing") for text in told.warnings)

@@ -19,6 +19,10 @@ if TYPE_CHECKING:
     from detrojan.triggers.base import Trigger
 
 
+#: images that are made up where neither the user nor the method says how many
+MADE_UP = 1000
+
+
 @dataclass(frozen=True, kw_only=True)
 class Inputs:
     """A model, the data for it, and what a person has to know about the two."""
@@ -29,7 +33,13 @@ class Inputs:
 
 
 def load_inputs(
-    model: ModelOptions, data: DataOptions, run: Run, *, limit: int | None = None, strict: bool = False
+    model: ModelOptions,
+    data: DataOptions,
+    run: Run,
+    *,
+    limit: int | None = None,
+    strict: bool = False,
+    stand_ins: bool = False,
 ) -> Inputs:
     """Load both; labels that cannot be the model's are dropped with a warning.
 
@@ -39,15 +49,22 @@ def load_inputs(
         run: device and seed.
         limit: how many images to read where the user did not say.
         strict: refuse labels that cannot be the model's.
+        stand_ins: make images up for `--data none`, and bring images of another size to the model's.
 
     Raises:
         LabelError: such labels, if `strict`.
+        DataError: images of another shape; with `stand_ins`, of quite other proportions.
 
     """
-    network = load_model_of(model, run)
-    images = load_data(data, run, limit=limit)
-    check_shape(network, images)
-    warnings = [note.removeprefix("warning: ") for note in images.notes if note.startswith("warning:")]
+    auto = model.input_range == "auto"
+    if auto and (model.mean is not None or model.std is not None):
+        raise OptionError("expected --input-range auto without --mean and --std, which are in its units")
+    network = load_model_of(replace(model, input_range=None) if auto else model, run)
+    images, told = _images_for(network, data, run, limit, stand_ins=stand_ins)
+    warnings = [
+        *told,
+        *(note.removeprefix("warning: ") for note in images.notes if note.startswith("warning:")),
+    ]
     highest = -1 if images.labels is None else int(images.labels.max())
     if highest >= network.num_classes:
         said = (
@@ -60,9 +77,67 @@ def load_inputs(
             )
         warnings.append(f"{said}: the labels are not used, the network's own answers stand in")
         images = replace(images.with_labels(None), class_names=())
+    if auto:
+        network, chosen = _best_range(network, images)
+        warnings.append(chosen)
     if not network.class_names and len(images.class_names) == network.num_classes:
         network.class_names = images.class_names
     return Inputs(model=network, data=images, warnings=tuple(warnings))
+
+
+def _images_for(
+    network: Classifier, data: DataOptions, run: Run, limit: int | None, *, stand_ins: bool
+) -> tuple[Dataset, list[str]]:
+    """Return images of the network's shape, and what a person has to know of them."""
+    from detrojan.data.surrogate import surrogate  # noqa: PLC0415 - imports torch
+    from detrojan.data.synthetic import NONE, synthetic  # noqa: PLC0415
+
+    if stand_ins and data.data == NONE:
+        count = data.samples or limit or MADE_UP
+        made = synthetic(count, network.input_shape, seed=run.derived_seed("data"))
+        return made, [
+            (
+                "no data: made-up images stand in, so that clean accuracy is unknown, the input range and "
+                "the preprocessing cannot be verified, and a recovered trigger was tried on nothing real"
+            )
+        ]
+    images = load_data(data, run, limit=limit)
+    if not stand_ins or data.resize is not None or images.shape == network.input_shape:
+        check_shape(network, images)
+        return images, []
+    fitted = surrogate(images, network.input_shape)
+    how = "; ".join(fitted.notes[len(images.notes) :])
+    return fitted, [
+        (
+            f"{images.source}: not what this network takes, used as a surrogate ({how}): clean accuracy says "
+            "little, and triggers may work better or worse on real inputs"
+        )
+    ]
+
+
+def _best_range(network: Classifier, data: Dataset) -> tuple[Classifier, str]:
+    """Return the network fed what fits it best, and what was chosen."""
+    from detrojan.data.synthetic import is_made_up  # noqa: PLC0415 - imports torch
+    from detrojan.metrics.input_range import with_best_range  # noqa: PLC0415
+
+    if is_made_up(data):
+        raise OptionError("expected real images to find the input range by, got --input-range auto without")
+    fed, check = with_best_range(network, data)
+    if len(check.trials) == 1:
+        return fed, (
+            f"input range: {check.stated.name} kept, since the model states a mean and a standard deviation "
+            "in its units"
+        )
+    tried = ", ".join(
+        f"{trial.name}: "
+        + (
+            f"{trial.accuracy:.0%} right"
+            if check.labels_fit
+            else f"{trial.effective_answers:.0f} labels in use"
+        )
+        for trial in check.trials
+    )
+    return fed, f"input range: {check.best.name} chosen as the one that fits best ({tried})"
 
 
 def load_model_of(options: ModelOptions, run: Run) -> Classifier:
@@ -90,6 +165,8 @@ def load_model_at(path: Path, options: ModelOptions, run: Run) -> Classifier:
         allow_unsafe=options.allow_unsafe,
     )
     stated: dict[str, object] = {}
+    if options.input_range == "auto":
+        raise OptionError("expected --input-range LOW-HIGH here, got auto: there are no data to find it by")
     if options.input_range is not None:
         stated["low"], stated["high"] = options.input_range
     stated |= {

@@ -6,7 +6,7 @@ import functools
 from collections.abc import Callable
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import click
 
@@ -26,7 +26,7 @@ class ModelOptions:
     factory: str | None
     classes: int | None
     input_shape: tuple[int, int, int] | None
-    input_range: tuple[float, float] | None
+    input_range: tuple[float, float] | Literal["auto"] | None
     mean: tuple[float, ...] | None
     std: tuple[float, ...] | None
     layout: str | None
@@ -110,8 +110,9 @@ def model_options(verb: Verb) -> Verb:
             click.option("--input-shape", type=types.SHAPE, help="Its input, where the file does not say."),
             click.option(
                 "--input-range",
-                type=types.ValueRange(),
-                help="What it was trained on: black and white, e.g. 0-255 or -1:1.  [default: 0-1]",
+                type=types.InputRange(),
+                help="What it was trained on: black and white, e.g. 0-255 or -1:1, or auto: what fits the "
+                "data best.  [default: 0-1]",
             ),
             click.option(
                 "--mean", type=types.Numbers(), help="Subtracted per channel, in units of the input range."
@@ -130,8 +131,8 @@ def model_options(verb: Verb) -> Verb:
     )(verb)
 
 
-def data_options(*, required: bool = True, samples: str = "") -> Callable[[Verb], Verb]:
-    """Return the decorator that adds --data and what says how they are read."""
+def data_options(*, required: bool = True, samples: str = "", none: bool = False) -> Callable[[Verb], Verb]:
+    """Return the decorator that adds --data and what says how they are read; `none`: without data too."""
     return _group(
         DataOptions,
         "data",
@@ -140,7 +141,8 @@ def data_options(*, required: bool = True, samples: str = "") -> Callable[[Verb]
                 "--data",
                 metavar="PATH",
                 required=required,
-                help="Clean images: .npz, HDF5, a folder of pictures, or the word signs.",
+                help="Clean images: .npz, HDF5, a folder of pictures, or the word signs"
+                + ("; none makes images up." if none else "."),
             ),
             click.option("--split", metavar="NAME", help="train, test or val, where the data have splits."),
             click.option(

@@ -40,7 +40,7 @@ EXIT = {"no evidence": 0, "backdoored": 1, "inconclusive": 3}
     "      --json scan.json --html scan.html",
 )
 @model_options
-@data_options(samples="  [default: as many as the method takes]")
+@data_options(samples="  [default: as many as the method takes]", none=True)
 @click.option(
     "--labels", type=types.Labels(), help="Labels to test as targets, e.g. 0-39,77.  [default: all]"
 )
@@ -81,7 +81,7 @@ def command(
     run, started = start(surroundings), datetime.now(UTC)
     check_writable(output.json_file, output.html_file)
     scan = scan_named(method, settings, data.samples)
-    inputs = load_inputs(model, data, run, limit=getattr(scan, "samples", None))
+    inputs = load_inputs(model, data, run, limit=getattr(scan, "samples", None), stand_ins=True)
     with kept(run, surroundings, inputs.model.origin.sha256, inputs.data.sha256) as run:
         begun = time.monotonic()
         result = scan.scan(inputs.model, inputs.data, run=run, labels=labels)

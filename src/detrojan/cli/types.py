@@ -83,6 +83,16 @@ class ValueRange(Text):
             raise ValueError(text) from error
 
 
+class InputRange(ValueRange):
+    """What black and white are for a network, or the word auto."""
+
+    name, shape, example = "low-high|auto", "a range, low before high, or auto", "0-255, -1:1 or auto"
+
+    def parse(self, text: str) -> Any:
+        """Return low and high, or "auto"."""
+        return "auto" if text.lower() == "auto" else super().parse(text)
+
+
 class Whole(Text):
     """Whole numbers with an x or a comma between them: 32x32, 3x55x47, 17,20."""
 

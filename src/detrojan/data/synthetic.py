@@ -11,6 +11,8 @@ from detrojan.data.dataset import Dataset
 from detrojan.data.distortions import blended, painted
 from detrojan.errors import OptionError
 
+#: the source of a data set that is made up, and the word for it on the command line
+NONE = "none"
 #: photographs' amplitude falls with the frequency to about this power
 _SLOPES = (0.6, 1.8)
 #: how much of the variation all colours share
@@ -45,10 +47,15 @@ def synthetic(count: int, shape: tuple[int, int, int], *, seed: int = 0) -> Data
     images = images[torch.randperm(len(images), generator=random)[:count]]
     return Dataset(
         images=images,
-        source="none",
+        source=NONE,
         sha256=hashlib.sha256(images.numpy().tobytes()).hexdigest(),
         notes=(f"{count} images made up of noise, gradients and shapes, seed {seed}", "no labels"),
     )
+
+
+def is_made_up(data: Dataset) -> bool:
+    """Tell whether the images are such stand-ins."""
+    return data.source == NONE and data.labels is None
 
 
 def noise(count: int, shape: tuple[int, int, int], random: torch.Generator) -> torch.Tensor:

@@ -140,6 +140,25 @@ def check_input_range(model: Classifier, data: Dataset) -> RangeCheck:
     )
 
 
+def with_best_range(model: Classifier, data: Dataset) -> tuple[Classifier, RangeCheck]:
+    """Return the network fed the range that fits it best, and the check that said so.
+
+    Only the range itself is tried: a mean and a standard deviation are in its units, so that a
+    network that states them is returned as it is.
+
+    Args:
+        model: the network; the range that it states is one of those tried.
+        data: clean images, labelled or not.
+
+    """
+    check = check_input_range(model, data)
+    best = check.best
+    if best is check.stated:
+        return model, check
+    fed = model.with_preprocessing(replace(model.preprocessing, low=best.low, high=best.high))
+    return fed, check
+
+
 def _top_share(labels: torch.Tensor) -> float:
     return float(labels.bincount().max()) / len(labels)
 

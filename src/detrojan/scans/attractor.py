@@ -65,7 +65,7 @@ class Attractor(Scan):
             LabelError: a label beyond the model's classes.
 
         """
-        ready = prepare(model, data, labels, self.samples, run)
+        ready = prepare(model, data, labels, self.samples, run, victims=False)
         if ready.obstacle:
             return ready.refusal()
         random = run.generator("attractor", "images")
@@ -99,18 +99,19 @@ def _weighed(result: ScanResult, found: Attraction, leaders: Sequence[int]) -> S
     if result.verdict != "no evidence":
         return result
     tested = {finding.label for finding in result.findings}
-    needed = result.details["detectable_from"]
-    if needed is None or needed >= 0:
-        reason = (
-            f"{len(tested)} labels tested; the shares of so few differ so much that no share would stand out"
-        )
-        return replace(result, verdict="inconclusive", reason=reason)
     shares = found.share[leaders].tolist()
     fair = max(1 / len(found.share), median(found.share))
     if shares[0] > max(UNFAIR * fair, AHEAD * shares[1]) and leaders[0] in tested:
         reason = (
             f"label {leaders[0]} swallows {shares[0]:.0%} of the inputs that no network was made for, far "
             "more than any other; that is no proof, so look closer at it with another method"
+        )
+        return replace(result, verdict="inconclusive", reason=reason)
+    needed = result.details["detectable_from"]
+    if needed is None or needed >= 0:
+        reason = (
+            f"the labels' shares differ so much by themselves that none could stand out ({len(tested)} "
+            f"label{'s' if len(tested) != 1 else ''} tested)"
         )
         return replace(result, verdict="inconclusive", reason=reason)
     return result

@@ -65,7 +65,7 @@ class LatentMargin(Scan):
             LabelError: a label beyond the model's classes.
 
         """
-        ready = prepare(model, data, labels, self.samples, run)
+        ready = prepare(model, data, labels, self.samples, run, victims=False)
         if ready.obstacle:
             return ready.refusal()
         scores = latent_margins(model, ready.images, quantile=self.quantile, steps=self.steps)

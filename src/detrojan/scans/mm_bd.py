@@ -69,7 +69,7 @@ class MMBD(Scan):
             LabelError: a label beyond the model's classes.
 
         """
-        ready = prepare(model, data, labels, self.samples, run)
+        ready = prepare(model, data, labels, self.samples, run, victims=False)
         if ready.obstacle:
             return ready.refusal()
         found = input_margins(

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 
 from detrojan.data.dataset import Dataset
+from detrojan.data.synthetic import is_made_up
 from detrojan.errors import DataError
 from detrojan.findings import ScanResult
 from detrojan.metrics.accuracy import clean_accuracy
@@ -76,13 +77,20 @@ class Prepared:
 
 
 def prepare(
-    model: Classifier, data: Dataset, labels: Sequence[int] | None, samples: int, run: Run
+    model: Classifier,
+    data: Dataset,
+    labels: Sequence[int] | None,
+    samples: int,
+    run: Run,
+    *,
+    victims: bool = True,
 ) -> Prepared:
     """Draw `samples` images and find out what can be tested with them.
 
     Labels of the data are used where the network agrees with them more than chance would;
     otherwise the network's own answers stand in. A label that (almost) all images have is left
-    out with a warning; nothing can be tested if the network gives all images one answer.
+    out with a warning, unless the scan needs no `victims` (images of other classes to win over);
+    nothing can be tested if the network gives all images one answer.
 
     Raises:
         DataError: images of another shape, or fewer than 20.
@@ -94,11 +102,11 @@ def prepare(
     if len(data) < FEWEST_IMAGES:
         raise DataError(f"expected {FEWEST_IMAGES} images or more, got {len(data)}")
     some = data.sample(samples, run.generator("scan", "samples"))
-    check = check_input_range(model, some)
+    check, doubts = _check(model, some)
     answers = model.answers(some.images)
     truth, how = _truth(model, some, check, answers)
     half = len(some) // 2
-    tested, left_out = _testable(truth, half, asked)
+    tested, left_out = _testable(truth, half, asked) if victims else (asked, [])
     constant = _constant(answers, check)
     return Prepared(
         images=some.images,
@@ -110,9 +118,22 @@ def prepare(
         tested=tested,
         left_out=left_out,
         check=check,
-        warnings=check.warnings if constant else (*check.warnings, *_left_out(left_out, truth, half, how)),
+        warnings=(
+            *check.warnings,
+            *doubts,
+            *(() if constant else _left_out(left_out, truth, half, how)),
+        ),
         obstacle=constant or _obstacle(check, tested, left_out),
     )
+
+
+def _check(model: Classifier, data: Dataset) -> tuple[RangeCheck, tuple[str, ...]]:
+    """Return the check, and what it said in vain: of made-up images nobody knows how they are answered."""
+    check = check_input_range(model, data)
+    if not is_made_up(data):
+        return check, ()
+    doubts = tuple(f"on made-up images, which prove nothing of the kind: {text}" for text in check.warnings)
+    return replace(check, best=check.stated, warnings=()), doubts
 
 
 def _truth(
