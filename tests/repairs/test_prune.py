@@ -14,7 +14,8 @@ from detrojan.findings import Finding
 from detrojan.metrics.accuracy import attack_success, clean_accuracy
 from detrojan.models.classifier import Classifier
 from detrojan.models.nets import find_net
-from detrojan.repairs.prune import POINTS, Prune, _remove_units
+from detrojan.repairs.prune import POINTS, Prune
+from detrojan.repairs.units import remove_units
 from detrojan.run import Run
 from detrojan.store import digest
 from detrojan.triggers.patch import PatchTrigger
@@ -244,7 +245,7 @@ def test_a_pruned_unit_is_silent_behind_its_batch_norm(between, affine):
     images = torch.rand(6, 3, 16, 16, generator=torch.Generator().manual_seed(1))
     norm = str(1 + len(between))
     before = model.activations(images, norm)
-    _remove_units(model, "0", torch.tensor([2, 5]))
+    remove_units(model, "0", torch.tensor([2, 5]))
     after = model.activations(images, norm)
     kept = [unit for unit in range(8) if unit not in {2, 5}]
     assert before[:, [2, 5]].any()
@@ -265,7 +266,7 @@ def test_a_batch_norm_further_down_is_left_alone():
     )
     model = Classifier(noisy(network), (3, 16, 16))
     before = {name: value.clone() for name, value in norm.state_dict().items()}
-    _remove_units(model, "0", torch.arange(8))
+    remove_units(model, "0", torch.arange(8))
     assert all(torch.equal(value, before[name]) for name, value in norm.state_dict().items())
 
 

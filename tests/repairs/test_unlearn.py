@@ -11,6 +11,7 @@ from detrojan.repairs.unlearn import Unlearn
 from detrojan.run import Run
 from detrojan.store import digest
 from detrojan.triggers.patch import PatchTrigger
+from twins import TARGET
 
 #: 400 images are few: the passes of 8000 at the defaults
 PLAN = Unlearn(epochs=20, learning_rate=1e-3)
@@ -132,3 +133,30 @@ def test_what_does_not_fit_the_network_is_refused(case):
 def test_values_out_of_range_are_refused(wrong, text):
     with pytest.raises(OptionError, match=text):
         Unlearn(**wrong)
+
+
+def test_the_original_trigger_may_be_given_instead(case):
+    plan = dataclasses.replace(PLAN, original=((TARGET, case.twins.trigger),))
+    made = plan.repair(case.twins.backdoored, case.data, [], run=Run(seed=2))
+    assert case.true_success(made.model) < 0.03
+    assert case.accuracy(made.model) >= case.accuracy(case.twins.backdoored) - 0.02
+    assert made.steps[0].summary.startswith(f"unlearned 1 original trigger on {len(case.data)} images")
+    record = plan.hyper_parameters()["original"]
+    assert (record[0]["target"], record[0]["trigger"]) == (TARGET, "patch")
+    clean = plan.repair(case.twins.clean, case.data, [], run=Run(seed=2))
+    assert case.accuracy(clean.model) >= case.accuracy(case.twins.clean) - 0.01
+
+
+def test_clean_images_alone_unlearn_far_less(case, unlearned):
+    plan = dataclasses.replace(PLAN, images="clean")
+    made = plan.repair(case.twins.backdoored, case.data, case.findings, run=Run(seed=2))
+    assert case.true_success(made.model) > case.true_success(unlearned.model) + 0.3
+    assert made.steps[0].summary.startswith(f"trained on {len(case.data)} clean images for 20 epochs: the ")
+    without = plan.repair(case.twins.backdoored, case.data, [], run=Run(seed=2))
+    assert without.steps[0].summary == f"trained on {len(case.data)} clean images for 20 epochs"
+    assert digest(without.model.network) == digest(made.model.network)
+
+
+def test_images_of_another_kind_are_refused():
+    with pytest.raises(OptionError, match="expected images stamped or clean, got 'dirty'"):
+        Unlearn(images="dirty")

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from typing import Any
 
 import torch
 from torch.nn import functional
@@ -12,7 +14,7 @@ from torch.nn import functional
 from detrojan.data.dataset import Dataset
 from detrojan.errors import DataError, LabelError, OptionError
 from detrojan.findings import Finding, RepairStep
-from detrojan.fitting import Loss
+from detrojan.fitting import Epoch, Fitting, Loss, fit, shift
 from detrojan.method import Method
 from detrojan.metrics.accuracy import attack_success
 from detrojan.metrics.input_range import check_input_range
@@ -53,6 +55,77 @@ class Repair(Method, ABC):
         `data` are clean images; where they carry no labels, the model's own answers stand in.
         `findings` are the flagged findings of a scan, each with its recovered trigger.
         """
+
+
+@dataclass(frozen=True, kw_only=True)
+class Tuning(Repair, ABC):
+    """Base of the repairs that train a copy on clean data, at a small learning rate.
+
+    A subclass states its own defaults and documents all fields.
+    """
+
+    epochs: int = 5
+    learning_rate: float = 3e-4
+    batch_size: int = 64
+
+    def __post_init__(self) -> None:
+        """Refuse values outside their range."""
+        self.fitting()
+
+    def fitting(self) -> Fitting:
+        """Return how to train: Adam, the rate falling to 0, batch norms as they were delivered."""
+        return Fitting(
+            epochs=self.epochs,
+            learning_rate=self.learning_rate,
+            batch_size=self.batch_size,
+            optimizer="adam",
+            weight_decay=0.0,
+            frozen_norm=True,
+        )
+
+    def tune(
+        self,
+        model: Classifier,
+        images: torch.Tensor,
+        taught: Lesson,
+        *,
+        run: Run,
+        title: str,
+        shift_pixels: int = 0,
+        loss: Loss | None = None,
+    ) -> list[Epoch]:
+        """Train `model` in place on the lesson's answers; what was pruned stays pruned.
+
+        Args:
+            model: a copy that may be changed.
+            images: the lesson's images, some of them stamped, (N, C, H, W).
+            taught: what to answer.
+            run: device, seed, progress, checkpoint.
+            title: what the progress shows.
+            shift_pixels: random shifts of the images of up to so many pixels.
+            loss: instead of the cross entropy against the lesson's soft answers.
+
+        """
+        with pruned_stay_pruned(model):
+            return fit(
+                model,
+                Dataset(images, taught.truth),
+                self.fitting(),
+                run=run,
+                title=title,
+                augment=shift(shift_pixels) if shift_pixels else None,
+                loss=loss or soft_cross_entropy(taught.soft),
+            )
+
+    def recorded(self, taught: Lesson, history: Sequence[Epoch]) -> dict[str, Any]:
+        """Return curves and details of a training, as a step of a repair has them."""
+        return {
+            "curves": {
+                "epoch": [float(epoch.number) for epoch in history],
+                "training loss": [epoch.loss for epoch in history],
+            },
+            "details": {"labelled": taught.labelled, "fitting": asdict(self.fitting())},
+        }
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -172,3 +245,24 @@ def worst_success(
 ) -> float:
     """Return the highest attack success among the recovered triggers, 0 to 1."""
     return max(attack_success(model, trigger, images, truth, label) for label, trigger in pairs)
+
+
+@contextmanager
+def pruned_stay_pruned(model: Classifier) -> Iterator[None]:
+    """While the body trains, keep every weight that is exactly 0: pruning made it so."""
+    handles = []
+    for parameter in model.network.parameters():
+        alive = (parameter.detach() != 0).to(parameter.dtype)
+        if parameter.requires_grad and not bool(alive.all()):
+            hook = parameter.register_hook(lambda slope, alive=alive: slope * alive)  # type: ignore[no-untyped-call]
+            handles.append(hook)
+    try:
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+def times(count: int, what: str) -> str:
+    """Return a count with its noun, e.g. "1 epoch" or "5 epochs"."""
+    return f"{count:,} {what}{'' if count == 1 else 's'}"

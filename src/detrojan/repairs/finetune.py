@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 from detrojan.data.dataset import Dataset
 from detrojan.errors import OptionError
 from detrojan.findings import Finding, RepairStep
-from detrojan.fitting import Fitting, fit, shift
 from detrojan.models.classifier import Classifier
-from detrojan.repairs.base import Repair, Repaired, lesson, soft_cross_entropy
+from detrojan.repairs.base import Repaired, Tuning, lesson, times
 from detrojan.run import Run
 
 
 @dataclass(frozen=True, kw_only=True)
-class FineTune(Repair):
+class FineTune(Tuning):
     """Train on clean data alone, at a small learning rate.
 
     By itself it leaves many backdoors alive; after pruning it gives back the accuracy that pruning
@@ -42,61 +40,31 @@ class FineTune(Repair):
 
     def __post_init__(self) -> None:
         """Refuse values outside their range."""
-        self.fitting()
+        super().__post_init__()
         if self.shift_pixels < 0:
             raise OptionError(f"expected shift_pixels of 0 or more, got {self.shift_pixels}")
 
-    def fitting(self) -> Fitting:
-        """Return how to train."""
-        return Fitting(
-            epochs=self.epochs,
-            learning_rate=self.learning_rate,
-            batch_size=self.batch_size,
-            optimizer="adam",
-            weight_decay=0.0,
-            frozen_norm=True,
-        )
-
     def repair(self, model: Classifier, data: Dataset, findings: Sequence[Finding], *, run: Run) -> Repaired:
         """Return a copy of `model` trained on clean `data`; the findings only say what to leave out."""
-        taught = lesson(model, data, [finding.label for finding in findings])
+        return self.tuned(model, model, data, findings, run=run)
+
+    def tuned(
+        self, model: Classifier, teacher: Classifier, data: Dataset, findings: Sequence[Finding], *, run: Run
+    ) -> Repaired:
+        """Return a copy of `model` trained on what `teacher` answers where labels are missing."""
+        taught = lesson(teacher, data, [finding.label for finding in findings])
         copy = model.copy()
-        with pruned_stay_pruned(copy):
-            history = fit(
-                copy,
-                taught.dataset(),
-                self.fitting(),
-                run=run.within("finetune"),
-                title="fine-tuning",
-                augment=shift(self.shift_pixels) if self.shift_pixels else None,
-                loss=soft_cross_entropy(taught.soft),
-            )
+        history = self.tune(
+            copy,
+            taught.images,
+            taught,
+            run=run.within("finetune"),
+            title="fine-tuning",
+            shift_pixels=self.shift_pixels,
+        )
         step = RepairStep(
             method=self.name,
-            summary=(
-                f"fine-tuned on {len(taught.images)} clean images for {self.epochs} "
-                f"epoch{'s' if self.epochs > 1 else ''}"
-            ),
-            curves={
-                "epoch": [float(epoch.number) for epoch in history],
-                "training loss": [epoch.loss for epoch in history],
-            },
-            details={"labelled": taught.labelled, "fitting": asdict(self.fitting())},
+            summary=f"fine-tuned on {len(taught.images)} clean images for {times(self.epochs, 'epoch')}",
+            **self.recorded(taught, history),
         )
         return Repaired(model=copy, steps=(step,))
-
-
-@contextmanager
-def pruned_stay_pruned(model: Classifier) -> Iterator[None]:
-    """While the body trains, keep every weight that is exactly 0: pruning made it so."""
-    handles = []
-    for parameter in model.network.parameters():
-        alive = (parameter.detach() != 0).to(parameter.dtype)
-        if parameter.requires_grad and not bool(alive.all()):
-            hook = parameter.register_hook(lambda slope, alive=alive: slope * alive)  # type: ignore[no-untyped-call]
-            handles.append(hook)
-    try:
-        yield
-    finally:
-        for handle in handles:
-            handle.remove()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -10,21 +10,17 @@ import torch
 from torch import nn
 
 from detrojan.data.dataset import Dataset
-from detrojan.errors import ModelError, OptionError
+from detrojan.errors import OptionError
 from detrojan.findings import Finding, RepairStep
 from detrojan.metrics.accuracy import victims
 from detrojan.models.classifier import Classifier
 from detrojan.repairs.base import Lesson, Repair, Repaired, lesson, with_triggers
+from detrojan.repairs.units import curve_points, per_unit, remove_units
 from detrojan.run import Run
 from detrojan.triggers.base import Trigger
 
 #: most points of a curve whose every point runs the whole network
 POINTS = 40
-#: modules that answer a unit of zeros with zeros, between a layer and its batch norm
-SILENT = (
-    *(nn.ReLU, nn.LeakyReLU, nn.ELU, nn.GELU, nn.SiLU, nn.Tanh, nn.Identity, nn.Dropout, nn.Dropout2d),
-    *(nn.MaxPool2d, nn.AvgPool2d, nn.AdaptiveAvgPool2d),
-)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,7 +74,7 @@ class Prune(Repair):
         measure = _penultimate_curve if not self.layer else _layer_curve
         pruned, accuracy, success = measure(copy, taught, pairs, order, self.layer)
         chosen = self._stop(accuracy, success)
-        remove = _remove_features if not self.layer else _remove_units
+        remove = _remove_features if not self.layer else remove_units
         remove(copy, self.layer, order[: pruned[chosen]])
         where = self.layer or "the penultimate features"
         step = RepairStep(
@@ -122,12 +118,11 @@ Pairs = Sequence[tuple[int, Trigger]]
 def _excitement(model: Classifier, taught: Lesson, pairs: Pairs, layer: str | None) -> torch.Tensor:
     """Return the units, the one that the triggers excite most first."""
 
-    def mean_activity(images: torch.Tensor) -> torch.Tensor:
-        active = model.activations(images, layer)
-        return active.flatten(2).mean((0, 2)) if active.ndim > 2 else active.mean(0)
+    def mean_output(images: torch.Tensor) -> torch.Tensor:
+        return per_unit(model.activations(images, layer))
 
-    clean = mean_activity(taught.images)
-    excess = [mean_activity(trigger.stamp(taught.images)) - clean for _, trigger in pairs]
+    clean = mean_output(taught.images)
+    excess = [mean_output(trigger.stamp(taught.images)) - clean for _, trigger in pairs]
     return torch.stack(excess).amax(0).argsort(descending=True)
 
 
@@ -177,7 +172,7 @@ def _penultimate_curve(
 
 def _layer_curve(model: Classifier, taught: Lesson, pairs: Pairs, order: torch.Tensor, layer: str) -> Curve:
     """Measure up to `POINTS` points from none to all units, running the network each time."""
-    points = torch.linspace(0, len(order), min(POINTS, len(order) + 1)).round().int().tolist()
+    points = curve_points(len(order), POINTS)
     accuracy, success = [], []
     stamped = [
         (label, trigger.stamp(victims(taught.images, taught.truth, label))) for label, trigger in pairs
@@ -185,7 +180,7 @@ def _layer_curve(model: Classifier, taught: Lesson, pairs: Pairs, order: torch.T
     trial = model.copy()
     done = 0
     for count in points:
-        _remove_units(trial, layer, order[done:count])
+        remove_units(trial, layer, order[done:count])
         done = count
         accuracy.append(taught.kept(trial))
         hits = [float((trial.answers(images) == label).float().mean()) for label, images in stamped]
@@ -197,44 +192,3 @@ def _remove_features(model: Classifier, _layer: str, units: torch.Tensor) -> Non
     """Make the last linear layer deaf to these features."""
     with torch.no_grad():
         _head(model).weight[:, units] = 0
-
-
-def _remove_units(model: Classifier, layer: str, units: torch.Tensor) -> None:
-    """Silence units of a layer with weights: their outputs, and what a batch norm makes of them."""
-    module = model.module(layer)
-    weight = getattr(module, "weight", None)
-    if not isinstance(weight, torch.Tensor):
-        raise ModelError(f"expected a layer with weights to prune, got {layer} ({type(module).__name__})")
-    with torch.no_grad():
-        for part in (module, *_norms_after(model, module)):
-            # a norm without scale and shift of its own still moves by its running mean
-            for tensor in (part.weight, part.bias, getattr(part, "running_mean", None)):
-                if isinstance(tensor, torch.Tensor):
-                    tensor[units] = 0
-
-
-def _norms_after(model: Classifier, module: nn.Module) -> list[nn.Module]:
-    """Return the batch norms that are fed the output of `module`, directly or through `SILENT` modules."""
-    outputs: list[torch.Tensor] = []
-    found: list[nn.Module] = []
-    handles = [module.register_forward_hook(lambda _m, _i, out: outputs.append(out))]
-
-    def follow(part: nn.Module) -> Callable[[nn.Module, tuple[torch.Tensor, ...], torch.Tensor], None]:
-        def hook(_m: nn.Module, inputs: tuple[torch.Tensor, ...], out: torch.Tensor) -> None:
-            if any(inputs[0] is known for known in outputs):
-                if isinstance(part, nn.modules.batchnorm._BatchNorm):  # noqa: SLF001
-                    found.append(part)
-                else:
-                    outputs.append(out)
-
-        return hook
-
-    passing = (nn.modules.batchnorm._BatchNorm, *SILENT)  # noqa: SLF001
-    follows = [m for m in model.network.modules() if isinstance(m, passing) and m is not module]
-    handles.extend(part.register_forward_hook(follow(part)) for part in follows)
-    try:
-        model.answers(torch.zeros(1, *model.input_shape))
-    finally:
-        for handle in handles:
-            handle.remove()
-    return found

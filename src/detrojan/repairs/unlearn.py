@@ -1,35 +1,41 @@
-"""Unlearning: show the recovered trigger with the right labels."""
+"""Unlearning: show the trigger with the right labels."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, fields
+from typing import Any, Literal
 
 import torch
 
 from detrojan.data.dataset import Dataset
 from detrojan.errors import OptionError
 from detrojan.findings import Finding, RepairStep
-from detrojan.fitting import Fitting, fit
 from detrojan.models.classifier import Classifier
 from detrojan.repairs.base import (
-    Repair,
+    Lesson,
     Repaired,
+    Tuning,
     lesson,
-    soft_cross_entropy,
+    times,
     with_triggers,
     worst_success,
 )
 from detrojan.run import Run
+from detrojan.store import tensor_digest
+from detrojan.triggers.base import Trigger
+
+Pairs = Sequence[tuple[int, Trigger]]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Unlearn(Repair):
+class Unlearn(Tuning):
     """Fine-tune with the recovered trigger stamped on a share of the images, labels kept right.
 
     The paper's single epoch is too little for a few hundred images. One round against one
     recovered trigger is quick, and enough where that trigger is close to the attacker's. Where it
-    is not, the attacker's trigger survives; `adversarial` is for that.
+    is not, the attacker's trigger survives; `adversarial` is for that. The paper compares with two
+    other trainings: one that stamps the original trigger, and one on clean images only.
 
     Reference: Wang et al., Neural Cleanse: Identifying and Mitigating Backdoor Attacks in Neural
     Networks, IEEE S&P 2019.
@@ -39,6 +45,8 @@ class Unlearn(Repair):
         learning_rate: of Adam, falling to 0 along a cosine; above 0.
         batch_size: 2 or more.
         stamped: share of the images that carry the trigger, in (0, 1] (the paper: 0.2).
+        images: "stamped", or "clean" to train on clean images only, for comparison.
+        original: target labels and triggers that are known, instead of the recovered ones.
 
     """
 
@@ -48,61 +56,81 @@ class Unlearn(Repair):
     learning_rate: float = 1e-3
     batch_size: int = 64
     stamped: float = 0.2
+    images: Literal["stamped", "clean"] = "stamped"
+    original: tuple[tuple[int, Trigger], ...] = ()
 
     def __post_init__(self) -> None:
         """Refuse values outside their range."""
-        self.fitting()
+        super().__post_init__()
         if not 0 < self.stamped <= 1:
             raise OptionError(f"expected a stamped share in (0, 1], got {self.stamped:g}")
+        if self.images not in {"stamped", "clean"}:
+            raise OptionError(f"expected images stamped or clean, got {self.images!r}")
 
-    def fitting(self) -> Fitting:
-        """Return how to train."""
-        return Fitting(
-            epochs=self.epochs,
-            learning_rate=self.learning_rate,
-            batch_size=self.batch_size,
-            optimizer="adam",
-            weight_decay=0.0,
-            frozen_norm=True,
-        )
+    def hyper_parameters(self) -> dict[str, Any]:
+        """Return the hyper-parameters as plain values; a trigger is recorded by its kind and digests."""
+        record = {field.name: getattr(self, field.name) for field in fields(self)}
+        record["original"] = [
+            {
+                "target": label,
+                "trigger": trigger.kind,
+                **{name: tensor_digest(tensor) for name, tensor in trigger.state()[0].items()},
+            }
+            for label, trigger in self.original
+        ]
+        return record
 
     def repair(self, model: Classifier, data: Dataset, findings: Sequence[Finding], *, run: Run) -> Repaired:
-        """Return a copy of `model` that has unlearned the recovered triggers.
+        """Return a copy of `model` that has unlearned the triggers.
 
         Raises:
-            OptionError: no finding carries a recovered trigger.
+            OptionError: no trigger is given, and no finding carries a recovered one; clean images
+                only need none.
 
         """
-        pairs = with_triggers(findings, self.name)
-        taught = lesson(model, data, [label for label, _ in pairs])
-        images, truth, soft = taught.images.clone(), taught.truth, taught.soft
-        order = torch.randperm(len(images), generator=run.generator("unlearn", "stamped"))
-        chosen = order[: max(1, round(self.stamped * len(images)))]
-        for (label, trigger), part in zip(pairs, chosen.tensor_split(len(pairs)), strict=True):
-            # the trigger on an image of the target itself would teach what is to be forgotten
-            others = part[truth[part] != label]
-            images[others] = trigger.stamp(images[others])
-        copy = model.copy()
-        before = worst_success(copy, pairs, taught.images, truth)
-        history = fit(
-            copy,
-            Dataset(images, truth),
-            self.fitting(),
-            run=run.within("unlearn"),
-            title="unlearning",
-            loss=soft_cross_entropy(soft),
+        known: Pairs = self.original
+        if not known:
+            clean = self.images == "clean"
+            known = _recovered(findings) if clean else with_triggers(findings, self.name)
+        taught = lesson(
+            model, data, sorted({*(one.label for one in findings), *(label for label, _ in known)})
         )
-        after = worst_success(copy, pairs, taught.images, truth)
+        copy = model.copy()
+        before = self._success(copy, known, taught)
+        images = taught.images if self.images == "clean" else self._stamped(taught, known, run)
+        history = self.tune(copy, images, taught, run=run.within("unlearn"), title="unlearning")
         step = RepairStep(
             method=self.name,
-            summary=(
-                f"unlearned {len(pairs)} recovered trigger{'s' if len(pairs) > 1 else ''} on "
-                f"{len(images)} images: their success went from {before:.1%} to {after:.1%}"
-            ),
-            curves={
-                "epoch": [float(epoch.number) for epoch in history],
-                "training loss": [epoch.loss for epoch in history],
-            },
-            details={"labelled": taught.labelled, "fitting": asdict(self.fitting())},
+            summary=self._summary(len(known), len(images), before, self._success(copy, known, taught)),
+            **self.recorded(taught, history),
         )
         return Repaired(model=copy, steps=(step,))
+
+    def _stamped(self, taught: Lesson, known: Pairs, run: Run) -> torch.Tensor:
+        images = taught.images.clone()
+        order = torch.randperm(len(images), generator=run.generator("unlearn", "stamped"))
+        chosen = order[: max(1, round(self.stamped * len(images)))]
+        for (label, trigger), part in zip(known, chosen.tensor_split(len(known)), strict=True):
+            # the trigger on an image of the target itself would teach what is to be forgotten
+            others = part[taught.truth[part] != label]
+            images[others] = trigger.stamp(images[others])
+        return images
+
+    def _success(self, model: Classifier, known: Pairs, taught: Lesson) -> float | None:
+        return worst_success(model, known, taught.images, taught.truth) if known else None
+
+    def _summary(self, count: int, images: int, before: float | None, after: float | None) -> str:
+        kind = f"{'original' if self.original else 'recovered'} trigger"
+        did = (
+            f"trained on {images} clean images for {times(self.epochs, 'epoch')}"
+            if self.images == "clean"
+            else f"unlearned {times(count, kind)} on {images} images"
+        )
+        if before is None or after is None:
+            return did
+        whose = "the trigger's" if self.images == "clean" else "their"
+        return f"{did}: {whose} success went from {before:.1%} to {after:.1%}"
+
+
+def _recovered(findings: Sequence[Finding]) -> list[tuple[int, Trigger]]:
+    return [(finding.label, finding.trigger) for finding in findings if finding.trigger is not None]

@@ -1,0 +1,78 @@
+"""Fine-pruning: prune what clean images do not use, then train on them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from detrojan.data.dataset import Dataset
+from detrojan.findings import Finding
+from detrojan.models.classifier import Classifier
+from detrojan.repairs.activation_pruning import ActivationPruning
+from detrojan.repairs.base import Repaired, Tuning
+from detrojan.repairs.finetune import FineTune
+from detrojan.run import Run
+
+
+@dataclass(frozen=True, kw_only=True)
+class FinePruning(Tuning):
+    """Prune the channels dormant on clean images, then fine-tune what is left.
+
+    Pruning takes a plain backdoor's channels away; fine-tuning then changes those channels that a
+    pruning-aware attack has made share the backdoor with the clean task, and gives accuracy back.
+    What was pruned stays pruned.
+
+    Reference: Liu et al., Fine-Pruning: Defending Against Backdooring Attacks on Deep Neural
+    Networks, RAID 2018.
+
+    Args:
+        epochs: passes over the clean data; 1 or more.
+        learning_rate: of Adam, falling to 0 along a cosine; above 0.
+        batch_size: 2 or more.
+        shift_pixels: random shifts of the images of up to so many pixels; 0 or more.
+        layer: the layer whose channels are pruned; empty for the last convolution.
+        drop: clean accuracy that pruning may take, 0 to 1.
+        points: most points of the pruning curve; 2 or more.
+
+    """
+
+    name = "fine_pruning"
+
+    epochs: int = 10
+    learning_rate: float = 1e-3
+    batch_size: int = 64
+    shift_pixels: int = 1
+    layer: str = ""
+    drop: float = 0.05
+    points: int = 100
+
+    def __post_init__(self) -> None:
+        """Refuse values outside their range."""
+        super().__post_init__()
+        self.pruning()
+        self.tuning()
+
+    def pruning(self) -> ActivationPruning:
+        """Return the first half."""
+        return ActivationPruning(layer=self.layer, drop=self.drop, points=self.points)
+
+    def tuning(self) -> FineTune:
+        """Return the second half."""
+        return FineTune(
+            epochs=self.epochs,
+            learning_rate=self.learning_rate,
+            batch_size=self.batch_size,
+            shift_pixels=self.shift_pixels,
+        )
+
+    def repair(self, model: Classifier, data: Dataset, findings: Sequence[Finding], *, run: Run) -> Repaired:
+        """Return a copy of `model`, pruned and fine-tuned; no trigger is needed.
+
+        Raises:
+            ModelError: there is no such layer, none with weights, or no convolution.
+
+        """
+        pruned = self.pruning().repair(model, data, findings, run=run)
+        # what the pruned network has got wrong is not to be taught: the delivered one is the teacher
+        tuned = self.tuning().tuned(pruned.model, model, data, findings, run=run)
+        return Repaired(model=tuned.model, steps=(*pruned.steps, *tuned.steps))

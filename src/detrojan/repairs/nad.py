@@ -1,0 +1,170 @@
+"""Neural attention distillation: a fine-tuned copy teaches the network where to look."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import torch
+from torch.nn import functional
+
+from detrojan.data.dataset import Dataset
+from detrojan.errors import ModelError, OptionError
+from detrojan.findings import Finding, RepairStep
+from detrojan.fitting import Loss
+from detrojan.models.classifier import Classifier
+from detrojan.repairs.base import Lesson, Repaired, Tuning, lesson, soft_cross_entropy, times
+from detrojan.repairs.units import caught_activity, convolutions
+from detrojan.run import Run
+
+#: attention is compared at so many layers, the last ones
+LAYERS = 3
+
+
+@dataclass(frozen=True, kw_only=True)
+class NAD(Tuning):
+    """Fine-tune a teacher, then bring the network's attention maps close to the teacher's.
+
+    A layer's attention map is the sum over its channels of the activations to a power, scaled to
+    length 1. A trigger draws the attention to itself; the teacher, tuned on clean images, has lost
+    part of that, and the student, pulled towards it at several layers, loses more. The maps are
+    compared where the resolution changes, found by running the network (the last three places).
+
+    Reference: Li et al., Neural Attention Distillation: Erasing Backdoor Triggers from Deep Neural
+    Networks, ICLR 2021.
+
+    Args:
+        epochs: passes over the clean data, for the teacher and again for the student; 1 or more.
+        learning_rate: of Adam, falling to 0 along a cosine; above 0.
+        batch_size: 2 or more.
+        shift_pixels: random shifts of the images of up to so many pixels; 0 or more.
+        beta: weight of the attention maps' mean squared distance; 0 or more.
+        power: of the activations in an attention map; above 0.
+
+    """
+
+    name = "nad"
+
+    epochs: int = 20
+    learning_rate: float = 5e-3
+    batch_size: int = 64
+    shift_pixels: int = 2
+    beta: float = 1000.0
+    power: float = 2.0
+
+    def __post_init__(self) -> None:
+        """Refuse values outside their range."""
+        super().__post_init__()
+        if self.shift_pixels < 0 or not self.beta >= 0 or not self.power > 0:
+            raise OptionError(
+                "expected shift_pixels and beta of 0 or more and power above 0, "
+                f"got {self.shift_pixels}, {self.beta:g} and {self.power:g}"
+            )
+
+    def repair(self, model: Classifier, data: Dataset, findings: Sequence[Finding], *, run: Run) -> Repaired:
+        """Return a copy of `model` distilled from a fine-tuned teacher; no trigger is needed.
+
+        Raises:
+            ModelError: no convolution whose maps have more than one place.
+
+        """
+        taught = lesson(model, data, [finding.label for finding in findings])
+        layers = attention_layers(model)
+        teacher, student = model.copy().to(run.device), model.copy().to(run.device)
+        self.tune(
+            teacher,
+            taught.images,
+            taught,
+            run=run.within("nad", "teacher"),
+            title="NAD: teacher",
+            shift_pixels=self.shift_pixels,
+        )
+        before = self._distance(student, teacher, taught.images, layers)
+        with self._distilling(student, teacher, taught, layers) as loss:
+            history = self.tune(
+                student,
+                taught.images,
+                taught,
+                run=run.within("nad", "student"),
+                title="NAD: student",
+                shift_pixels=self.shift_pixels,
+                loss=loss,
+            )
+        after = self._distance(student, teacher, taught.images, layers)
+        record = self.recorded(taught, history)
+        record["details"] |= {"layers": layers, "distance before": before, "distance after": after}
+        step = RepairStep(
+            method=self.name,
+            summary=(
+                f"distilled from a fine-tuned teacher on {len(taught.images)} clean images for "
+                f"{times(self.epochs, 'epoch')}; attention maps of {', '.join(layers)}"
+            ),
+            **record,
+        )
+        return Repaired(model=student, steps=(step,))
+
+    @contextmanager
+    def _distilling(
+        self, student: Classifier, teacher: Classifier, taught: Lesson, layers: list[str]
+    ) -> Iterator[Loss]:
+        """Give the loss: right answers, and the teacher's attention to the very same images."""
+        right = soft_cross_entropy(taught.soft)
+        seen: list[torch.Tensor] = []
+        handle = student.network.register_forward_pre_hook(lambda _m, inputs: seen.append(inputs[0]))
+        with (
+            caught_activity(student, layers) as own,
+            caught_activity(teacher, layers) as wanted,
+            teacher.judging(),
+        ):
+            beta, power = self.beta, self.power
+
+            def loss(logits: torch.Tensor, labels: torch.Tensor, index: torch.Tensor) -> torch.Tensor:
+                with torch.no_grad():
+                    teacher.network(seen[-1])
+                seen.clear()
+                apart = torch.stack(
+                    [
+                        (attention(own[name], power) - attention(wanted[name], power)).square().mean()
+                        for name in layers
+                    ]
+                )
+                return right(logits, labels, index) + beta * apart.sum()
+
+            try:
+                yield loss
+            finally:
+                handle.remove()
+
+    def _distance(self, one: Classifier, other: Classifier, images: torch.Tensor, layers: list[str]) -> float:
+        """Return the mean squared distance of the two networks' attention to a few images."""
+        some, maps = images[:256], []
+        for model in (one, other):
+            with caught_activity(model, layers) as caught:
+                model.answers(some)
+                maps.append([attention(caught[name], self.power) for name in layers])
+        pairs = zip(*maps, strict=True)
+        return float(torch.stack([(a - b).square().mean() for a, b in pairs]).mean())
+
+
+def attention(active: torch.Tensor, power: float) -> torch.Tensor:
+    """Return the attention maps (N, places) of activations (N, C, ...), each of length 1."""
+    return functional.normalize(active.abs().pow(power).sum(1).flatten(1), dim=1)
+
+
+def attention_layers(model: Classifier, most: int = LAYERS) -> list[str]:
+    """Return the last convolution at each resolution, in their order, at most the `most` last ones.
+
+    Raises:
+        ModelError: no convolution has a map of more than one place.
+
+    """
+    found: dict[tuple[int, ...], str] = {}
+    for layer in convolutions(model):
+        places = layer.shape[1:]
+        if torch.Size(places).numel() > 1:
+            found.pop(places, None)
+            found[places] = layer.name
+    if not found:
+        raise ModelError("expected a network with convolutions, whose attention can be taught; it has none")
+    return list(found.values())[-most:]

@@ -1,0 +1,83 @@
+from __future__ import annotations
+
+import pytest
+import torch
+
+from detrojan.errors import OptionError
+from detrojan.models.classifier import Classifier
+from detrojan.models.nets import find_net
+from detrojan.repairs.mcr import MCR, Curve, put, weights_of
+from detrojan.run import Run
+from detrojan.store import digest
+from twins import CLASSES, SHAPE
+
+
+@pytest.fixture(scope="module")
+def made(case):
+    return MCR().repair(case.twins.backdoored, case.data, case.findings, run=Run(seed=2))
+
+
+def test_the_attacker_s_trigger_works_far_less_without_being_used(case, made):
+    assert case.true_success(case.twins.backdoored) > 0.95
+    assert case.true_success(made.model) < 0.6
+    assert case.accuracy(made.model) >= case.accuracy(case.twins.backdoored) - 0.02
+
+
+def test_every_network_on_the_curve_answers_right(made):
+    curves = made.steps[0].curves
+    assert curves["place on the curve"] == pytest.approx([n / 10 for n in range(11)])
+    assert min(curves["clean accuracy"]) > 0.97
+    assert len(curves["attack success"]) == 11
+
+
+def test_a_clean_network_loses_hardly_anything(case):
+    plan = MCR(epochs=2, learning_rate=1e-3)
+    made = plan.repair(case.twins.clean, case.data, [], run=Run(seed=2))
+    assert case.accuracy(made.model) >= case.accuracy(case.twins.clean) - 0.02
+    assert digest(made.model.network) != digest(case.twins.clean.network)
+
+
+def test_the_curve_passes_through_its_ends_and_is_drawn_to_its_control_point():
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(1)
+        nets = [find_net("badnets_cnn").build(CLASSES, SHAPE).eval() for _ in range(3)]
+    start, middle, end = nets
+    curve = Curve(middle, weights_of(start), weights_of(end)).eval()
+    images = torch.rand(3, *SHAPE, generator=torch.Generator().manual_seed(2))
+    with torch.no_grad():
+        for place, net in ((0.0, start), (1.0, end)):
+            curve.place = place
+            assert torch.allclose(curve(images), net(images), atol=1e-5)
+        name = "0.weight"
+        wanted = sum(
+            part * dict(net.named_parameters())[name]
+            for part, net in zip((0.25, 0.5, 0.25), nets, strict=True)
+        )
+        assert torch.allclose(curve.weights(0.5)[name], wanted)
+        put(middle, curve.weights(0.0))
+        assert torch.allclose(middle(images), start(images), atol=1e-5)
+
+
+def test_a_network_with_batch_norms_works_without_labels(case):
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(1)
+        model = Classifier(find_net("five_conv_cnn").build(CLASSES, SHAPE), SHAPE)
+    before = digest(model.network)
+    made = MCR(epochs=1).repair(model, case.data.select(slice(64)).with_labels(None), [], run=Run())
+    assert digest(model.network) == before
+    assert type(made.model.network) is type(model.network)
+    assert bool(made.model.all_logits(case.data.images[:4]).isfinite().all())
+    assert set(made.steps[0].curves) == {"place on the curve", "agreement"}
+
+
+@pytest.mark.parametrize(
+    ("wrong", "text"),
+    [
+        ({"place": 1.5}, r"expected shift_pixels of 0 or more and a place in \[0, 1\], got 2 and 1.5"),
+        ({"shift_pixels": -1}, "got -1 and 0.5"),
+        ({"learning_rate": 0.0}, "learning_rate above 0"),
+    ],
+)
+def test_values_out_of_range_are_refused(wrong, text):
+    with pytest.raises(OptionError, match=text):
+        MCR(**wrong)

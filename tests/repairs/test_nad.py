@@ -1,0 +1,82 @@
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import nn
+from torch.nn import functional
+
+from detrojan.errors import ModelError, OptionError
+from detrojan.models.classifier import Classifier
+from detrojan.models.nets import NETS, find_net
+from detrojan.repairs.nad import NAD, attention, attention_layers
+from detrojan.run import Run
+from detrojan.store import digest
+from twins import CLASSES, SHAPE
+
+
+@pytest.fixture(scope="module")
+def made(case):
+    return NAD().repair(case.twins.backdoored, case.data, [], run=Run(seed=2))
+
+
+def test_the_attacker_s_trigger_works_far_less_without_being_known(case, made):
+    assert case.true_success(case.twins.backdoored) > 0.95
+    assert case.true_success(made.model) < 0.5
+    assert case.accuracy(made.model) >= case.accuracy(case.twins.backdoored) - 0.03
+
+
+def test_the_attention_comes_closer_to_the_teacher_s_than_training_alone_brings_it(case, made):
+    loose = NAD(beta=0.0).repair(case.twins.backdoored, case.data, [], run=Run(seed=2))
+    assert made.steps[0].details["distance after"] < loose.steps[0].details["distance after"]
+    assert made.steps[0].details["distance before"] == loose.steps[0].details["distance before"] > 0
+
+
+def test_a_clean_network_loses_hardly_anything(case):
+    made = NAD(epochs=6, learning_rate=1e-3).repair(case.twins.clean, case.data, [], run=Run(seed=2))
+    assert case.accuracy(made.model) >= case.accuracy(case.twins.clean) - 0.02
+
+
+def test_the_maps_are_sums_over_channels_of_length_one():
+    active = torch.rand(2, 3, 2, 2, generator=torch.Generator().manual_seed(1))
+    wanted = functional.normalize((active**2).sum(1).reshape(2, 4), dim=1)
+    assert torch.allclose(attention(active, 2.0), wanted)
+    assert torch.allclose(attention(active * 7, 2.0), wanted)
+
+
+def test_the_layers_are_the_last_ones_at_each_resolution():
+    model = Classifier(find_net("wrn_16_1").build(5, NETS["wrn_16_1"].shape), NETS["wrn_16_1"].shape)
+    assert attention_layers(model) == [f"block{n}.layer.1.conv2" for n in (1, 2, 3)]
+    deepid = Classifier(find_net("deepid").build(5, NETS["deepid"].shape), NETS["deepid"].shape)
+    assert attention_layers(deepid) == ["conv_2", "conv_3", "conv_4"]
+    flat = Classifier(nn.Sequential(nn.Flatten(), nn.Linear(12, 3)), (3, 2, 2))
+    with pytest.raises(ModelError, match="expected a network with convolutions, whose attention"):
+        attention_layers(flat)
+
+
+def test_a_network_with_batch_norms_keeps_their_statistics(case):
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(1)
+        model = Classifier(find_net("five_conv_cnn").build(CLASSES, SHAPE), SHAPE)
+    before = digest(model.network)
+    few = case.data.select(slice(64))
+    made = NAD(epochs=1).repair(model, few.with_labels(None), [], run=Run())
+    assert digest(model.network) == before
+    own, given = made.model.network.state_dict(), model.network.state_dict()
+    means = [name for name in given if name.endswith("running_mean")]
+    assert means
+    assert all(torch.equal(own[name], given[name]) for name in means)
+    assert not any(m._forward_hooks or m._forward_pre_hooks for m in made.model.network.modules())
+
+
+@pytest.mark.parametrize(
+    ("wrong", "text"),
+    [
+        ({"beta": -1.0}, "expected shift_pixels and beta of 0 or more and power above 0, got 2, -1 and 2"),
+        ({"power": 0.0}, "power above 0, got 2, 1000 and 0"),
+        ({"shift_pixels": -1}, "expected shift_pixels and beta of 0 or more .* got -1"),
+        ({"epochs": 0}, "expected epochs of 1 or more"),
+    ],
+)
+def test_values_out_of_range_are_refused(wrong, text):
+    with pytest.raises(OptionError, match=text):
+        NAD(**wrong)
