@@ -83,7 +83,7 @@ def page(room: str, method: type[Method]) -> str:
         f"method = {method.__name__}()",
         "```",
         "",
-        f"Verb: `{catalog.VERBS[room]}`. Source: [{module}]({source}).",
+        f"Verb: `{catalog.verb(room, method)}`. Source: [{module}]({source}).",
         "",
     ]
     return "\n".join(lines)

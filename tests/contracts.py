@@ -23,7 +23,7 @@ from typing import Any
 import pytest
 import torch
 
-from detrojan.attacks.base import Poisoned
+from detrojan.attacks.base import Planted, Poisoned
 from detrojan.data.dataset import Dataset
 from detrojan.errors import InterruptedRunError, OptionError
 from detrojan.findings import Finding, ScanResult
@@ -345,6 +345,28 @@ def check_poisoned(method: Method) -> None:
         assert 0 <= float(stamped.min()) <= float(stamped.max()) <= 1
 
 
+def shared_tensors(one: Classifier, other: Classifier) -> set[int]:
+    """Return where the memory of two models is the same."""
+    mine, theirs = (
+        {tensor.data_ptr() for tensor in model.network.state_dict().values() if tensor.numel()}
+        for model in (one, other)
+    )
+    return mine & theirs
+
+
+def check_planted(method: Method) -> None:
+    model, data = tiny_model(), tiny_data()
+    made = method.train(model, data, run=Run(seed=3))
+    assert isinstance(made, Planted)
+    assert not shared_tensors(model, made.model), "the attacked model shares tensors with the one given"
+    assert made.model.all_logits(data.images).shape == (COUNT, CLASSES)
+    assert made.backdoors
+    for backdoor in made.backdoors:
+        stamped = backdoor.trigger.stamp(data.images)
+        assert stamped.shape == data.images.shape
+        assert 0 <= float(stamped.min()) <= float(stamped.max()) <= 1
+
+
 def check_scanned(method: Method) -> None:
     for data in (tiny_data(), tiny_data().with_labels(None)):
         result = method.scan(tiny_model(), data, run=Run(seed=3), labels=[2, 0])
@@ -370,11 +392,7 @@ def check_repaired(method: Method) -> None:
         model = tiny_model()
         made = method.repair(model, data, tiny_findings(), run=Run(seed=3))
         assert isinstance(made, Repaired)
-        given = {tensor.data_ptr() for tensor in model.network.state_dict().values() if tensor.numel()}
-        returned = {
-            tensor.data_ptr() for tensor in made.model.network.state_dict().values() if tensor.numel()
-        }
-        assert not given & returned, "the repaired model shares tensors with the one that was given"
+        assert not shared_tensors(model, made.model), "the repaired model shares tensors with the one given"
         logits = made.model.all_logits(data.images)
         assert logits.shape in {(COUNT, CLASSES), (COUNT, CLASSES + 1)}
         assert bool(logits.isfinite().all())
@@ -407,8 +425,9 @@ def check_calibrated(method: Method) -> None:
 
 
 RESULTS = {
-    "poison": check_poisoned,
-    "scan": check_scanned,
-    "repair": check_repaired,
-    "calibrate": check_calibrated,
+    ("attacks", "poison"): check_poisoned,
+    ("attacks", "train"): check_planted,
+    ("scans", "scan"): check_scanned,
+    ("repairs", "repair"): check_repaired,
+    ("guards", "calibrate"): check_calibrated,
 }

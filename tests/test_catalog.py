@@ -98,3 +98,12 @@ def test_an_unknown_method_is_answered_with_the_known_ones(room):
 def test_an_unknown_room_is_answered_with_the_known_ones():
     with pytest.raises(OptionError, match=r"expected a room out of attacks, scans, repairs.*, got 'kitchen'"):
         catalog.methods("kitchen")
+
+
+def test_each_method_has_a_verb_of_its_room():
+    attacks = catalog.methods("attacks")
+    assert catalog.verb("attacks", attacks["badnets"]) == "poison"
+    assert catalog.verb("attacks", attacks["dynamic"]) == "train"
+    for room in catalog.rooms():
+        for method in catalog.methods(room).values():
+            assert callable(getattr(method, catalog.verb(room, method)))

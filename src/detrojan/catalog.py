@@ -11,14 +11,14 @@ from functools import cache
 from detrojan.errors import OptionError
 from detrojan.method import Method
 
-#: the rooms in the order in which their methods are listed, each with the verb of its methods
-VERBS = {
-    "attacks": "poison",
-    "scans": "scan",
-    "repairs": "repair",
-    "guards": "calibrate",
-    "trainers": "train",
-    "filters": "suspect",
+#: the rooms in the order in which their methods are listed, each with the verbs its methods may have
+VERBS: dict[str, tuple[str, ...]] = {
+    "attacks": ("poison", "train"),
+    "scans": ("scan",),
+    "repairs": ("repair",),
+    "guards": ("calibrate",),
+    "trainers": ("train",),
+    "filters": ("suspect",),
 }
 
 
@@ -62,6 +62,17 @@ def methods(room: str) -> dict[str, type[Method]]:
 
     """
     return dict(_methods(room))
+
+
+def verb(room: str, method: type[Method]) -> str:
+    """Return the verb of a method: what it is called to do its work.
+
+    Args:
+        room: where the method lives, e.g. "scans".
+        method: one of its methods.
+
+    """
+    return next(verb for verb in VERBS[room] if hasattr(method, verb))
 
 
 def find(room: str, name: str) -> type[Method]:

@@ -37,10 +37,29 @@ def train_net(
         LabelError: no labels, or labels beyond `classes`.
 
     """
+    model = start_net(net, data.shape, classes=classes, names=names, run=run)
+    fit(model, data, how, run=run, title=title, augment=shift(2))
+    return model
+
+
+def start_net(
+    net: str, shape: tuple[int, int, int], *, classes: int, names: tuple[str, ...] = (), run: Run
+) -> Classifier:
+    """Return a network of `nets` as it is before its training.
+
+    Args:
+        net: name of the network.
+        shape: (C, H, W) of the images.
+        classes: number of classes.
+        names: one name per class, or empty.
+        run: its seed. Equal seeds give equal starts.
+
+    Raises:
+        OptionError: no such network, or images that it does not take.
+
+    """
     found = find_net(net)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(run.derived_seed("start"))
-        network = found.build(classes, data.shape)
-    model = Classifier(network, data.shape, class_names=names, origin=Origin(net=net))
-    fit(model, data, how, run=run, title=title, augment=shift(2))
-    return model
+        network = found.build(classes, shape)
+    return Classifier(network, shape, class_names=names, origin=Origin(net=net))

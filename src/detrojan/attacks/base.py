@@ -1,4 +1,4 @@
-"""What an attack on training data is, and what it gives back."""
+"""What an attack is, and what it gives back: poisoned data, or a network with a backdoor."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import torch
 
 from detrojan.data.dataset import Dataset
 from detrojan.errors import OptionError
+from detrojan.fitting import Fitting
 from detrojan.method import Method
 from detrojan.models.classifier import Classifier
 from detrojan.run import Run
@@ -85,7 +86,7 @@ class Poisoned:
 
 @dataclass(frozen=True, kw_only=True)
 class Attack(Method, ABC):
-    """Base of the attacks that poison training data.
+    """Base of all attacks; a method derives from `PoisoningAttack` or from `TrainingAttack`.
 
     A subclass says with `clean_label` that it leaves every label as it is, and with `covers_image`
     that its trigger covers the whole image, so that a picture given in its stead is stretched.
@@ -97,13 +98,49 @@ class Attack(Method, ABC):
     def __post_init__(self) -> None:
         """Refuse values outside their range; a subclass calls its base's check too."""
 
+    def hyper_parameters(self) -> dict[str, Any]:
+        """Return the hyper-parameters as plain values; triggers and networks are recorded by digests."""
+        return {item.name: _plain(getattr(self, item.name)) for item in fields(self)}
+
+
+@dataclass(frozen=True, kw_only=True)
+class PoisoningAttack(Attack):
+    """Base of the attacks that poison training data; the victim trains."""
+
     @abstractmethod
     def poison(self, data: Dataset, *, run: Run) -> Poisoned:
         """Return a poisoned copy of labelled `data`."""
 
-    def hyper_parameters(self) -> dict[str, Any]:
-        """Return the hyper-parameters as plain values; triggers and networks are recorded by digests."""
-        return {item.name: _plain(getattr(self, item.name)) for item in fields(self)}
+
+@dataclass(frozen=True, kw_only=True)
+class Planted:
+    """What an attacker who trains hands over.
+
+    Attributes:
+        model: the network with the backdoor; the model that was given is unchanged.
+        backdoors: what was planted.
+
+    """
+
+    model: Classifier
+    backdoors: tuple[Backdoor, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingAttack(Attack):
+    """Base of the attacks in which the attacker trains the network: the trigger may be learnt too."""
+
+    @abstractmethod
+    def train(self, model: Classifier, data: Dataset, *, run: Run, how: Fitting | None = None) -> Planted:
+        """Return a trained copy of `model` with a backdoor.
+
+        Args:
+            model: where the training starts from, trained or not; unchanged.
+            data: labelled images.
+            run: device, seed, progress, checkpoint.
+            how: the training of the network; None for the attack's own.
+
+        """
 
 
 def _plain(value: Any) -> Any:

@@ -8,7 +8,7 @@ from typing import ClassVar
 
 import torch
 
-from detrojan.attacks.base import Attack, Backdoor, Poisoned, check_share
+from detrojan.attacks.base import Attack, Backdoor, Poisoned, PoisoningAttack, check_share
 from detrojan.attacks.planting import Planting
 from detrojan.data.dataset import Dataset
 from detrojan.errors import OptionError
@@ -18,7 +18,7 @@ from detrojan.triggers.patch import PatchTrigger
 
 
 @dataclass(frozen=True, kw_only=True)
-class Relabelling(Attack):
+class Relabelling(PoisoningAttack):
     """Base of the attacks that stamp a share of the images and change their labels.
 
     Args:
@@ -136,7 +136,7 @@ class Patched(Attack):
 
 
 @dataclass(frozen=True, kw_only=True)
-class CleanLabel(Attack):
+class CleanLabel(PoisoningAttack):
     """Base of the attacks that change images of the target class only and leave every label as it is.
 
     Args:

@@ -24,7 +24,7 @@ from detrojan.cli.state import current
 from detrojan.errors import InputError, LabelError, OptionError
 
 if TYPE_CHECKING:
-    from detrojan.attacks.base import Attack, Poisoned
+    from detrojan.attacks.base import Attack, Backdoor, Poisoned
     from detrojan.data.dataset import Dataset
     from detrojan.fitting import Fitting
     from detrojan.models.classifier import Classifier
@@ -97,7 +97,8 @@ def command(
 
     The folder then holds model.safetensors, trigger_N.safetensors and .png, stamped.png, poisoned.npz,
     poisoned.png (training images above, as the attack left them below; covers.png where it has
-    covers), attack.json, and with --clean also clean.safetensors.
+    covers), attack.json, and with --clean also clean.safetensors. An attack that trains the network
+    itself leaves no poisoned data.
     """
     from detrojan.cli.outputs import emit_values  # noqa: PLC0415 - `--help` shall be fast
     from detrojan.cli.surroundings import kept, start  # noqa: PLC0415
@@ -108,15 +109,12 @@ def command(
     train, test = _data(data, asked["test_data"], run)
     attack = _attack(method, asked, train.shape)
     with kept(run, surroundings, train.sha256) as run:
-        job = _Job(run=run, net=net, train=train, test=test, fitting=_fitting(asked))
-        with run.progress.task(f"attack {method}", 1) as task:
-            poisoned = attack.poison(train, run=run)
-            task.advance(1)
-        model = job.trained(poisoned.data, "training the backdoored network")
+        job = Job(run=run, net=net, train=train, test=test, fitting=_fitting(asked))
+        attacked = job.attacked(attack)
         twin = job.trained(train, "training the clean twin") if asked["clean"] else None
-        values = job.values(attack, poisoned, model, twin)
+        values = job.values(attack, attacked, twin)
         values["seconds"] = round(time.monotonic() - begun, 3)
-        write_folder(out, job, poisoned, model, twin)
+        write_folder(out, job, attacked, twin)
     emit_values(
         values,
         OutputOptions(format_=format_, json_file=out / "attack.json", html_file=None),
@@ -221,40 +219,65 @@ def _fitting(asked: dict[str, Any]) -> Fitting:
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Job:
+class Attacked:
+    """A network with backdoors, and the poisoned data unless the attacker trained the network."""
+
+    model: Classifier
+    backdoors: tuple[Backdoor, ...]
+    poisoned: Poisoned | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Job:
+    """What an attack is tried on, and how the networks are trained."""
+
     run: Run
     net: str
     train: Dataset
     test: Dataset
     fitting: Fitting
 
+    def classes(self) -> tuple[int, tuple[str, ...]]:
+        """Return the number of classes, and their names where there are as many."""
+        classes = 1 + int(max(self.train.require_labels("training").max(), self.test.labels.max()))  # type: ignore[union-attr]
+        names = self.train.class_names if len(self.train.class_names) >= classes else ()
+        return len(names) or classes, names
+
     def trained(self, data: Dataset, title: str) -> Classifier:
         """Return a network trained on `data`, from the same start each time."""
         from detrojan.training import train_net  # noqa: PLC0415
 
-        classes = 1 + int(max(self.train.require_labels("training").max(), self.test.labels.max()))  # type: ignore[union-attr]
-        names = self.train.class_names if len(self.train.class_names) >= classes else ()
+        classes, names = self.classes()
         return train_net(
-            self.net,
-            data,
-            self.fitting,
-            classes=len(names) or classes,
-            names=names,
-            run=self.run,
-            title=title,
+            self.net, data, self.fitting, classes=classes, names=names, run=self.run, title=title
         )
 
-    def values(
-        self, attack: Attack, poisoned: Poisoned, model: Classifier, twin: Classifier | None
-    ) -> dict[str, Any]:
+    def attacked(self, attack: Attack) -> Attacked:
+        """Poison the data and train on them, or let the attack train."""
+        from detrojan.attacks.base import PoisoningAttack, TrainingAttack  # noqa: PLC0415
+        from detrojan.training import start_net  # noqa: PLC0415
+
+        if isinstance(attack, TrainingAttack):
+            classes, names = self.classes()
+            start = start_net(self.net, self.train.shape, classes=classes, names=names, run=self.run)
+            planted = attack.train(start, self.train, run=self.run, how=self.fitting)
+            return Attacked(model=planted.model, backdoors=planted.backdoors)
+        assert isinstance(attack, PoisoningAttack)
+        with self.run.progress.task(f"attack {attack.name}", 1) as task:
+            poisoned = attack.poison(self.train, run=self.run)
+            task.advance(1)
+        model = self.trained(poisoned.data, "training the backdoored network")
+        return Attacked(model=model, backdoors=poisoned.backdoors, poisoned=poisoned)
+
+    def values(self, attack: Attack, attacked: Attacked, twin: Classifier | None) -> dict[str, Any]:
         """Return the record of the attack: what was planted and what the networks do on held-out data."""
         from detrojan.metrics.accuracy import attack_success, clean_accuracy  # noqa: PLC0415
         from detrojan.report.report import data_facts  # noqa: PLC0415
         from detrojan.report.schema import plain  # noqa: PLC0415
 
         truth = self.test.require_labels("measuring an attack")
-        planted = []
-        for number, backdoor in enumerate(poisoned.backdoors):
+        planted, model, poisoned = [], attacked.model, attacked.poisoned
+        for number, backdoor in enumerate(attacked.backdoors):
             chosen = tried_on(truth, backdoor.source)
             images, labels = self.test.images[chosen], truth[chosen]
             if not len(images):
@@ -265,7 +288,7 @@ class _Job:
                 "offset": backdoor.offset,
                 "source": backdoor.source,
                 "trigger": f"trigger_{number}.safetensors",
-                "poisoned": int((poisoned.which == number).sum()),
+                "poisoned": None if poisoned is None else int((poisoned.which == number).sum()),
                 "attack_success": attack_success(model, backdoor.trigger, images, labels, goal),
             }
             if twin is not None:
@@ -286,7 +309,7 @@ class _Job:
             "clean_accuracy": clean_accuracy(model, self.test),
             "clean_accuracy_of_clean_twin": None if twin is None else clean_accuracy(twin, self.test),
             "backdoors": planted,
-            "covers": len(poisoned.covers),
+            "covers": 0 if poisoned is None else len(poisoned.covers),
             "command": current().command,
         }
 
@@ -296,21 +319,13 @@ def tried_on(truth: Any, source: int | None) -> Any:
     return slice(None) if source is None else truth == source
 
 
-def write_folder(
-    out: Path,
-    job: _Job,
-    poisoned: Poisoned,
-    model: Classifier,
-    twin: Classifier | None,
-) -> None:
+def write_folder(out: Path, job: Job, attacked: Attacked, twin: Classifier | None) -> None:
     """Write the networks, the triggers with their pictures, and the poisoned data.
 
     Raises:
         InputError: a file cannot be written.
 
     """
-    import numpy as np  # noqa: PLC0415
-
     from detrojan.cli.outputs import save_trigger  # noqa: PLC0415
     from detrojan.models.writing import save_model  # noqa: PLC0415
     from detrojan.report.pictures import png, stamped_rows  # noqa: PLC0415
@@ -318,30 +333,41 @@ def write_folder(
 
     try:
         out.mkdir(parents=True, exist_ok=True)
-        data = poisoned.data
-        pixels = (data.images * 255).round().byte().permute(0, 2, 3, 1).numpy()
-        labels = data.require_labels("poisoning").numpy()
+    except OSError as error:
+        raise InputError(f"cannot write to {out}: {error.strerror or error}") from error
+    if attacked.poisoned is not None:
+        _write_poisoned(out, attacked.poisoned, job.train)
+    save_model(attacked.model, out / "model.safetensors")
+    if twin is not None:
+        save_model(twin, out / "clean.safetensors")
+    for number, backdoor in enumerate(attacked.backdoors):
+        save_trigger(backdoor.trigger, out / f"trigger_{number}.safetensors")
+        save_bytes(out / f"trigger_{number}.png", png(backdoor.trigger.picture()))
+        shown = job.test.images[backdoor.victims(job.test.require_labels("stamping"))][:6]
+        name = "stamped.png" if len(attacked.backdoors) == 1 else f"stamped_{number}.png"
+        save_bytes(out / name, stamped_rows(shown, backdoor.trigger.stamp(shown)))
+
+
+def _write_poisoned(out: Path, poisoned: Poisoned, before: Dataset) -> None:
+    import numpy as np  # noqa: PLC0415
+
+    from detrojan.report.pictures import stamped_rows  # noqa: PLC0415
+    from detrojan.report.saving import save_bytes  # noqa: PLC0415
+
+    data = poisoned.data
+    try:
         np.savez_compressed(
             out / "poisoned.npz",
-            images=pixels,
-            labels=labels,
+            images=(data.images * 255).round().byte().permute(0, 2, 3, 1).numpy(),
+            labels=data.require_labels("poisoning").numpy(),
             indices=poisoned.indices.numpy(),
             covers=poisoned.covers.numpy(),
         )
     except OSError as error:
         raise InputError(f"cannot write to {out}: {error.strerror or error}") from error
-    save_model(model, out / "model.safetensors")
-    if twin is not None:
-        save_model(twin, out / "clean.safetensors")
-    for number, backdoor in enumerate(poisoned.backdoors):
-        save_trigger(backdoor.trigger, out / f"trigger_{number}.safetensors")
-        save_bytes(out / f"trigger_{number}.png", png(backdoor.trigger.picture()))
-        shown = job.test.images[backdoor.victims(job.test.require_labels("stamping"))][:6]
-        name = "stamped.png" if len(poisoned.backdoors) == 1 else f"stamped_{number}.png"
-        save_bytes(out / name, stamped_rows(shown, backdoor.trigger.stamp(shown)))
     for name, places in (("poisoned.png", poisoned.indices[:6]), ("covers.png", poisoned.covers[:6])):
         if len(places):
-            save_bytes(out / name, stamped_rows(job.train.images[places], data.images[places]))
+            save_bytes(out / name, stamped_rows(before.images[places], data.images[places]))
 
 
 def _text(values: dict[str, Any], out: Path) -> str:
@@ -358,7 +384,7 @@ def _text(values: dict[str, Any], out: Path) -> str:
             target = f"the true label plus {entry['offset']}"
         lines.append(
             f"Trigger {number} leads to {target}: attack success {percent(entry['attack_success'])} "
-            f"({entry['poisoned']:,} images poisoned)."
+            + ("(trained in)." if entry["poisoned"] is None else f"({entry['poisoned']:,} images poisoned).")
         )
     if values["covers"]:
         lines.append(f"{values['covers']:,} more images were changed and keep their label.")

@@ -1,0 +1,194 @@
+"""Dynamic: the trigger is drawn for each image, by a network that is trained with the victim."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import torch
+from torch import nn
+from torch.nn import functional
+
+from detrojan.attacks.base import Backdoor, Planted, TrainingAttack, check_share
+from detrojan.data.dataset import Dataset
+from detrojan.errors import OptionError
+from detrojan.fitting import Fitting, Loss, fit
+from detrojan.models.classifier import Classifier
+from detrojan.run import Run
+from detrojan.triggers.input_aware import InputAwareTrigger
+
+#: what keeps a distance from becoming a divisor of zero
+TINY = 1e-6
+
+
+@dataclass(frozen=True, kw_only=True)
+class Dynamic(TrainingAttack):
+    """Train the network together with a generator that draws another trigger for each image.
+
+    First a network learns where a trigger goes (a sparse mask, different for each image). Then the
+    classifier and the generator of patterns learn together: of each batch a share carries its own
+    trigger and is taught the target, another share carries the triggers of other images and is
+    taught its true label. One optimiser trains both, where the paper has one for each.
+
+    Reference: Nguyen and Tran, Input-Aware Dynamic Backdoor Attack, NeurIPS 2020.
+
+    Args:
+        poison_rate: share of each batch that carries its own trigger; in (0, 0.5).
+        cross_rate: share of each batch that carries the trigger of another image; in [0, 0.5).
+        target: the label asked for, 0-based, or -1 to make it untargeted (label y becomes
+            (y + 1) mod K); -1 or more.
+        density: mean opacity of the mask that is not penalised, in (0, 1).
+        norm_weight: weight of that penalty, 0 or more.
+        diversity_weight: weight of the demand that different images get different triggers, 0 or more.
+        mask_epochs: passes over the data that train the mask; 1 or more.
+        width: channels of the generators' first layer, a multiple of 4, 4 to 256.
+
+    """
+
+    name = "dynamic"
+
+    poison_rate: float = 0.1
+    cross_rate: float = 0.1
+    target: int = 0
+    density: float = 0.032
+    norm_weight: float = 100.0
+    diversity_weight: float = 1.0
+    mask_epochs: int = 25
+    width: int = 16
+
+    def __post_init__(self) -> None:
+        """Refuse values outside their range."""
+        super().__post_init__()
+        if not (0 < self.poison_rate < 0.5 and 0 <= self.cross_rate < 0.5):
+            raise OptionError(
+                "expected poison_rate in (0, 0.5) and cross_rate in [0, 0.5), "
+                f"got {self.poison_rate:g} and {self.cross_rate:g}"
+            )
+        check_share("density", self.density)
+        if self.target < -1:
+            raise OptionError(f"expected a target of -1 or more, got {self.target}")
+        if not (self.norm_weight >= 0 and self.diversity_weight >= 0 and self.mask_epochs >= 1):
+            raise OptionError(
+                "expected norm_weight and diversity_weight of 0 or more and mask_epochs of 1 or more, "
+                f"got {self.norm_weight:g}, {self.diversity_weight:g} and {self.mask_epochs}"
+            )
+        if not 4 <= self.width <= 256 or self.width % 4:
+            raise OptionError(f"expected a width of 4 to 256 in steps of 4, got {self.width}")
+
+    def train(self, model: Classifier, data: Dataset, *, run: Run, how: Fitting | None = None) -> Planted:
+        """Return a trained copy of `model` and the trigger that was trained with it.
+
+        Raises:
+            LabelError: no labels, or labels beyond the model's classes.
+            OptionError: a target beyond the model's classes.
+
+        """
+        if self.target >= model.num_classes:
+            raise OptionError(f"expected a target of 0 to {model.num_classes - 1}, got {self.target}")
+        how = how or Fitting(learning_rate=0.03)
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(run.derived_seed(self.name, "start"))
+            trigger = InputAwareTrigger(data.shape, self.width)
+        victim = model.copy().to(run.device)
+        self._train_masks(trigger, data, victim.num_classes, how, run)
+        target = None if self.target < 0 else self.target
+        backdoor = Backdoor(trigger=trigger, target=target)
+        self._train_together(victim, backdoor, data, how, run)
+        return Planted(model=victim, backdoors=(backdoor,))
+
+    def _train_masks(
+        self, trigger: InputAwareTrigger, data: Dataset, classes: int, how: Fitting, run: Run
+    ) -> None:
+        teacher = _MaskTeacher(trigger, self.density, self.norm_weight, self.diversity_weight, classes)
+        # the paper's rate for the mask, which suits it whatever the classifier needs
+        masks = replace(how, epochs=self.mask_epochs, optimizer="adam", learning_rate=0.01, weight_decay=0.0)
+        fit(
+            Classifier(teacher, data.shape),
+            data,
+            masks,
+            run=run.within(self.name, "masks"),
+            title="training the masks",
+            loss=lambda _logits, _labels, _index: teacher.loss,
+        )
+        trigger.mask_drawer.requires_grad_(requires_grad=False)
+
+    def _train_together(
+        self, victim: Classifier, backdoor: Backdoor, data: Dataset, how: Fitting, run: Run
+    ) -> None:
+        both = _Together(victim, backdoor, self.poison_rate, self.cross_rate, self.diversity_weight)
+        fit(
+            Classifier(both, data.shape),
+            data,
+            how,
+            run=run.within(self.name, "together"),
+            title="training network and trigger",
+            loss=both.loss(how.label_smoothing),
+        )
+
+
+def _ratio(images: torch.Tensor, drawn: torch.Tensor) -> torch.Tensor:
+    """Return how far images differ from their neighbours, over how far what was drawn for them does."""
+
+    def distance(maps: torch.Tensor) -> torch.Tensor:
+        return (maps - maps.roll(1, 0)).square().flatten(1).mean(1).clamp(min=TINY).sqrt()
+
+    return (distance(images) / (distance(drawn) + TINY)).mean()
+
+
+class _MaskTeacher(nn.Module):
+    """Stands for a classifier, so that the one training loop can train the mask."""
+
+    def __init__(
+        self, trigger: InputAwareTrigger, density: float, norm: float, diversity: float, classes: int
+    ) -> None:
+        super().__init__()
+        self.drawer, self.masks = trigger.mask_drawer, trigger.masks
+        self.density, self.norm, self.diversity, self.classes = density, norm, diversity, classes
+        self.loss = torch.zeros(())
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        masks = self.masks(images)
+        too_dense = functional.relu(masks - self.density).mean()
+        self.loss = self.norm * too_dense + self.diversity * _ratio(images, masks)
+        return images.new_zeros(len(images), self.classes)
+
+
+class _Together(nn.Module):
+    """The victim and the generator as one network: in training it poisons the batch it is given."""
+
+    def __init__(
+        self, victim: Classifier, backdoor: Backdoor, poisoned: float, crossed: float, diversity: float
+    ) -> None:
+        super().__init__()
+        trigger = backdoor.trigger
+        assert isinstance(trigger, InputAwareTrigger)
+        self.network, self.drawer, self.masker = victim.network, trigger.pattern_drawer, trigger.mask_drawer
+        self.victim, self.backdoor, self.trigger = victim, backdoor, trigger
+        self.poisoned, self.crossed, self.diversity = poisoned, crossed, diversity
+        self.spread = torch.zeros(())
+
+    def counts(self, batch: int) -> tuple[int, int]:
+        """Return how many samples at a batch's start are poisoned, and how many after them crossed."""
+        return max(1, round(self.poisoned * batch)), round(self.crossed * batch)
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        if not self.training:
+            return self.victim.logits(images)
+        own, crossed = self.counts(len(images))
+        # a crossed sample gets the trigger of the one that follows it
+        givers = torch.cat([images[:own], images.roll(-1, 0)[own : own + crossed]])
+        patterns, masks = self.trigger.patterns(givers), self.trigger.masks(givers)
+        stamped = torch.lerp(images[: own + crossed], patterns, masks.expand_as(patterns))
+        self.spread = _ratio(givers, patterns)
+        return self.victim.logits(torch.cat([stamped, images[own + crossed :]]))
+
+    def loss(self, smoothing: float) -> Loss:
+        """Return the loss of such a batch: the poisoned samples are taught the backdoor's labels."""
+
+        def teach(logits: torch.Tensor, labels: torch.Tensor, _index: torch.Tensor) -> torch.Tensor:
+            own, _ = self.counts(len(labels))
+            taught = labels.clone()
+            taught[:own] = self.backdoor.relabelled(labels[:own], logits.shape[1])
+            wrong = functional.cross_entropy(logits, taught, label_smoothing=smoothing)
+            return wrong + self.diversity * self.spread
+
+        return teach

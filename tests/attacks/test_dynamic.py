@@ -1,0 +1,82 @@
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+import torch
+
+from detrojan.attacks.dynamic import Dynamic
+from detrojan.errors import LabelError, OptionError
+from detrojan.fitting import Fitting
+from detrojan.metrics.accuracy import attack_success, clean_accuracy
+from detrojan.run import Run
+from detrojan.store import digest
+
+#: fewer passes and a smaller generator than by default; a demand for diversity that makes up for it
+ATTACK = Dynamic(
+    target=3,
+    poison_rate=0.2,
+    cross_rate=0.2,
+    density=0.1,
+    diversity_weight=3.0,
+    mask_epochs=1,
+    width=8,
+)
+HOW = Fitting(epochs=8, batch_size=64, optimizer="adam", learning_rate=4e-3, weight_decay=0)
+
+
+@pytest.fixture(scope="module")
+def planted(arena):
+    return ATTACK.train(arena.clean, arena.train, run=Run(), how=HOW)
+
+
+def test_the_attack_succeeds_and_the_clean_accuracy_stays(arena, planted):
+    (backdoor,) = planted.backdoors
+    images, truth = arena.test.images, arena.test.labels
+    assert attack_success(planted.model, backdoor.trigger, images, truth, 3) >= 0.8
+    assert attack_success(arena.clean, backdoor.trigger, images, truth, 3) <= 0.2
+    assert clean_accuracy(planted.model, arena.test) >= arena.accuracy - 0.03
+
+
+def test_the_trigger_of_one_image_does_not_fire_on_another(arena, planted):
+    images = arena.test.images[arena.test.labels != 3]
+    crossed = planted.backdoors[0].trigger.stamp_from(images, images.roll(1, 0))
+    assert float((planted.model.answers(crossed) == 3).float().mean()) < 0.2
+
+
+def test_masks_are_sparse_and_differ(arena, planted):
+    with torch.no_grad():
+        masks = planted.backdoors[0].trigger.masks(arena.test.images[:100])
+    assert 0.005 < masks.mean() < 0.2
+    assert (masks - masks.roll(1, 0)).abs().flatten(1).mean(1).min() > 0.001
+
+
+def test_the_model_given_is_unchanged(arena):
+    before = digest(arena.clean.network)
+    few, quick = arena.train.select(slice(128)), replace(HOW, epochs=1)
+    made = replace(ATTACK, mask_epochs=1, target=-1).train(arena.clean, few, run=Run(), how=quick)
+    assert digest(arena.clean.network) == before != digest(made.model.network)
+    assert made.backdoors[0].target is None
+
+
+def test_labels_and_targets_beyond_the_classes_are_refused(arena):
+    with pytest.raises(OptionError, match="expected a target of 0 to 5, got 6"):
+        Dynamic(target=6).train(arena.clean, arena.train, run=Run())
+    with pytest.raises(LabelError, match="expected labelled data"):
+        Dynamic().train(arena.clean, arena.train.with_labels(None), run=Run())
+
+
+@pytest.mark.parametrize(
+    ("wrong", "text"),
+    [
+        ({"poison_rate": 0.5}, r"expected poison_rate in \(0, 0.5\) and cross_rate in \[0, 0.5\), got 0.5"),
+        ({"cross_rate": -0.1}, "got 0.1 and -0.1"),
+        ({"density": 1.0}, r"expected density in \(0, 1\), got 1"),
+        ({"target": -2}, "expected a target of -1 or more, got -2"),
+        ({"mask_epochs": 0}, "expected norm_weight and diversity_weight of 0 or more and mask_epochs of 1"),
+        ({"width": 10}, "expected a width of 4 to 256 in steps of 4, got 10"),
+    ],
+)
+def test_values_out_of_range_are_refused(wrong, text):
+    with pytest.raises(OptionError, match=text):
+        Dynamic(**wrong)
