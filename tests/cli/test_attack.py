@@ -85,6 +85,33 @@ def test_every_attack_writes_its_trigger_pictures_and_poisoned_data(world, cli, 
     assert not torch.equal(stamped, images)
 
 
+def test_without_a_network_only_the_poisoned_data_are_made(world, cli, tmp_path):
+    out = tmp_path / "o"
+    done = cli.call("attack", "tact", "--data", world.data, "--out", out)
+    assert done.exit_code == 0, done.output
+    assert "Trigger 0 leads to label 0: (" in done.stdout
+    made = {path.name for path in out.iterdir()}
+    assert made == {
+        "attack.json", "poisoned.npz", "poisoned.png", "covers.png", "stamped.png", "trigger_0.png",
+        "trigger_0.safetensors",
+    }  # fmt: skip
+    record = json.loads((out / "attack.json").read_text())
+    assert record["net"] is record["clean_accuracy"] is record["backdoors"][0]["attack_success"] is None
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (("dynamic",), "expected --net NAME: dynamic trains the network itself"),
+        (("badnets", "--clean"), "expected --net NAME with --clean"),
+    ],
+)
+def test_a_network_that_is_needed_is_asked_for(world, cli, tmp_path, words, says):
+    done = cli.call("attack", *words, "--data", world.data, "--out", tmp_path / "o")
+    assert done.exit_code == 4, done.output
+    assert says in " ".join(done.stderr.split())
+
+
 def test_a_picture_is_stretched_over_the_image_where_the_trigger_covers_it(world, cli, tmp_path):
     picture = np.zeros((4, 4, 3), np.uint8)
     picture[:2] = 255
