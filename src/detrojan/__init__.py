@@ -13,6 +13,7 @@ __version__ = version("detrojan")
 
 #: where each public name lives
 _HOMES = {
+    "ABL": "detrojan.trainers.abl",
     "ActivationPruning": "detrojan.repairs.activation_pruning",
     "Adversarial": "detrojan.repairs.adversarial",
     "Backdoor": "detrojan.attacks.base",

@@ -22,6 +22,7 @@ VERBS = {
     "repair": "repair",
     "evaluate": "evaluate",
     "attack": "attack",
+    "train": "train",
     "predict": "predict",
     "guard": "guard",
     "list": "listing",

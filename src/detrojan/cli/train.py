@@ -1,0 +1,279 @@
+"""`detrojan train`: train a network on data that nobody vouches for."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from detrojan.cli import types
+from detrojan.cli.options import (
+    FILE,
+    DataOptions,
+    OutputOptions,
+    RunOptions,
+    data_options,
+    format_option,
+    run_options,
+    set_option,
+)
+from detrojan.cli.state import current
+from detrojan.errors import DataError, InputError, OptionError
+
+if TYPE_CHECKING:
+    import torch
+
+    from detrojan.data.dataset import Dataset
+    from detrojan.models.classifier import Classifier
+    from detrojan.run import Run
+    from detrojan.trainers.base import Trained, Trainer
+
+#: isolated samples that are drawn
+DRAWN = 36
+#: positions of poisoned samples take no more room than this
+_MOST_BYTES = 1 << 26
+
+
+@click.command(
+    "train",
+    short_help="Train on data that nobody vouches for.",
+    epilog="\b\nExamples:\n"
+    "  detrojan train --data bought.npz --net wrn_16_1 --method abl --out trained\n"
+    "  detrojan train --data attacked/poisoned.npz --net badnets_cnn --method abl --out trained \\\n"
+    "      --poisoned attacked/poisoned.npz --trigger attacked/trigger_0.safetensors --target 2",
+)
+@data_options(samples="  [default: all]")
+@click.option("--net", required=True, metavar="NAME", help="The network (see: detrojan list nets).")
+@click.option("--method", default="abl", show_default=True, metavar="NAME", help="How it is trained.")
+@set_option("trainer")
+@click.option(
+    "--test", "test_data", metavar="PATH", help="Held-out clean data.  [default: test split, or none]"
+)
+@click.option(
+    "--poisoned",
+    "poisoned_file",
+    type=FILE,
+    metavar="NPZ",
+    help="The array `indices` in it tells which samples are poisoned: for scoring only.",
+)
+@click.option(
+    "--trigger", "trigger_file", type=FILE, metavar="FILE", help="A known trigger: for scoring only."
+)
+@click.option("--at", "place", type=types.PLACE, help="Where a picture's upper left corner goes.")
+@click.option("--target", type=click.IntRange(min=0), metavar="LABEL", help="The label the trigger leads to.")
+@click.option("--out", type=FILE, required=True, metavar="DIR", help="The folder that is written.")
+@format_option()
+@run_options
+def command(
+    data: DataOptions, net: str, out: Path, format_: str, surroundings: RunOptions, **asked: Any
+) -> int:
+    """Train a network on --data, which may be poisoned, so that it learns no backdoor from them.
+
+    The folder then holds model.safetensors, train.json with losses.png, and what was isolated as
+    isolated.npz and isolated.png.
+    """
+    from detrojan.cli.outputs import emit_values  # noqa: PLC0415 - `--help` shall be fast
+    from detrojan.cli.settings import method_named  # noqa: PLC0415
+    from detrojan.cli.surroundings import kept, start  # noqa: PLC0415
+    from detrojan.trainers.base import Trainer  # noqa: PLC0415
+
+    run, begun = start(surroundings), time.monotonic()
+    if out.exists() and not out.is_dir():
+        raise InputError(f"expected a folder to write to, got the file {out}")
+    if (asked["trigger_file"] is None) != (asked["target"] is None):
+        raise OptionError("expected --trigger FILE and --target LABEL together")
+    method = method_named("trainers", asked["method"], asked["settings"])
+    assert isinstance(method, Trainer)
+    train, test = _data(data, asked["test_data"], run)
+    poisoned = None if asked["poisoned_file"] is None else read_positions(asked["poisoned_file"], len(train))
+    model = fresh(net, train, test, run)
+    with kept(run, surroundings, train.sha256) as run:
+        trained = method.train(model, train, run=run, poisoned=poisoned)
+    values = _values(method, trained, train, test, run, net)
+    values |= _scores(trained.model, train, test, asked)
+    values["seconds"] = round(time.monotonic() - begun, 3)
+    write_folder(out, trained, train)
+    output = OutputOptions(format_=format_, json_file=out / "train.json", html_file=None)
+    emit_values(values, output, _text(values, out))
+    return 0
+
+
+def _data(options: DataOptions, test: str | None, run: Run) -> tuple[Dataset, Dataset | None]:
+    """Return the data to train on, and held-out data where there are some."""
+    from detrojan.cli.inputs import load_data  # noqa: PLC0415
+
+    try:
+        train = load_data(replace(options, split=options.split or "train"), run)
+    except DataError:
+        if options.split is not None:
+            raise
+        train = load_data(options, run)
+    train.require_labels("training")
+    if test is not None:
+        held = load_data(replace(options, split=None, samples=None), run, source=test)
+    elif options.split is None:
+        try:
+            held = load_data(replace(options, split="test", samples=None), run)
+        except DataError:
+            return train, None
+    else:
+        return train, None
+    held.require_labels("measuring")
+    if held.shape != train.shape:
+        raise InputError(f"expected held-out images of shape {train.shape}, got {held.shape}")
+    return train, held
+
+
+def read_positions(path: Path, count: int) -> torch.Tensor:
+    """Return the array `indices` of an .npz file as positions of samples, (P,) int64, ascending.
+
+    Args:
+        path: the file.
+        count: how many samples there are.
+
+    Raises:
+        DataError: no such array, or positions beyond the samples.
+
+    """
+    import zipfile  # noqa: PLC0415
+
+    import numpy as np  # noqa: PLC0415
+    import torch  # noqa: PLC0415
+
+    try:
+        with zipfile.ZipFile(path) as archive:
+            if archive.getinfo("indices.npy").file_size > _MOST_BYTES:
+                raise DataError(f"{path}: expected at most {_MOST_BYTES:,} bytes of indices")
+        with np.load(path, allow_pickle=False) as arrays:
+            found = arrays["indices"]
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, RuntimeError) as error:
+        raise DataError(f"{path}: expected an .npz file with the array indices: {error}") from error
+    if found.ndim != 1 or found.dtype.kind not in "iu" or not len(found):
+        raise DataError(f"{path}: expected indices as whole numbers (P,), got {found.dtype} {found.shape}")
+    low, high = int(found.min()), int(found.max())
+    if low < 0 or high >= count:
+        raise DataError(f"{path}: expected indices of 0 to {count - 1}, got {low} to {high}")
+    return torch.from_numpy(np.unique(found).astype(np.int64))
+
+
+def fresh(net: str, train: Dataset, test: Dataset | None, run: Run) -> Classifier:
+    """Return an untrained network for the data; equal seeds give equal starts."""
+    import torch  # noqa: PLC0415
+
+    from detrojan.models.classifier import Classifier, Origin  # noqa: PLC0415
+    from detrojan.models.nets import find_net  # noqa: PLC0415
+
+    highest = max(int(part.require_labels("training").max()) for part in (train, test) if part is not None)
+    names = train.class_names if len(train.class_names) > highest else ()
+    found = find_net(net)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(run.derived_seed("start"))
+        network = found.build(len(names) or highest + 1, train.shape)
+    return Classifier(network, train.shape, class_names=names, origin=Origin(net=net))
+
+
+def _values(
+    method: Trainer, trained: Trained, train: Dataset, test: Dataset | None, run: Run, net: str
+) -> dict[str, Any]:
+    """Return the record of the training."""
+    from detrojan.metrics.accuracy import clean_accuracy  # noqa: PLC0415
+    from detrojan.report.report import data_facts  # noqa: PLC0415
+    from detrojan.report.schema import plain  # noqa: PLC0415
+
+    return {
+        "schema": "detrojan.train/1",
+        "method": method.name,
+        "hyper_parameters": plain(method.hyper_parameters()),
+        "net": net,
+        "seed": run.seed,
+        "data": data_facts(train).model_dump(mode="json"),
+        "held_out": 0 if test is None else len(test),
+        "clean_accuracy": None if test is None else clean_accuracy(trained.model, test),
+        "isolated": len(trained.isolated),
+        "isolated_positions": trained.isolated.tolist(),
+        "steps": [plain(vars(step)) for step in trained.steps],
+        "command": current().command,
+    }
+
+
+def _scores(model: Classifier, train: Dataset, test: Dataset | None, asked: dict[str, Any]) -> dict[str, Any]:
+    """Return how often a known trigger works, on held-out images or, without any, on those trained on."""
+    from detrojan.cli.inputs import load_trigger  # noqa: PLC0415
+    from detrojan.metrics.accuracy import attack_success  # noqa: PLC0415
+
+    if asked["trigger_file"] is None:
+        return {}
+    data = train if test is None else test
+    if asked["target"] >= model.num_classes:
+        raise OptionError(f"expected a target of 0 to {model.num_classes - 1}, got {asked['target']}")
+    trigger = load_trigger(asked["trigger_file"], model.input_shape, place=asked["place"])
+    labels = data.require_labels("measuring an attack")
+    return {"attack_success": attack_success(model, trigger, data.images, labels, asked["target"])}
+
+
+def write_folder(out: Path, trained: Trained, data: Dataset) -> None:
+    """Write the network, the isolated samples with pictures, and the losses' curves.
+
+    Raises:
+        InputError: a file cannot be written.
+
+    """
+    import numpy as np  # noqa: PLC0415
+
+    from detrojan.models.writing import save_model  # noqa: PLC0415
+    from detrojan.report.figures import lines  # noqa: PLC0415
+    from detrojan.report.pictures import contact_sheet  # noqa: PLC0415
+    from detrojan.report.saving import save_bytes  # noqa: PLC0415
+
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        for name in ("isolated.npz", "isolated.png"):
+            (out / name).unlink(missing_ok=True)
+        if len(trained.isolated):
+            part = data.select(trained.isolated)
+            np.savez_compressed(
+                out / "isolated.npz",
+                images=(part.images * 255).round().byte().permute(0, 2, 3, 1).numpy(),
+                labels=part.require_labels("training").numpy(),
+                indices=trained.isolated.numpy(),
+            )
+    except OSError as error:
+        raise InputError(f"cannot write to {out}: {error.strerror or error}") from error
+    save_model(trained.model, out / "model.safetensors")
+    if len(trained.isolated):
+        save_bytes(out / "isolated.png", contact_sheet(data.images[trained.isolated[:DRAWN]], columns=9))
+    save_bytes(out / "losses.png", lines(_curves(trained), across="epoch", up="loss"))
+
+
+def _curves(trained: Trained) -> dict[str, tuple[list[float], list[float]]]:
+    """Return the losses of all steps, one after the other; of clean and poisoned samples where known."""
+    joined: dict[str, tuple[list[float], list[float]]] = {}
+    done = 0.0
+    for step in trained.steps:
+        epochs = step.curves["epoch"]
+        watched = "clean loss" in step.curves
+        for name, series in step.curves.items():
+            if name == "epoch" or (watched and name == "training loss"):
+                continue
+            x, y = joined.setdefault(name, ([], []))
+            x += [done + number for number in epochs]
+            y += series
+        done += len(epochs)
+    return joined
+
+
+def _text(values: dict[str, Any], out: Path) -> str:
+    from rich.markup import escape  # noqa: PLC0415
+
+    from detrojan.report.words import percent  # noqa: PLC0415
+
+    lines = [f"{step['summary'][:1].upper()}{step['summary'][1:]}." for step in values["steps"]]
+    if values["clean_accuracy"] is not None:
+        lines.append(f"Clean accuracy {percent(values['clean_accuracy'])} on {values['held_out']:,} images.")
+    if "attack_success" in values:
+        lines.append(f"Attack success {percent(values['attack_success'])}.")
+    lines.append(f"Written to {out}")
+    return "\n".join(escape(line) for line in lines)

@@ -1,0 +1,1 @@
+"""Trainers: train on suspect data."""

@@ -1,0 +1,323 @@
+"""Anti-backdoor learning: isolate what is learned too easily, train on the rest, unlearn the isolated."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Literal
+
+import torch
+from torch.nn import functional
+
+from detrojan.data.dataset import Dataset
+from detrojan.errors import OptionError
+from detrojan.findings import RepairStep
+from detrojan.fitting import Augment, Fitting, Loss, fit, shift
+from detrojan.metrics.accuracy import clean_accuracy
+from detrojan.models.classifier import Classifier
+from detrojan.run import Run
+from detrojan.trainers.base import Trained, Trainer, Watch, checked, losses
+
+#: so many other samples are kept right for each one that is unlearned
+BESIDE = 20
+#: weight of unlearning against keeping: poison gives way to little, clean samples hold against it
+CLIMB = 0.1
+
+#: unlearning is undone if it costs more of the accuracy on samples of the isolated ones' labels, namely
+#: on this share of highest loss, which is clean even where most samples of a label are poisoned
+TOLERANCE, HIGHEST = 0.25, 0.15
+
+
+@dataclass(frozen=True, kw_only=True)
+class ABL(Trainer):
+    """Isolate the samples of lowest loss early in the training, train on the rest, unlearn the isolated.
+
+    A backdoor is learned faster than the task. While the mean loss is held at `gamma`, poisoned
+    samples reach a loss far below it and clean ones do not. The lowest share, measured in
+    evaluation mode without augmentation, is isolated; the network is trained on the rest, and then
+    climbs the loss of the isolated samples while others, of high loss in the isolation, are kept
+    right. Departures from the paper: the climb has a slope where a sample is answered with
+    certainty, ends where its loss has reached that of guessing, leaves the batch norms' statistics
+    alone, and is undone where it costs 25 points of accuracy on other samples of the isolated ones'
+    labels: unlearning poison does not, unlearning clean samples does.
+
+    Reference: Li et al., Anti-Backdoor Learning: Training Clean Models on Poisoned Data,
+    NeurIPS 2021.
+
+    Args:
+        isolation_epochs: passes over the data before samples are isolated; 1 or more (paper: 20).
+        epochs: passes over the rest; 1 or more (paper: 60).
+        unlearn_epochs: passes of unlearning over the isolated samples and those that are kept right;
+            0 or more (the paper has 20 at most).
+        isolation: how a batch's mean loss is held at gamma: "ascent" climbs below it (local gradient
+            ascent), "flooding" turns the loss around there; both have the same slope.
+        gamma: the mean loss that isolation holds; above 0.
+        isolation_rate: share of the samples that is isolated, in (0, 1).
+        learning_rate: of SGD with Nesterov momentum 0.9, on the rest a tenth at 60% and at 80% of the
+            epochs; above 0.
+        unlearn_rate: learning rate of the unlearning; above 0.
+        batch_size: 2 or more.
+        weight_decay: 0 or more.
+        shift_pixels: random shifts of the images of up to so many pixels; 0 or more.
+        flip: mirror half of the images.
+
+    """
+
+    name = "abl"
+
+    isolation_epochs: int = 20
+    epochs: int = 60
+    unlearn_epochs: int = 20
+    isolation: Literal["ascent", "flooding"] = "ascent"
+    gamma: float = 0.5
+    isolation_rate: float = 0.01
+    learning_rate: float = 0.1
+    unlearn_rate: float = 5e-4
+    batch_size: int = 128
+    weight_decay: float = 1e-4
+    shift_pixels: int = 4
+    flip: bool = False
+
+    def __post_init__(self) -> None:
+        """Refuse values outside their range."""
+        if self.isolation not in {"ascent", "flooding"}:
+            raise OptionError(f"expected the isolation ascent or flooding, got {self.isolation!r}")
+        if not (self.gamma > 0 and 0 < self.isolation_rate < 1):
+            raise OptionError(
+                "expected gamma above 0 and isolation_rate in (0, 1), "
+                f"got {self.gamma:g} and {self.isolation_rate:g}"
+            )
+        if self.unlearn_epochs < 0 or self.shift_pixels < 0:
+            raise OptionError(
+                "expected unlearn_epochs and shift_pixels of 0 or more, "
+                f"got {self.unlearn_epochs} and {self.shift_pixels}"
+            )
+        self._fitting(self.isolation_epochs)
+        self._fitting(self.epochs)
+        self._unlearning()
+
+    def _fitting(self, epochs: int, decay: Literal["steps", "none"] = "none") -> Fitting:
+        return Fitting(
+            epochs=epochs,
+            learning_rate=self.learning_rate,
+            batch_size=self.batch_size,
+            weight_decay=self.weight_decay,
+            decay=decay,
+        )
+
+    def _unlearning(self) -> Fitting:
+        return Fitting(
+            epochs=max(1, self.unlearn_epochs),
+            learning_rate=self.unlearn_rate,
+            batch_size=self.batch_size,
+            weight_decay=self.weight_decay,
+            decay="none",
+            frozen_norm=True,
+        )
+
+    def _augment(self) -> Augment | None:
+        return shift(self.shift_pixels, flip=self.flip) if self.shift_pixels or self.flip else None
+
+    def train(
+        self, model: Classifier, data: Dataset, *, run: Run, poisoned: torch.Tensor | None = None
+    ) -> Trained:
+        """Return a copy of `model` trained on `data` without their backdoor, and what was isolated.
+
+        Raises:
+            LabelError: no labels, or labels beyond the model's classes.
+            OptionError: nothing would be left to train on.
+
+        """
+        checked(model, data, poisoned)
+        count = max(1, round(self.isolation_rate * len(data)))
+        if len(data) - count < 2:
+            raise OptionError(f"expected 2 or more samples beside the isolated ones, got {len(data) - count}")
+        copy = model.copy().to(run.device)
+        ranked, first = self._isolate(copy, data, count, poisoned, run)
+        isolated = ranked[:count].clone()
+        second = self._train_on_rest(copy, data, isolated, poisoned, run)
+        steps = [first, second]
+        if self.unlearn_epochs:
+            steps.append(self._unlearn(copy, data, ranked, count, poisoned, run))
+        return Trained(model=copy, isolated=isolated, steps=tuple(steps))
+
+    def _isolate(
+        self, model: Classifier, data: Dataset, count: int, poisoned: torch.Tensor | None, run: Run
+    ) -> tuple[torch.Tensor, RepairStep]:
+        watch = Watch.of(model, data, poisoned, run=run, stage="isolation")
+        how = self._fitting(self.isolation_epochs)
+        history = fit(
+            model,
+            data,
+            how,
+            run=run.within("abl", "isolation"),
+            title="ABL: isolation",
+            augment=self._augment(),
+            loss=held_loss(self.isolation, self.gamma),
+            after_epoch=watch.hook(),
+        )
+        found = losses(model, data)
+        ranked = found.argsort(stable=True)
+        isolated = ranked[:count]
+        details = {
+            "fitting": asdict(how),
+            "isolated": count,
+            "highest isolated loss": float(found[isolated[-1]]),
+        }
+        said = ""
+        if poisoned is not None:
+            details["precision"] = float(torch.isin(isolated, poisoned).double().mean())
+            said = f"; {details['precision']:.1%} of them are poisoned"
+        step = RepairStep(
+            method=f"{self.name} isolation",
+            summary=(
+                f"isolated the {count:,} of {len(data):,} samples of lowest loss after "
+                f"{self.isolation_epochs} epochs{said}"
+            ),
+            curves=watch.curves(history),
+            details=details,
+        )
+        return ranked, step
+
+    def _train_on_rest(
+        self,
+        model: Classifier,
+        data: Dataset,
+        isolated: torch.Tensor,
+        poisoned: torch.Tensor | None,
+        run: Run,
+    ) -> RepairStep:
+        kept = torch.ones(len(data), dtype=torch.bool)
+        kept[isolated] = False
+        watch = Watch.of(model, data, poisoned, run=run, stage="rest")
+        how = self._fitting(self.epochs, "steps")
+        history = fit(
+            model,
+            data.select(kept),
+            how,
+            run=run.within("abl", "rest"),
+            title="ABL: training on the rest",
+            augment=self._augment(),
+            after_epoch=watch.hook(),
+        )
+        return RepairStep(
+            method=f"{self.name} training",
+            summary=f"trained on the other {int(kept.sum()):,} samples for {self.epochs} epochs",
+            curves=watch.curves(history),
+            details={"fitting": asdict(how)},
+        )
+
+    def _unlearn(
+        self,
+        model: Classifier,
+        data: Dataset,
+        ranked: torch.Tensor,
+        count: int,
+        poisoned: torch.Tensor | None,
+        run: Run,
+    ) -> RepairStep:
+        isolated = ranked[:count]
+        part = data.select(isolated)
+        before = float(losses(model, part).mean())
+        # the poison that was not isolated has a low loss too, and would teach the backdoor again
+        generator = run.generator("abl", "kept")
+        order = ranked[max(count, len(ranked) // 2) :]
+        order = order[torch.randperm(len(order), generator=generator)]
+        held = alike(data, ranked, count)
+        held = held[torch.randperm(len(held), generator=generator)][: (len(held) + 1) // 2]
+        others = order[~torch.isin(order, held)]
+        both = data.select(torch.cat([isolated, others[: BESIDE * len(isolated)]]))
+        fallback = {name: tensor.clone() for name, tensor in model.network.state_dict().items()}
+        right = clean_accuracy(model, data.select(held)) if len(held) else 0.0
+        watch = Watch.of(model, data, poisoned, run=run, stage="unlearning")
+        how = self._unlearning()
+        history = fit(
+            model,
+            both,
+            how,
+            run=run.within("abl", "unlearning"),
+            title="ABL: unlearning",
+            loss=unlearning_loss(len(isolated)),
+            after_epoch=watch.hook(),
+        )
+        after = float(losses(model, part).mean())
+        cost = right - clean_accuracy(model, data.select(held)) if len(held) else 0.0
+        undone = cost > TOLERANCE
+        if undone:
+            model.network.load_state_dict(fallback)
+        said = (
+            f"unlearned {len(isolated):,} isolated samples in {self.unlearn_epochs} epochs: "
+            f"their loss went from {before:.3g} to {after:.3g}"
+        )
+        if undone:
+            said += (
+                f"; undone, as it cost {100 * cost:.1f} points on other samples of their labels: "
+                "what was isolated is hardly poison"
+            )
+        return RepairStep(
+            method=f"{self.name} unlearning",
+            summary=said,
+            curves=watch.curves(history),
+            details={
+                "fitting": asdict(how),
+                "loss before": before,
+                "loss after": after,
+                "accuracy lost": cost,
+                "undone": undone,
+            },
+        )
+
+
+def alike(data: Dataset, ranked: torch.Tensor, count: int) -> torch.Tensor:
+    """Return the samples that share a label with the isolated ones, of each label those of highest loss.
+
+    Args:
+        data: labelled data.
+        ranked: positions of all samples, lowest loss first, (N,).
+        count: how many of them are isolated.
+
+    """
+    labels = data.require_labels("unlearning")[ranked]
+    found = []
+    for label in sorted(set(labels[:count].tolist())):
+        same = ranked[count:][labels[count:] == label]
+        found.append(same[round(len(same) * (1 - HIGHEST)) :])
+    return torch.cat(found)
+
+
+def held_loss(kind: str, gamma: float) -> Loss:
+    """Return the loss that holds a batch's mean cross entropy at `gamma`.
+
+    Held sample by sample, no loss would stay far below gamma, and nothing would tell poison apart.
+    """
+
+    def ascent(logits: torch.Tensor, labels: torch.Tensor, _index: torch.Tensor) -> torch.Tensor:
+        mean = functional.cross_entropy(logits, labels)
+        return torch.sign(mean.detach() - gamma) * mean
+
+    def flooding(logits: torch.Tensor, labels: torch.Tensor, _index: torch.Tensor) -> torch.Tensor:
+        return (functional.cross_entropy(logits, labels) - gamma).abs() + gamma
+
+    return ascent if kind == "ascent" else flooding
+
+
+def unlearning_loss(isolated: int) -> Loss:
+    """Return the loss that keeps most samples right and lowers the probability of the first ones' labels.
+
+    The cross entropy of a sample that is answered with certainty has no slope to climb: its gradient
+    is 1 - p. Descent on -log(1 - p) has the slope p, and a sample below 1 / classes is left alone.
+
+    Args:
+        isolated: how many samples, the first of the data, are unlearned.
+
+    """
+
+    def loss(logits: torch.Tensor, labels: torch.Tensor, index: torch.Tensor) -> torch.Tensor:
+        bad = (index < isolated).to(logits.device)
+        own = functional.one_hot(labels, logits.shape[1]).bool()
+        rest, total = logits.masked_fill(own, -torch.inf).logsumexp(1), logits.logsumexp(1)
+        certain = (logits[own] - total).detach().exp() > 1 / logits.shape[1]
+        climb = (total - rest) * (bad & certain)
+        keep = (total - logits[own]) * ~bad
+        return keep.sum() / (~bad).sum().clamp(min=1) + CLIMB * climb.sum() / bad.sum().clamp(min=1)
+
+    return loss

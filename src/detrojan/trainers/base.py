@@ -1,0 +1,153 @@
+"""What every training on suspect data shares."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import torch
+from torch.nn import functional
+
+from detrojan.data.dataset import Dataset
+from detrojan.errors import DataError, LabelError
+from detrojan.findings import RepairStep
+from detrojan.fitting import Epoch
+from detrojan.method import Method
+from detrojan.models.classifier import Classifier
+from detrojan.run import Run
+from detrojan.store import digest, tensor_digest
+
+#: the losses of so many clean and so many poisoned samples make a point of a curve
+WATCHED = 1000
+
+
+@dataclass(frozen=True, kw_only=True)
+class Trained:
+    """A trained network, and what its trainer held for poison.
+
+    Attributes:
+        model: the trained copy; the model that was given is unchanged.
+        isolated: positions of the samples held for poisoned, the most suspicious first, (I,) int64;
+            empty where the trainer isolates none.
+        steps: what was done, in order, with its curves.
+
+    """
+
+    model: Classifier
+    isolated: torch.Tensor
+    steps: tuple[RepairStep, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Trainer(Method, ABC):
+    """Base of the trainers: each learns from labelled data that nobody vouches for."""
+
+    @abstractmethod
+    def train(
+        self, model: Classifier, data: Dataset, *, run: Run, poisoned: torch.Tensor | None = None
+    ) -> Trained:
+        """Return a copy of `model`, trained on labelled `data` from the weights it has.
+
+        `poisoned` are the true positions of the poisoned samples, (P,) int64. They are for scoring
+        only: with them the curves tell the losses of clean and poisoned samples apart.
+        """
+
+
+def checked(model: Classifier, data: Dataset, poisoned: torch.Tensor | None) -> torch.Tensor:
+    """Return the labels of `data`, or say what does not fit.
+
+    Raises:
+        LabelError: no labels, or labels beyond the model's classes.
+        DataError: images of another shape, or positions beyond the data.
+
+    """
+    labels = data.require_labels("training")
+    if int(labels.max()) >= model.num_classes:
+        raise LabelError(f"expected labels of 0 to {model.num_classes - 1}, got up to {int(labels.max())}")
+    model.check(data.images)
+    if poisoned is not None and len(poisoned):
+        low, high = int(poisoned.min()), int(poisoned.max())
+        if low < 0 or high >= len(data):
+            raise DataError(
+                f"expected positions of poisoned samples of 0 to {len(data) - 1}, got {low} to {high}"
+            )
+    return labels
+
+
+def losses(model: Classifier, data: Dataset) -> torch.Tensor:
+    """Return each sample's cross entropy (N,), in evaluation mode, without augmentation."""
+    return functional.cross_entropy(
+        model.all_logits(data.images), data.require_labels("a loss"), reduction="none"
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Watch:
+    """Measures the loss of clean and of poisoned samples after every epoch, also over interruptions.
+
+    Attributes:
+        model: the network while it is trained.
+        clean: some clean samples, or None where nobody knows which they are.
+        poisoned: some poisoned samples, or None.
+        run: where the measurements are kept.
+        stage: the name of the part of the training.
+        measured: (clean loss, poisoned loss) by the epoch's number.
+
+    """
+
+    model: Classifier
+    clean: Dataset | None
+    poisoned: Dataset | None
+    run: Run
+    stage: str
+    measured: dict[int, tuple[float, float]] = field(default_factory=dict)
+
+    @classmethod
+    def of(
+        cls, model: Classifier, data: Dataset, poisoned: torch.Tensor | None, *, run: Run, stage: str
+    ) -> Watch:
+        """Return a watch over some of the data's samples; over none if nobody knows the poisoned ones."""
+        if poisoned is None or not 0 < len(poisoned) < len(data):
+            return cls(model=model, clean=None, poisoned=None, run=run, stage=stage)
+        bad = torch.zeros(len(data), dtype=torch.bool)
+        bad[poisoned] = True
+        generator = run.generator("watch")
+        clean = data.select(~bad).sample(WATCHED, generator)
+        dirty = data.select(bad).sample(WATCHED, generator)
+        return cls(model=model, clean=clean, poisoned=dirty, run=run, stage=stage)
+
+    def hook(self) -> Callable[[Epoch], None] | None:
+        """Return what is to be called after each epoch; what an earlier call measured is taken over."""
+        if self.clean is None or self.poisoned is None:
+            return None
+        clean, poisoned = self.clean, self.poisoned
+        fingerprint = {
+            "stage": self.stage,
+            "start": digest(self.model.network),
+            "samples": [tensor_digest(clean.images), tensor_digest(poisoned.images)],
+        }
+        store = self.run.store("losses", fingerprint)
+        kept = store.load()
+        if kept is not None:
+            self.measured.update({int(n): (a, b) for n, (a, b) in kept[1]["measured"].items()})
+
+        def after_epoch(epoch: Epoch) -> None:
+            found = tuple(float(losses(self.model, part).mean()) for part in (clean, poisoned))
+            self.measured[epoch.number] = (found[0], found[1])
+            store.save({}, {"measured": self.measured})
+
+        return after_epoch
+
+    def curves(self, history: list[Epoch]) -> dict[str, list[float]]:
+        """Return the curves of the training, the watched losses among them."""
+        curves = {
+            "epoch": [float(epoch.number) for epoch in history],
+            "training loss": [epoch.loss for epoch in history],
+        }
+        if self.clean is not None:
+            nothing = (float("nan"), float("nan"))
+            found = [self.measured.get(epoch.number, nothing) for epoch in history]
+            curves["clean loss"] = [clean for clean, _ in found]
+            curves["poisoned loss"] = [bad for _, bad in found]
+        return curves

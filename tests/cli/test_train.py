@@ -1,0 +1,77 @@
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+from PIL import Image
+
+QUICK = (
+    "--set", "isolation_epochs=4", "--set", "epochs=4", "--set", "unlearn_epochs=6",
+    "--set", "learning_rate=0.03", "--set", "batch_size=32", "--set", "shift_pixels=0",
+    "--set", "isolation_rate=0.05",
+)  # fmt: skip
+
+
+def test_abl_writes_the_model_the_isolated_samples_and_the_report(world, cli, tmp_path):
+    attacked = world.model.parent
+    done = cli.call(
+        "train", "--data", attacked / "poisoned.npz", "--net", "mnist_cnn", "--method", "abl", *QUICK,
+        "--test", world.data, "--poisoned", attacked / "poisoned.npz", "--trigger", world.trigger,
+        "--target", cli.TARGET, "--out", tmp_path / "o", "--format", "json",
+    )  # fmt: skip
+    assert done.exit_code == 0, done.output
+    record = json.loads(done.stdout)
+    assert record == json.loads((tmp_path / "o" / "train.json").read_text())
+    assert record["isolated"] == len(record["isolated_positions"]) == 60
+    assert record["held_out"] == 480
+    assert 0 <= record["steps"][0]["details"]["precision"] <= 1
+    assert len(record["steps"][0]["curves"]["poisoned loss"]) == 4
+    assert 0 <= record["attack_success"] <= 1
+    with np.load(tmp_path / "o" / "isolated.npz") as kept, np.load(attacked / "poisoned.npz") as given:
+        assert (kept["images"] == given["images"][kept["indices"]]).all()
+        assert kept["indices"].tolist() == record["isolated_positions"]
+    for name in ("isolated.png", "losses.png"):
+        with Image.open(tmp_path / "o" / name) as picture:
+            assert picture.width > 100
+    told = cli.call("predict", tmp_path / "o" / "model.safetensors", "--data", world.data)
+    assert told.exit_code == 0
+
+
+def test_plain_training_learns_the_task_and_the_backdoor(world, cli, tmp_path):
+    done = cli.call(
+        "train", "--data", world.model.parent / "poisoned.npz", "--net", "mnist_cnn", "--method", "plain",
+        "--set", "epochs=10", "--set", "batch_size=32", "--set", "learning_rate=0.05",
+        "--set", "shift_pixels=1",
+        "--test", world.data, "--trigger", world.trigger, "--target", cli.TARGET, "--out", tmp_path / "o",
+    )  # fmt: skip
+    assert done.exit_code == 0, done.output
+    record = json.loads((tmp_path / "o" / "train.json").read_text())
+    assert record["clean_accuracy"] > 0.9
+    assert record["attack_success"] > 0.6
+    assert "Trained on all 1,200 samples for 10 epochs." in done.stdout
+    assert not (tmp_path / "o" / "isolated.png").exists()
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "says"),
+    [
+        (("--method", "magic"), 4, "expected one of the trainers abl, plain, got 'magic'"),
+        (("--net", "magic"), 4, "expected a network out of"),
+        (("--set", "gamma=0"), 4, "expected gamma above 0"),
+        (("--trigger", "t.safetensors"), 4, "expected --trigger FILE and --target LABEL together"),
+        (("--poisoned", "{data}"), 2, "expected an .npz file with the array indices"),
+        (("--poisoned", "{folder}/wrong.npz"), 2, "expected indices of 0 to 479, got 3 to 480"),
+        (("--poisoned", "{folder}/float.npz"), 2, "expected indices as whole numbers (P,), got float64"),
+        (("--unlabelled",), 2, "expected labelled data for training"),
+        (("--out", "{data}"), 2, "expected a folder to write to"),
+    ],
+)
+def test_what_cannot_be_is_said(world, cli, tmp_path, words, code, says):
+    np.savez(tmp_path / "wrong.npz", indices=np.array([3, 480]))
+    np.savez(tmp_path / "float.npz", indices=np.array([3.0]))
+    places = {"data": world.data, "folder": tmp_path}
+    given = [word.format(**places) for word in words]
+    done = cli.call("train", "--data", world.data, "--net", "mnist_cnn", "--out", tmp_path / "o", *given)
+    assert done.exit_code == code, done.output
+    assert says in " ".join(done.stderr.split())
