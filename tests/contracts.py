@@ -26,6 +26,7 @@ import torch
 from detrojan.attacks.base import Planted, Poisoned
 from detrojan.data.dataset import Dataset
 from detrojan.errors import InterruptedRunError, OptionError
+from detrojan.filters.base import Suspects
 from detrojan.findings import Finding, ScanResult
 from detrojan.guards.base import Calibrated, load_guard
 from detrojan.method import Method
@@ -34,6 +35,7 @@ from detrojan.models.classifier import Classifier
 from detrojan.models.nets import find_net
 from detrojan.repairs.base import Repaired
 from detrojan.run import Run
+from detrojan.trainers.base import Trained
 from detrojan.triggers.base import Trigger
 from detrojan.triggers.patch import PatchTrigger
 
@@ -127,7 +129,7 @@ def use(method: Method, model: Classifier, data: Dataset, run: Run) -> Any:
         "repair": lambda: method.repair(model, data, findings, run=run),
         "calibrate": lambda: method.calibrate(model, data, run=run),
         "train": lambda: method.train(model, data, run=run),
-        "suspect": lambda: method.suspect(data, run=run),
+        "suspect": lambda: method.suspect(data, model=model, run=run),
     }
     return next(verbs[verb] for verb in verbs if hasattr(method, verb))()
 
@@ -424,10 +426,45 @@ def check_calibrated(method: Method) -> None:
         assert list(flat(again)) == list(flat(made))
 
 
+def check_trained(method: Method) -> None:
+    data = tiny_data()
+    for poisoned in (None, torch.arange(5)):
+        model = tiny_model()
+        made = method.train(model, data, run=Run(seed=3), poisoned=poisoned)
+        assert isinstance(made, Trained)
+        given = {tensor.data_ptr() for tensor in model.network.state_dict().values() if tensor.numel()}
+        own = {tensor.data_ptr() for tensor in made.model.network.state_dict().values() if tensor.numel()}
+        assert not given & own, "the trained model shares tensors with the one that was given"
+        assert bool(made.model.all_logits(data.images).isfinite().all())
+        assert made.isolated.dtype == torch.int64
+        assert len(made.isolated.unique()) == len(made.isolated) < COUNT
+        assert set(made.isolated.tolist()) <= set(range(COUNT))
+        assert made.steps
+        for step in made.steps:
+            assert step.summary
+            assert {len(series) for series in step.curves.values()} == {len(step.curves["epoch"])}
+            assert ("poisoned loss" in step.curves) == (poisoned is not None)
+            json.dumps([step.curves, step.details])
+
+
+def check_suspects(method: Method) -> None:
+    data = tiny_data()
+    found = method.suspect(data, model=tiny_model(), run=Run(seed=3))
+    assert isinstance(found, Suspects)
+    assert found.scores.shape == found.flagged.shape == (COUNT,)
+    assert found.flagged.dtype == torch.bool
+    assert bool(found.scores.isfinite().all())
+    assert sorted(found.positions.tolist()) == found.flagged.nonzero().flatten().tolist()
+    assert set(found.classes) <= set(range(CLASSES))
+    json.dumps(found.classes)
+
+
 RESULTS = {
     ("attacks", "poison"): check_poisoned,
     ("attacks", "train"): check_planted,
     ("scans", "scan"): check_scanned,
     ("repairs", "repair"): check_repaired,
     ("guards", "calibrate"): check_calibrated,
+    ("trainers", "train"): check_trained,
+    ("filters", "suspect"): check_suspects,
 }

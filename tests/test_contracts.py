@@ -81,6 +81,6 @@ def test_gives_back_what_its_room_promises(room, name):
     RESULTS[room, catalog.verb(room, method)](small(method))
 
 
-@pytest.mark.parametrize("room", ["attacks", "scans", "repairs", "guards"])
+@pytest.mark.parametrize("room", ["attacks", "scans", "repairs", "guards", "trainers", "filters"])
 def test_the_rooms_are_not_empty(room):
     assert catalog.methods(room)

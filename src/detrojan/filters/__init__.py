@@ -1,0 +1,1 @@
+"""Filters: judge a data set."""
