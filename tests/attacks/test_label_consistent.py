@@ -17,7 +17,7 @@ def outcome(arena):
 
 
 def test_the_attack_succeeds_and_the_clean_accuracy_stays(arena, outcome):
-    assert outcome.success >= 0.85
+    assert outcome.success >= 0.8
     assert outcome.by_chance <= 0.05
     assert outcome.accuracy >= arena.accuracy - 0.03
 
