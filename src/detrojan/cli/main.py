@@ -22,6 +22,7 @@ VERBS = {
     "repair": "repair",
     "evaluate": "evaluate",
     "attack": "attack",
+    "filter": "filter",
     "train": "train",
     "predict": "predict",
     "guard": "guard",

@@ -39,6 +39,7 @@ class ActivationClustering(Filter):
 
     name = "activation_clustering"
 
+    layer: str = ""
     components: int = 10
     size: float = 0.35
     silhouette: float = 0.15

@@ -34,6 +34,7 @@ class Spectral(Filter):
 
     name = "spectral"
 
+    layer: str = ""
     poison_rate: float = 0.1
     factor: float = 1.5
 
@@ -58,7 +59,7 @@ class Spectral(Filter):
         for label, places in each_class(data, warnings):
             found = projections(features[places])
             scores[places] = found
-            count = min(len(places) - 1, math.ceil(share * len(places)))
+            count = min(len(places) - 1, math.ceil(share * len(places) - 1e-9))
             flagged[places[found.argsort(descending=True, stable=True)[:count]]] = True
             classes[label] = {
                 "samples": len(places),

@@ -1,0 +1,63 @@
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+from PIL import Image
+
+
+def test_spectral_scores_are_written_with_what_is_kept(world, cli, tmp_path):
+    poisoned = world.model.parent / "poisoned.npz"
+    done = cli.call(
+        "filter", poisoned, "--model", world.model, "--method", "spectral", "--set", "poison_rate=0.1",
+        "--poisoned", poisoned, "--out", tmp_path / "o", "--format", "json",
+    )  # fmt: skip
+    assert done.exit_code == 1, done.output
+    record = json.loads(done.stdout)
+    assert record == json.loads((tmp_path / "o" / "filter.json").read_text())
+    assert record["flagged"] == len(record["flagged_positions"]) == pytest.approx(0.15 * 1200, abs=6)
+    assert 0 <= record["precision"] <= 1
+    assert 0 <= record["auroc"] <= 1
+    with np.load(tmp_path / "o" / "scores.npz") as scores, np.load(tmp_path / "o" / "kept.npz") as kept:
+        assert scores["scores"].shape == (1200,)
+        assert scores["flagged"].nonzero()[0].tolist() == sorted(record["flagged_positions"])
+        assert len(kept["images"]) == 1200 - record["flagged"]
+    with Image.open(tmp_path / "o" / "flagged.png") as picture:
+        assert picture.width > 100
+
+
+def test_clean_data_are_left_alone_by_clustering(world, cli, tmp_path):
+    done = cli.call("filter", world.folder / "train.npz", "--model", world.clean, "--out", tmp_path / "o")
+    assert done.exit_code == 0, done.output
+    assert "0 of 1,200 samples are held for poisoned." in done.stdout
+    assert not (tmp_path / "o" / "flagged.png").exists()
+    with np.load(tmp_path / "o" / "kept.npz") as kept, np.load(world.folder / "train.npz") as given:
+        assert (kept["images"] == given["images"]).all()
+
+
+def test_without_a_model_one_is_trained_on_the_data(world, cli, tmp_path):
+    done = cli.call(
+        "filter", world.data, "--net", "mnist_cnn", "--epochs", 2, "--method", "spectral",
+        "--out", tmp_path / "o",
+    )  # fmt: skip
+    assert done.exit_code == 1, done.output
+    assert "By label: 0: 12, 1: 12" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "says"),
+    [
+        ((), 4, "expected --model FILE or --net NAME"),
+        (("--net", "magic"), 4, "expected a network out of"),
+        (("--net", "mnist_cnn", "--method", "x"), 4, "expected one of the filters activation_clustering"),
+        (("--net", "mnist_cnn", "--data", "d"), 4, "expected the data as DATA, without --data"),
+        (("--net", "mnist_cnn", "--unlabelled"), 2, "expected labelled data for a filter"),
+        (("--net", "mnist_cnn", "--set", "size=0.9"), 4, "expected a size in (0, 0.5]"),
+        (("--model", "gone.safetensors"), 2, "gone.safetensors"),
+    ],
+)
+def test_what_cannot_be_is_said(world, cli, tmp_path, words, code, says):
+    done = cli.call("filter", world.data, "--out", tmp_path / "o", *words)
+    assert done.exit_code == code, done.output
+    assert says in " ".join(done.stderr.split())
