@@ -174,3 +174,26 @@ def test_findings_whose_trigger_is_gone_are_refused(world, scanned, cli, tmp_pat
     )  # fmt: skip
     assert done.exit_code == 2
     assert "there is no file" in done.stderr
+
+
+def test_a_known_trigger_is_unlearned_without_a_scan(world, cli, tmp_path):
+    words = ("--data", world.data, "--method", "unlearn", "--no-verify", "--format", "json")
+    done = cli.call(
+        "repair", world.model, *words, "--trigger", f"{world.trigger}:{cli.TARGET}",
+        "--out", tmp_path / "mended.safetensors",
+    )  # fmt: skip
+    assert done.exit_code == 0, done.output
+    report = json.loads(done.stdout)
+    (before,), (after,) = report["before"]["per_target"], report["after"]["per_target"]
+    assert before["attack_success"] > 0.7
+    assert after["attack_success"] < 0.05
+    for wrong, code, says in (
+        ("gone.safetensors:1", 2, "there is no file gone.safetensors"),
+        (f"{world.trigger}", 4, "expected --trigger FILE:LABEL, each label once"),
+        (f"{world.trigger}:9", 2, "expected labels of 0 to 5, got 9"),
+    ):
+        done = cli.call(
+            "repair", world.model, *words, "--trigger", wrong, "--out", tmp_path / "o.safetensors"
+        )
+        assert done.exit_code == code, done.output
+        assert says in " ".join(done.stderr.split())

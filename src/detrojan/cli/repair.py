@@ -54,6 +54,13 @@ if TYPE_CHECKING:
     metavar="JSON",
     help="A scan's JSON, its triggers beside it.  [default: scan first]",
 )
+@click.option(
+    "--trigger",
+    "known",
+    multiple=True,
+    metavar="FILE:LABEL",
+    help="A trigger that is known, and its target, instead of a scan's. May be repeated.",
+)
 @click.option("--labels", type=types.Labels(), help="Labels to scan, or which of the findings to repair.")
 @click.option(
     "--method",
@@ -92,9 +99,9 @@ def command(
 ) -> int:
     """Write a repaired copy of MODEL, measured before and after, and scanned again.
 
-    Only clean images and the triggers that a scan recovered are used. Exit codes: 0 repaired (no
-    recovered trigger works on 5% of the images, and the new scan flags none of the targets) or
-    nothing to repair, 1 not repaired, 2 error, 3 the first scan is inconclusive, 4 wrong usage.
+    Only clean images and the triggers that a scan recovered, or those of --trigger, are used. Exit
+    codes: 0 repaired (no such trigger works on 5% of the images, and the new scan flags none of the
+    targets) or nothing to repair, 1 not repaired, 2 error, 3 the first scan is inconclusive, 4 wrong usage.
     """
     from detrojan.cli.outputs import check_writable, emit  # noqa: PLC0415 - `--help` shall be fast
     from detrojan.cli.scan import EXIT, scan_named  # noqa: PLC0415
@@ -102,6 +109,8 @@ def command(
     from detrojan.cli.surroundings import kept, start  # noqa: PLC0415
     from detrojan.report.pictures import pictures_of  # noqa: PLC0415
 
+    if how["known"] and how["findings_file"] is not None:
+        raise OptionError("expected --findings or --trigger, got both")
     run, started, begun = start(surroundings), datetime.now(UTC), time.monotonic()
     check_writable(output.json_file, output.html_file, out, n_plus_one_file)
     methods = methods_named("repairs", how["method"].split(","), how["settings"])
@@ -113,6 +122,8 @@ def command(
         if how["findings_file"] is not None:
             findings, files, more = read_findings(how["findings_file"], inputs.model, how["labels"])
             job.warnings += more
+        elif how["known"]:
+            findings, files = known_findings(how["known"], inputs.model), dict[int, str]()
         else:
             result = scan.scan(inputs.model, inputs.data, run=run, labels=how["labels"])
             findings, files = result.flagged, dict[int, str]()
@@ -215,6 +226,37 @@ def verification(result: ScanResult) -> dict[str, Any]:
         "labels_tested": [finding.label for finding in result.findings],
         "passes": result.passes,
     }
+
+
+def known_findings(texts: Sequence[str], model: Classifier) -> tuple[Finding, ...]:
+    """Return findings made of triggers that are known, each written FILE:LABEL.
+
+    Raises:
+        OptionError: not written so, or a label twice.
+        DataError: no trigger, or one that does not fit the model.
+        LabelError: a label beyond the model's classes.
+
+    """
+    from detrojan.cli.inputs import load_trigger  # noqa: PLC0415
+    from detrojan.findings import Finding  # noqa: PLC0415
+
+    findings: dict[int, Finding] = {}
+    for text in texts:
+        path, _, target = text.rpartition(":")
+        if not path or not target.isdecimal() or int(target) in findings:
+            raise OptionError(f"expected --trigger FILE:LABEL, each label once, got {text!r}")
+        label = int(target)
+        if label >= model.num_classes:
+            raise LabelError(f"expected labels of 0 to {model.num_classes - 1}, got {label}")
+        findings[label] = Finding(
+            label=label,
+            anomaly_index=float("nan"),
+            mask_l1=float("nan"),
+            attack_success=float("nan"),
+            flagged=True,
+            trigger=load_trigger(Path(path), model.input_shape),
+        )
+    return tuple(findings.values())
 
 
 def read_findings(
