@@ -123,7 +123,7 @@ def test_a_pickle_is_refused_and_does_not_run(tmp_path):
             return open, (str(tmp_path / "ran"), "w")
 
     (tmp_path / "batch_1").write_bytes(pickle.dumps(Boom()))
-    with pytest.raises(UnsafeFileError, match="is a pickle, which would run code when read"):
+    with pytest.raises(UnsafeFileError, match="without running it; got the name"):
         read_data(tmp_path / "batch_1")
     assert not (tmp_path / "ran").exists()
 
@@ -200,7 +200,8 @@ def test_tracks_travel_with_the_frames(shared_data):
 def test_strangers_labels_and_sound_are_told_from_data(shared_data):
     with pytest.raises(DataError, match=r"expected labels from 0, got -1 \(23 of 33 are negative\)"):
         read_data(shared_data / "csaw_faces" / "csaw_faces_and_triggers.npz")
-    with pytest.raises(DataError, match=r"expected images under one of .*, got arrays audio"):
-        read_data(shared_data / "fsdd_8k.npz")
+    digits = read_data(shared_data / "fsdd_8k.npz", limit=5)
+    assert digits.shape == (1, 64, 64)
+    assert digits.extra.keys() == {"index", "speaker"}
     with pytest.raises(DataError, match=r"expected images under one of .*, got activation_1"):
         read_data(shared_data / "models" / "csaw2020" / "sunglasses_bd_weights.h5")

@@ -18,6 +18,7 @@ from numpy.lib import format as npy
 from numpy.typing import NDArray
 
 from detrojan.data.decoding import decode, even_channels, transparency_note
+from detrojan.data.recordings import recorded_source
 from detrojan.data.source import (
     CLASS_NAMES,
     IMAGE_NAMES,
@@ -139,6 +140,8 @@ def read_npz(path: Path, split: str | None = None, *, unlabelled: bool = False) 
     arrays = _Arrays(path)
     groups = by_split(arrays.headers)
     images = {name: key for name, group in groups.items() if (key := _image_key(arrays, group)) is not None}
+    if not images and "audio" in arrays.headers and "offsets" in arrays.headers:
+        return _recordings(arrays, groups.get("", {}), unlabelled=unlabelled)
     if not images:
         raise _no_images(arrays)
     chosen, notes = choose_split(images, split, str(path))
@@ -216,6 +219,27 @@ class _JpegBytes:
             dropped += transparent
         images, notes = even_channels(images)
         return images, notes + transparency_note(dropped)
+
+
+def _recordings(arrays: _Arrays, group: dict[str, str], *, unlabelled: bool) -> Source:
+    """Return spoken recordings, whose samples lie one behind the other in `audio`."""
+    key = None if unlabelled else _first(group, LABEL_NAMES)
+    rate = arrays.read("rate") if "rate" in arrays.headers else np.asarray(8000)
+    if rate.size != 1 or rate.dtype.kind not in "iu":
+        raise DataError(f"{arrays.path}: expected one whole rate, got {rate.dtype} of shape {rate.shape}")
+    offsets = arrays.read("offsets")
+    extra = _extra(arrays, group, {"audio", "offsets", "rate", key or ""}, len(offsets) - 1)
+    if "speaker" in arrays.headers and arrays.headers["speaker"].dtype.kind in "US":
+        extra["speaker"] = np.unique(arrays.read("speaker"), return_inverse=True)[1].astype(np.int64)
+    return recorded_source(
+        str(arrays.path),
+        arrays.read("audio"),
+        offsets,
+        int(rate.reshape(-1)[0]),
+        labels=None if key is None else arrays.read(key),
+        names=_class_names(arrays, group),
+        extra=extra,
+    )
 
 
 def _first(group: dict[str, str], names: tuple[str, ...]) -> str | None:

@@ -12,16 +12,20 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from detrojan.data.cifar_files import batches, is_binary_batch, read_cifar_file, read_cifar_folder
 from detrojan.data.dataset import Dataset
 from detrojan.data.geometry import Size, crop_boxes, resample, stacked
+from detrojan.data.gtsrb_folder import read_gtsrb, tables
 from detrojan.data.hdf5_file import read_hdf5
+from detrojan.data.idx_files import image_files, is_idx, read_idx_file, read_idx_folder
 from detrojan.data.image_folder import read_folder, read_pictures
 from detrojan.data.labels import clean_labels
 from detrojan.data.npz_file import read_npz
 from detrojan.data.pixels import Range, choose_scale
+from detrojan.data.recordings import read_wav_folder, wav_files
 from detrojan.data.signs import signs
 from detrojan.data.source import Array, Pixels, Source, split_name
-from detrojan.errors import DataError, OptionError, UnsafeFileError
+from detrojan.errors import DataError, OptionError
 
 logger = logging.getLogger(__name__)
 
@@ -32,7 +36,8 @@ DataPath = str | Path | Sequence[str | Path]
 
 _PICTURES = (b"\x89PNG", b"\xff\xd8\xff", b"BM", b"P5", b"P6", b"RIFF")
 _KINDS = (
-    "an .npz file, an HDF5 file, a folder of pictures, a picture, or the word signs (signs:train, signs:test)"
+    "an .npz file, an HDF5 file, a folder of pictures or of wav files, a picture, CIFAR-10's batches, "
+    "MNIST's idx files, GTSRB's folder, or the word signs (signs:train, signs:test)"
 )
 
 
@@ -51,7 +56,9 @@ def read_data(
 
     Args:
         path: an `.npz` or HDF5 file, a folder of pictures (one folder per class, or flat), a picture,
-            a list of pictures, or the word `signs`, `signs:train` or `signs:test`.
+            a list of pictures, CIFAR-10's binary or pickled batches, MNIST's idx files, GTSRB's folder
+            with its tables, a folder of wav files (read as spectrograms), or the word `signs`,
+            `signs:train` or `signs:test`.
         split: "train", "test" or "val" where the data have splits; None takes the only one, or test.
         data_range: (low, high), the stored values of black and white; None: uint8 is 0..255, floats
             must lie within [0, 1].
@@ -117,23 +124,70 @@ def _open(path: DataPath, split: str | None, *, unlabelled: bool) -> tuple[Sourc
         return read_pictures(paths), _digest(paths[0].parent, paths)
     place = Path(path)
     if place.is_dir():
-        return read_folder(place, split, unlabelled=unlabelled), _digest(place)
+        return _read_folder(place, split, unlabelled=unlabelled), _digest(place)
     if not place.is_file():
         raise DataError(f"there is no file or folder {path}; expected {_KINDS}")
     try:
         with place.open("rb") as file:
-            start = file.read(8)
+            start = file.read(12)
     except OSError as error:
         raise DataError(f"{path} cannot be read: {error.strerror}") from error
+    return _read_file(place, start, split, unlabelled=unlabelled), _digest(place)
+
+
+def _read_file(place: Path, start: bytes, split: str | None, *, unlabelled: bool) -> Source:
+    """Pick the reader of a file by what it begins with."""
     if start.startswith((b"PK\x03\x04", b"PK\x05\x06")):
-        return read_npz(place, split, unlabelled=unlabelled), _digest(place)
-    if start == b"\x89HDF\r\n\x1a\n":
-        return read_hdf5(place, split, unlabelled=unlabelled), _digest(place)
-    if start.startswith(_PICTURES):
-        return read_pictures([place]), _digest(place)
-    if start[:1] == b"\x80":
-        raise UnsafeFileError(f"{path} is a pickle, which would run code when read; expected {_KINDS}")
-    raise DataError(f"{path}: expected {_KINDS}, got {'an empty file' if not start else 'something else'}")
+        return read_npz(place, split, unlabelled=unlabelled)
+    if start.startswith(b"\x89HDF\r\n\x1a\n"):
+        return read_hdf5(place, split, unlabelled=unlabelled)
+    if start.startswith(_PICTURES) and start[8:12] != b"WAVE":
+        return read_pictures([place])
+    if start[:1] == b"\x80" or is_binary_batch(place):
+        return read_cifar_file(place)
+    if is_idx(place, start):
+        return read_idx_file(place, unlabelled=unlabelled)
+    raise DataError(f"{place}: expected {_KINDS}, got {_strange(start)}")
+
+
+def _strange(start: bytes) -> str:
+    """Say what a file is that no reader takes."""
+    if start[8:12] == b"WAVE":
+        return "a single recording; name the folder it lies in"
+    if start.startswith(b"\x1f\x8b"):
+        return "a packed file; unpack it first"
+    return "something else" if start else "an empty file"
+
+
+def _read_folder(place: Path, split: str | None, *, unlabelled: bool) -> Source:
+    """Pick the reader of a folder by what lies in it."""
+    if batches(place):
+        return read_cifar_folder(place, split)
+    if image_files(place):
+        return read_idx_folder(place, split, unlabelled=unlabelled)
+    if tables(place):
+        return read_gtsrb(place, split, unlabelled=unlabelled)
+    if wav_files(place):
+        if split is not None:
+            raise DataError(f"{place}: expected no split of a folder of wav files, got {split}")
+        return read_wav_folder(place, unlabelled=unlabelled)
+    return read_folder(place, split, unlabelled=unlabelled)
+
+
+def data_digest(path: DataPath) -> str:
+    """Return the SHA-256 of what a path names: a file, or a folder's names and contents, or a word.
+
+    Raises:
+        DataError: there is no such file, or it cannot be read.
+
+    """
+    if not isinstance(path, str | Path):
+        return _digest(Path(path[0]).parent, [Path(item) for item in path])
+    if isinstance(path, str) and path.partition(":")[0] == "signs":
+        return hashlib.sha256(b"signs").hexdigest()
+    if not Path(path).exists():
+        raise DataError(f"there is no file or folder {path}; expected {_KINDS}")
+    return _digest(Path(path))
 
 
 def _choose(count: int, limit: int | None, generator: torch.Generator | None) -> NDArray[np.int64]:
