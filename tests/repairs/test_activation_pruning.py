@@ -7,7 +7,7 @@ from detrojan.errors import ModelError, OptionError
 from detrojan.models.classifier import Classifier
 from detrojan.models.nets import find_net
 from detrojan.repairs.activation_pruning import ActivationPruning
-from detrojan.repairs.units import mean_activity
+from detrojan.models.units import mean_activity
 from detrojan.run import Run
 from detrojan.store import digest
 from twins import CLASSES, SHAPE

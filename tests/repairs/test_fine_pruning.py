@@ -5,7 +5,7 @@ import pytest
 from detrojan.errors import OptionError
 from detrojan.repairs.activation_pruning import ActivationPruning
 from detrojan.repairs.fine_pruning import FinePruning
-from detrojan.repairs.units import mean_activity
+from detrojan.models.units import mean_activity
 from detrojan.run import Run
 from detrojan.store import digest
 

@@ -15,7 +15,7 @@ from detrojan.metrics.accuracy import attack_success, clean_accuracy
 from detrojan.models.classifier import Classifier
 from detrojan.models.nets import find_net
 from detrojan.repairs.prune import POINTS, Prune
-from detrojan.repairs.units import remove_units
+from detrojan.models.units import remove_units
 from detrojan.run import Run
 from detrojan.store import digest
 from detrojan.triggers.patch import PatchTrigger

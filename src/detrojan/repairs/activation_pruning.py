@@ -11,8 +11,8 @@ from detrojan.data.dataset import Dataset
 from detrojan.errors import OptionError
 from detrojan.findings import Finding, RepairStep
 from detrojan.models.classifier import Classifier
+from detrojan.models.units import curve_points, last_convolution, mean_activity, remove_units
 from detrojan.repairs.base import Lesson, Repair, Repaired, lesson, worst_success
-from detrojan.repairs.units import curve_points, last_convolution, mean_activity, remove_units
 from detrojan.run import Run
 
 

@@ -14,8 +14,8 @@ from detrojan.errors import ModelError, OptionError
 from detrojan.findings import Finding, RepairStep
 from detrojan.fitting import Loss
 from detrojan.models.classifier import Classifier
+from detrojan.models.units import caught_activity, convolutions
 from detrojan.repairs.base import Lesson, Repaired, Tuning, lesson, soft_cross_entropy, times
-from detrojan.repairs.units import caught_activity, convolutions
 from detrojan.run import Run
 
 #: attention is compared at so many layers, the last ones

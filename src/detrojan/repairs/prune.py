@@ -14,8 +14,8 @@ from detrojan.errors import OptionError
 from detrojan.findings import Finding, RepairStep
 from detrojan.metrics.accuracy import victims
 from detrojan.models.classifier import Classifier
+from detrojan.models.units import curve_points, per_unit, remove_units
 from detrojan.repairs.base import Lesson, Repair, Repaired, lesson, with_triggers
-from detrojan.repairs.units import curve_points, per_unit, remove_units
 from detrojan.run import Run
 from detrojan.triggers.base import Trigger
 

@@ -7,7 +7,7 @@ from torch import nn
 from detrojan.errors import ModelError
 from detrojan.models.classifier import Classifier
 from detrojan.models.nets import NETS, find_net
-from detrojan.repairs.units import (
+from detrojan.models.units import (
     caught_activity,
     convolutions,
     curve_points,

@@ -106,6 +106,27 @@ def remove_units(model: Classifier, layer: str, units: torch.Tensor) -> None:
                     tensor[units] = 0
 
 
+@contextmanager
+def silenced(model: Classifier, layer: str, units: torch.Tensor) -> Iterator[None]:
+    """While the body runs or trains the network, let units of a layer answer zeros, weights untouched.
+
+    Where batch norms follow the layer, it is the output of the last one that is zero.
+    """
+    module = model.module(layer)
+    end = [module, *norms_after(model, module)][-1]
+
+    def hook(_m: nn.Module, _i: object, out: torch.Tensor) -> torch.Tensor:
+        heard = torch.ones(out.shape[1], device=out.device, dtype=out.dtype)
+        heard[units.to(out.device)] = 0
+        return out * heard.view(-1, *[1] * (out.ndim - 2))
+
+    handle = end.register_forward_hook(hook)
+    try:
+        yield
+    finally:
+        handle.remove()
+
+
 def norms_after(model: Classifier, module: nn.Module) -> list[nn.Module]:
     """Return the batch norms that are fed the output of `module`, directly or through `SILENT` modules."""
     outputs: list[torch.Tensor] = []
