@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar
 
 import torch
@@ -37,6 +37,10 @@ class Relabelling(PoisoningAttack):
     def planted(self, shape: tuple[int, int, int], run: Run) -> tuple[Backdoor, ...]:
         """Return the backdoors to plant in images of `shape` (C, H, W)."""
 
+    def learnt(self, trigger: Trigger, data: Dataset, run: Run) -> Trigger:
+        """Return a trigger after it has learnt from clean `data`; most attacks' triggers need not."""
+        return trigger
+
     def stamped(self, trigger: Trigger, images: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
         """Return poisoned training images: stamped ones, unless the attack trains on something fainter."""
         return trigger.stamp(images)
@@ -60,6 +64,10 @@ class Relabelling(PoisoningAttack):
 
         """
         planting = Planting(data, self.planted(data.shape, run), run.generator(self.name))
+        planting.backdoors = tuple(
+            replace(backdoor, trigger=self.learnt(backdoor.trigger, data, run))
+            for backdoor in planting.backdoors
+        )
         for number, backdoor in enumerate(planting.backdoors):
             chosen = planting.draw(
                 planting.victims(number),
