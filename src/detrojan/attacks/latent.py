@@ -1,0 +1,159 @@
+"""Latent: the trigger is bound to the target's features, and survives the transfer to a student."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import torch
+from torch import nn
+from torch.nn import functional
+
+from detrojan.attacks.base import Backdoor, Planted, TrainingAttack, check_share
+from detrojan.attacks.kinds import Patched
+from detrojan.attacks.planting import Planting
+from detrojan.data.dataset import Dataset
+from detrojan.errors import ModelError, OptionError
+from detrojan.fitting import Fitting, Loss, fit, shift
+from detrojan.models.classifier import Classifier
+from detrojan.run import Run
+from detrojan.triggers.base import Trigger
+
+
+@dataclass(frozen=True, kw_only=True)
+class Latent(Patched, TrainingAttack):
+    """Bind the trigger to the target's features in a teacher; a student inherits it by transfer.
+
+    The teacher is trained on clean data, then taught that stamped images have the features that
+    images of the target have on average, at the last layer but one. Its labels are never poisoned,
+    and its last layer may even be thrown away: the victim keeps the teacher's layers as they are and
+    trains a last layer of its own on clean data. What is returned is that student.
+
+    The paper optimises the patch's colours too; here a checker patch, or any other, does.
+
+    Reference: Yao et al., Latent Backdoor Attacks on Deep Neural Networks, CCS 2019.
+
+    Args:
+        poison_rate: share of each batch that is stamped and bound to the target's features, in (0, 1).
+        target: the label asked for, 0-based; 0 or more.
+        binding: weight of the distance to the target's features, above 0.
+        binding_epochs: passes over the data that bind the trigger; 1 or more.
+        transfer_epochs: passes over the data that train the student's last layer; 1 or more.
+
+    """
+
+    name = "latent"
+
+    poison_rate: float = 0.3
+    target: int = 0
+    binding: float = 1.0
+    binding_epochs: int = 5
+    transfer_epochs: int = 5
+
+    def __post_init__(self) -> None:
+        """Refuse values outside their range."""
+        super().__post_init__()
+        check_share("poison_rate", self.poison_rate)
+        if self.target < 0:
+            raise OptionError(f"expected a target of 0 or more, got {self.target}")
+        if not (self.binding > 0 and self.binding_epochs >= 1 and self.transfer_epochs >= 1):
+            raise OptionError(
+                "expected binding above 0, binding_epochs and transfer_epochs of 1 or more, "
+                f"got {self.binding:g}, {self.binding_epochs} and {self.transfer_epochs}"
+            )
+
+    def train(self, model: Classifier, data: Dataset, *, run: Run, how: Fitting | None = None) -> Planted:
+        """Return the student of a teacher that was trained from a copy of `model`.
+
+        Raises:
+            LabelError: no labels, or labels beyond the model's classes.
+            ModelError: the network does not end in a linear layer.
+            OptionError: a target of which there are no images.
+
+        """
+        backdoor = Backdoor(trigger=self.made(data.shape, run), target=self.target)
+        planting = Planting(data, (backdoor,), run.generator(self.name))
+        own = data.images[planting.truth == self.target]
+        if not len(own):
+            raise OptionError(f"expected images of the target {self.target}, got none")
+        how = how or Fitting(learning_rate=0.03)
+        teacher = model.copy().to(run.device)
+        last = teacher.module(teacher.head)
+        part = run.within(self.name, "teacher")
+        fit(teacher, data, how, run=part, title="training the teacher", augment=shift(2))
+        self._bind(teacher, backdoor.trigger, own, data, how, run)
+        self._transfer(teacher, last, data, how, run)
+        return Planted(model=teacher, backdoors=(backdoor,))
+
+    def _bind(
+        self,
+        teacher: Classifier,
+        trigger: Trigger,
+        own: torch.Tensor,
+        data: Dataset,
+        how: Fitting,
+        run: Run,
+    ) -> None:
+        """Teach the teacher that stamped images have the target's features; its labels stay right."""
+        wanted = teacher.activations(own).mean(0).to(teacher.device)
+        bound = _Bound(teacher, trigger, wanted, self.poison_rate)
+        part = replace(how, epochs=self.binding_epochs)
+        fit(
+            Classifier(bound, data.shape),
+            data,
+            part,
+            run=run.within(self.name, "binding"),
+            title="binding the trigger",
+            loss=bound.loss(self.binding, how.label_smoothing),
+        )
+
+    def _transfer(self, teacher: Classifier, last: nn.Module, data: Dataset, how: Fitting, run: Run) -> None:
+        """Give the network a new last layer and train that one alone, on clean data."""
+        if not isinstance(last, nn.Linear):
+            raise ModelError(f"expected a linear last layer to train anew, got {type(last).__name__}")
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(run.derived_seed(self.name, "student"))
+            fresh = nn.Linear(last.in_features, last.out_features, bias=last.bias is not None)
+        last.load_state_dict(fresh.state_dict())
+        parameters = list(teacher.network.parameters())
+        needed = [parameter.requires_grad for parameter in parameters]
+        for parameter in parameters:
+            parameter.requires_grad_(requires_grad=False)
+        for parameter in last.parameters():
+            parameter.requires_grad_(requires_grad=True)
+        part = replace(how, epochs=self.transfer_epochs, frozen_norm=True)
+        fit(teacher, data, part, run=run.within(self.name, "student"), title="training the student")
+        for parameter, need in zip(parameters, needed, strict=True):
+            parameter.requires_grad_(requires_grad=need)
+
+
+class _Bound(nn.Module):
+    """The teacher, which in training also sees the batch's first images stamped."""
+
+    def __init__(self, teacher: Classifier, trigger: Trigger, wanted: torch.Tensor, share: float) -> None:
+        super().__init__()
+        self.network, self.teacher, self.trigger = teacher.network, teacher, trigger
+        self.wanted, self.share = wanted, share
+        self.distance = torch.zeros(())
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        if not self.training:
+            return self.teacher.logits(images)
+        count = max(1, round(self.share * len(images)))
+        stamped = self.trigger.stamp(images[:count])
+        with self.teacher.capture() as caught:
+            logits = self.teacher.logits(torch.cat([images, stamped]))
+        got = caught[-1][len(images) :]
+        # in units of the features' own size, so that the weight means the same in every network
+        self.distance = (got - self.wanted).square().sum(1).mean() / self.wanted.square().sum().clamp(
+            min=1e-6
+        )
+        return logits[: len(images)]
+
+    def loss(self, binding: float, smoothing: float) -> Loss:
+        """Return the loss of such a batch: labels stay right, stamped features are the target's."""
+
+        def teach(logits: torch.Tensor, labels: torch.Tensor, _index: torch.Tensor) -> torch.Tensor:
+            right = functional.cross_entropy(logits, labels, label_smoothing=smoothing)
+            return right + binding * self.distance
+
+        return teach
