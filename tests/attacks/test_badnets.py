@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import pytest
 import torch
@@ -9,10 +10,11 @@ from detrojan.attacks.badnets import BadNets
 from detrojan.attacks.base import Backdoor
 from detrojan.data.dataset import Dataset
 from detrojan.errors import LabelError, OptionError
+from detrojan.fitting import fit
 from detrojan.metrics.accuracy import attack_success, clean_accuracy
 from detrojan.run import Run
 from detrojan.triggers.patch import PatchTrigger
-from twins import TARGET
+from twins import HOW, TARGET
 
 SHAPE, CLASSES, COUNT = (3, 12, 12), 5, 200
 
@@ -153,5 +155,42 @@ def test_a_share_that_cannot_be_poisoned_is_refused(data, rate, got):
     ],
 )
 def test_values_out_of_range_are_refused(wrong, text):
+    with pytest.raises(OptionError, match=text):
+        BadNets(**wrong)
+
+
+def test_several_triggers_for_one_target_or_for_one_each(data):
+    one = BadNets(triggers=3, poison_rate=0.3, target=1).poison(data, run=Run())
+    assert [backdoor.target for backdoor in one.backdoors] == [1, 1, 1]
+    three = BadNets(triggers=4, targets=3, poison_rate=0.4, target=1).poison(data, run=Run())
+    assert [backdoor.target for backdoor in three.backdoors] == [1, 2, 3, 1]
+    assert three.which.bincount().tolist() == [20] * 4
+    masks = torch.stack([backdoor.trigger.mask for backdoor in three.backdoors])
+    assert masks.sum(0).max() == 1, "a corner each"
+    assert torch.equal(masks[0], patch("bottom right").mask), "the first one is where a single one is"
+
+
+def test_three_triggers_with_a_target_each_succeed(arena):
+    made = BadNets(triggers=3, targets=3, poison_rate=0.3, size=4).poison(
+        arena.train.select(slice(2000)), run=Run()
+    )
+    model = arena.clean.copy()
+    fit(model, made.data, replace(HOW, epochs=3), run=Run())
+    images, truth = arena.test.images, arena.test.labels
+    for target, backdoor in enumerate(made.backdoors):
+        assert attack_success(model, backdoor.trigger, images, truth, target) >= 0.9
+    assert clean_accuracy(model, arena.test) >= arena.accuracy - 0.03
+
+
+@pytest.mark.parametrize(
+    ("wrong", "text"),
+    [
+        ({"triggers": 5}, "expected triggers of 1 to 4 and targets of 1 to as many, got 5 and 1"),
+        ({"targets": 2}, "got 1 and 2"),
+        ({"triggers": 2, "trigger": patch("top left")}, "got triggers=2 and another of them"),
+        ({"triggers": 2, "target": -1}, "or an untargeted attack"),
+    ],
+)
+def test_numbers_of_triggers_that_cannot_be_are_refused(wrong, text):
     with pytest.raises(OptionError, match=text):
         BadNets(**wrong)
