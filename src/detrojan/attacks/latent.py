@@ -117,13 +117,13 @@ class Latent(Patched, TrainingAttack):
         parameters = list(teacher.network.parameters())
         needed = [parameter.requires_grad for parameter in parameters]
         for parameter in parameters:
-            parameter.requires_grad_(requires_grad=False)
+            parameter.requires_grad_(False)
         for parameter in last.parameters():
-            parameter.requires_grad_(requires_grad=True)
+            parameter.requires_grad_(True)
         part = replace(how, epochs=self.transfer_epochs, frozen_norm=True)
         fit(teacher, data, part, run=run.within(self.name, "student"), title="training the student")
         for parameter, need in zip(parameters, needed, strict=True):
-            parameter.requires_grad_(requires_grad=need)
+            parameter.requires_grad_(need)
 
 
 class _Bound(nn.Module):
