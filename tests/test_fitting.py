@@ -217,3 +217,12 @@ def test_images_of_another_size_are_refused():
 def test_values_out_of_range_are_refused(wrong, text):
     with pytest.raises(OptionError, match=text):
         Fitting(**wrong)
+
+
+def test_mixed_precision_learns_as_well_and_keeps_float32_weights(signs):
+    exact, mixed = (Classifier(network(), SHAPE) for _ in range(2))
+    fit(exact, signs, ADAM, run=Run(seed=3))
+    fit(mixed, signs, ADAM, run=Run(seed=3, mixed_precision=True))
+    assert {p.dtype for p in mixed.network.parameters()} == {torch.float32}
+    assert digest(mixed.network) != digest(exact.network)
+    assert clean_accuracy(mixed, signs) > clean_accuracy(exact, signs) - 0.05

@@ -242,7 +242,10 @@ class _Trainer:
         if self.augment is not None:
             images = self.augment(images, generator)
         labels = self.data.require_labels("training")[index].to(self.run.device)
-        logits = self.model.logits(images.to(self.run.device))
+        device = torch.device(self.run.device)
+        with torch.autocast(device.type, torch.bfloat16, enabled=self.run.mixed_precision):
+            logits = self.model.logits(images.to(device))
+        logits = logits.float()
         if self.loss is None:
             loss = functional.cross_entropy(logits, labels, label_smoothing=self.how.label_smoothing)
         else:

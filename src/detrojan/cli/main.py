@@ -26,6 +26,7 @@ VERBS = {
     "train": "train",
     "predict": "predict",
     "guard": "guard",
+    "bench": "bench",
     "list": "listing",
 }
 

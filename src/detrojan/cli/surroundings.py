@@ -43,11 +43,17 @@ def start(options: RunOptions) -> Run:
 
     start_logging(verbose=options.verbose)
     tune(options.threads)
-    _check_device(options.device)
+    check_device(options.device)
     return Run(seed=options.seed, device=options.device, progress=RichProgress(current().console))
 
 
-def _check_device(name: str) -> None:
+def check_device(name: str) -> None:
+    """Refuse a device that is not there.
+
+    Raises:
+        OptionError: torch cannot use it.
+
+    """
     import torch  # noqa: PLC0415
 
     try:

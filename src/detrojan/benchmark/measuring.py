@@ -1,0 +1,344 @@
+"""What a cell measures: the network as it is, and each room's defences on it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+import torch
+
+from detrojan.attacks.base import Backdoor
+from detrojan.benchmark.making import Subject
+from detrojan.benchmark.materials import Material
+from detrojan.benchmark.parts import NONE
+from detrojan.data.dataset import Dataset
+from detrojan.errors import LabelError
+from detrojan.filters.base import Filter
+from detrojan.findings import Finding, RepairStep, ScanResult
+from detrojan.guards.base import Guard
+from detrojan.method import Method
+from detrojan.metrics.accuracy import agreement, attack_success, clean_accuracy
+from detrojan.metrics.detection import auroc, detection
+from detrojan.models.classifier import Classifier
+from detrojan.repairs.base import Repair
+from detrojan.run import Run
+from detrojan.scans.base import Scan
+from detrojan.trainers.base import Trainer
+
+Values = dict[str, Any]
+#: curves and lists with more points than this are not kept in a row
+_MOST_POINTS = 400
+
+
+class NotApplicableError(Exception):
+    """A defence that makes no sense for this subject; the text says why."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Measured:
+    """What a defence yields.
+
+    Attributes:
+        figures: numbers that tables show, shares 0 to 1, by name.
+        details: what else is kept, plain values.
+
+    """
+
+    figures: Values
+    details: Values
+
+
+@dataclass(frozen=True, kw_only=True)
+class Judge:
+    """Measures networks on images that no training and no defence has seen.
+
+    Attributes:
+        test: those images.
+        truth: their labels, or the delivered network's answers where the labels mean nothing (N,).
+        answers: the subject's answers (N,).
+        backdoors: what was planted.
+        classes: number of classes.
+
+    """
+
+    test: Dataset
+    truth: torch.Tensor
+    answers: torch.Tensor
+    backdoors: tuple[Backdoor, ...]
+    classes: int
+
+    @classmethod
+    def of(cls, subject: Subject, material: Material) -> Judge:
+        """Return the judge of a subject and of its repaired copies."""
+        answers = subject.model.answers(material.test.images)
+        truth = answers if material.test.labels is None else material.test.labels
+        return cls(
+            test=material.test,
+            truth=truth,
+            answers=answers,
+            backdoors=subject.backdoors,
+            classes=subject.model.num_classes,
+        )
+
+    def victims(self, backdoor: Backdoor) -> torch.Tensor:
+        """Return which images a backdoor is tried on, (N,) bool.
+
+        Raises:
+            LabelError: none.
+
+        """
+        chosen = backdoor.victims(self.truth)
+        if not bool(chosen.any()):
+            raise LabelError("expected judging images that the backdoor is meant for, got none")
+        return chosen
+
+    def success(self, model: Classifier) -> list[float]:
+        """Return how often each backdoor works, 0 to 1."""
+        found = []
+        for backdoor in self.backdoors:
+            chosen = self.victims(backdoor)
+            truth = self.truth[chosen]
+            goal = backdoor.goal(truth, self.classes)
+            images = self.test.images[chosen]
+            found.append(attack_success(model, backdoor.trigger, images, truth, goal))
+        return found
+
+    def stamped(self, most: int, generator: torch.Generator) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return stamped images, evenly of all backdoors, and the labels asked for (-1: any wrong one)."""
+        images, goals = [], []
+        for backdoor in self.backdoors:
+            places = self.victims(backdoor).nonzero().flatten()
+            drawn = places[torch.randperm(len(places), generator=generator)[: most // len(self.backdoors)]]
+            images.append(backdoor.trigger.stamp(self.test.images[drawn]))
+            goal = backdoor.goal(self.truth[drawn], self.classes)
+            if isinstance(goal, torch.Tensor):
+                goals.append(goal)
+            else:
+                goals.append(torch.full((len(drawn),), -1 if goal is None else goal))
+        return torch.cat(images), torch.cat(goals)
+
+    def measure(self, model: Classifier) -> Values:
+        """Return clean accuracy (where labels mean something), agreement, and attack success."""
+        success = self.success(model)
+        return {
+            "ca": None if self.test.labels is None else clean_accuracy(model, self.test),
+            "agreement": agreement(model, self.answers, self.test.images),
+            "asr": sum(success) / len(success) if success else None,
+            "asr_each": success,
+        }
+
+
+def measure(
+    method: Method | None,
+    subject: Subject,
+    material: Material,
+    *,
+    knows: str,
+    own: str,
+    scanned: Callable[[str], ScanResult],
+    start: Callable[[], Classifier],
+    inputs: int,
+    run: Run,
+) -> Measured:
+    """Try a defence on a subject.
+
+    Args:
+        method: the defence; None for none.
+        subject: what it is tried on.
+        material: the data.
+        knows: what a repair is told: "none", "original", or a scan's name.
+        own: the defence's name in the plan.
+        scanned: returns the result of the scan of that name on this subject.
+        start: returns the network before its training.
+        inputs: most clean and most stamped inputs that a guard judges.
+        run: device, seed, progress, checkpoint.
+
+    Raises:
+        NotApplicableError: it makes no sense here.
+        DetrojanError: it fails.
+
+    """
+    judge = Judge.of(subject, material)
+    match method:
+        case None:
+            return Measured(figures=judge.measure(subject.model), details={})
+        case Repair():
+            return _repair(method, subject, material, judge, knows=knows, scanned=scanned, run=run)
+        case Scan():
+            return _scan(scanned(own), subject)
+        case Guard():
+            return _guard(method, subject, material, judge, inputs=inputs, run=run)
+        case Trainer():
+            return _trainer(method, subject, material, judge, start=start(), run=run)
+        case Filter():
+            return _filter(method, subject, run=run)
+    raise NotApplicableError(f"the bench knows no way to try {type(method).__name__}")
+
+
+def _repair(
+    method: Repair,
+    subject: Subject,
+    material: Material,
+    judge: Judge,
+    *,
+    knows: str,
+    scanned: Callable[[str], ScanResult],
+    run: Run,
+) -> Measured:
+    findings: Sequence[Finding] = ()
+    if knows == "original":
+        findings = original(subject.backdoors)
+        if "original" in type(method).__dataclass_fields__:
+            pairs = tuple((finding.label, finding.trigger) for finding in findings)
+            method, findings = replace(method, original=pairs), ()  # type: ignore[call-arg]
+    elif knows != NONE:
+        findings = scanned(knows).flagged
+        if not findings:
+            raise NotApplicableError(f"the scan {knows} flagged nothing, so nothing was repaired")
+    repaired = method.repair(subject.model, material.clean, findings, run=run)
+    figures = judge.measure(repaired.model)
+    changed = repaired.model.answers(material.test.images) != judge.answers
+    figures["n_plus_one_false_alarms"] = float(changed.float().mean())
+    if subject.backdoors:
+        images, _ = judge.stamped(len(material.test), run.generator("caught"))
+        differs = repaired.model.answers(images) != subject.model.answers(images)
+        figures["n_plus_one_caught"] = float(differs.float().mean())
+    return Measured(figures=figures, details={"steps": _steps(repaired.steps)})
+
+
+def original(backdoors: tuple[Backdoor, ...]) -> tuple[Finding, ...]:
+    """Return the attacker's triggers as findings, for comparison.
+
+    Raises:
+        NotApplicableError: a backdoor that asks for no single label.
+
+    """
+    if not backdoors or any(backdoor.target is None for backdoor in backdoors):
+        raise NotApplicableError("there is no backdoor with a target of its own to tell the repair about")
+    return tuple(
+        Finding(
+            label=backdoor.target or 0,
+            anomaly_index=0.0,
+            mask_l1=float("nan"),
+            attack_success=1.0,
+            flagged=True,
+            trigger=backdoor.trigger,
+        )
+        for backdoor in backdoors
+    )
+
+
+def _scan(result: ScanResult, subject: Subject) -> Measured:
+    truth = {backdoor.target for backdoor in subject.backdoors if backdoor.target is not None}
+    found = set(result.targets)
+    figures: Values = {
+        "flagged": float(result.verdict == "backdoored"),
+        "false_targets": float(len(found - truth)),
+        "passes": float(result.passes),
+    }
+    if subject.backdoors:
+        figures["found"] = float(result.verdict == "backdoored")
+        if truth:
+            figures["target_right"] = float(truth <= found)
+    return Measured(
+        figures=figures,
+        details={
+            "verdict": result.verdict,
+            "reason": result.reason,
+            "targets": result.targets,
+            "true_targets": sorted(truth),
+            "warnings": list(result.warnings),
+            "findings": [
+                {
+                    "label": one.label,
+                    "anomaly_index": one.anomaly_index,
+                    "mask_l1": one.mask_l1,
+                    "attack_success": one.attack_success,
+                    "flagged": one.flagged,
+                    "p_value": one.p_value,
+                }
+                for one in result.findings[:_MOST_POINTS]
+            ],
+        },
+    )
+
+
+def _guard(
+    method: Guard, subject: Subject, material: Material, judge: Judge, *, inputs: int, run: Run
+) -> Measured:
+    guard = method.calibrate(subject.model, material.clean, run=run)
+    order = torch.randperm(len(material.test), generator=run.generator("guard", "clean"))[:inputs]
+    clean = material.test.images[order]
+    clean_scores = guard.score(clean)
+    let = ~guard.suspicious(clean_scores)
+    figures: Values = {"frr": float((~let).double().mean()), "clean_inputs": len(clean)}
+    if material.test.labels is not None:
+        right = subject.model.answers(clean) == judge.truth[order]
+        figures["ca"] = float((right & let).double().mean())
+    details: Values = {"warnings": list(guard.warnings), "threshold": guard.threshold}
+    details["clean"] = _quantiles(clean_scores)
+    if subject.backdoors:
+        images, goals = judge.stamped(inputs, run.generator("guard", "stamped"))
+        scores = guard.score(images)
+        told = detection(clean_scores, scores, guard.threshold)
+        passed = ~guard.suspicious(scores)
+        figures |= {"far": told.far, "auroc": told.auroc, "stamped_inputs": told.bad}
+        if bool((goals >= 0).all()):
+            figures["asr"] = float(((subject.model.answers(images) == goals) & passed).double().mean())
+        details["stamped"] = _quantiles(scores)
+    return Measured(figures=figures, details=details)
+
+
+def _quantiles(scores: torch.Tensor) -> Values:
+    points = (0.0, 0.01, 0.05, 0.25, 0.5, 0.75, 0.95, 0.99, 1.0)
+    return {f"{point:g}": float(scores.double().quantile(point)) for point in points}
+
+
+def _trainer(
+    method: Trainer, subject: Subject, material: Material, judge: Judge, *, start: Classifier, run: Run
+) -> Measured:
+    if subject.backdoors and subject.poisoned is None:
+        raise NotApplicableError("the attacker trains the network, so there are no poisoned data to train on")
+    data = material.train if subject.poisoned is None else subject.poisoned.data
+    bad = torch.empty(0, dtype=torch.int64) if subject.poisoned is None else subject.poisoned.indices
+    trained = method.train(start, data, run=run, poisoned=bad if len(bad) else None)
+    figures = judge.measure(trained.model)
+    if len(trained.isolated):
+        figures["isolated"] = len(trained.isolated)
+        if len(bad):
+            hit = torch.isin(trained.isolated, bad)
+            figures["isolation_precision"] = float(hit.double().mean())
+            figures["isolation_recall"] = float(hit.sum()) / len(bad)
+    return Measured(figures=figures, details={"steps": _steps(trained.steps)})
+
+
+def _filter(method: Filter, subject: Subject, *, run: Run) -> Measured:
+    if subject.poisoned is None:
+        raise NotApplicableError("there are no poisoned data to filter")
+    suspects = method.suspect(subject.poisoned.data, model=subject.model, run=run)
+    bad = torch.zeros(len(subject.poisoned.data), dtype=torch.bool)
+    bad[subject.poisoned.indices] = True
+    flagged = suspects.flagged
+    figures: Values = {
+        "flagged_samples": int(flagged.sum()),
+        "precision": float(bad[flagged].double().mean()) if bool(flagged.any()) else None,
+        "recall": float(flagged[bad].double().mean()),
+        "false_alarms": float(flagged[~bad].double().mean()),
+        "auroc": auroc(suspects.scores[~bad], suspects.scores[bad]),
+    }
+    return Measured(figures=figures, details={"warnings": list(suspects.warnings)})
+
+
+def _steps(steps: Sequence[RepairStep]) -> list[Values]:
+    found = []
+    for step in steps:
+        record = asdict(step)
+        record["curves"] = {name: series[:_MOST_POINTS] for name, series in step.curves.items()}
+        record["details"] = {
+            name: value
+            for name, value in step.details.items()
+            if not isinstance(value, list) or len(value) <= _MOST_POINTS
+        }
+        found.append(record)
+    return found

@@ -1,0 +1,156 @@
+"""`detrojan bench`: attacks and defences of a plan on its data sets, and tables of the results."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from detrojan.cli.options import FILE, debug_option
+from detrojan.cli.state import current, start_logging
+from detrojan.errors import OptionError
+
+
+@click.group(
+    "bench",
+    short_help="Run a plan of attacks and defences, and print tables.",
+    epilog="\b\nExamples:\n"
+    "  detrojan bench run benchmark/plans/smoke.toml --out results.jsonl\n"
+    "  detrojan bench run benchmark/plans/attacks.toml --profile cpu --data cifar10=cifar-10-batches-bin\n"
+    "  detrojan bench table results.jsonl --format markdown",
+)
+def command() -> None:
+    """Try attacks and defences on data sets, as a plan says, and make tables of what came out.
+
+    A plan is a TOML file: data sets x networks x attacks x defences x seeds.
+    """
+
+
+@command.command(
+    "run",
+    epilog="\b\nExample:\n"
+    "  detrojan bench run benchmark/plans/attacks.toml --profile cpu --data cifar10=cifar-10-batches-bin",
+)
+@click.argument("plan", type=FILE)
+@click.option(
+    "--profile",
+    metavar="NAME",
+    help="How much of everything is used, as the plan says.  [default: full on a GPU, else cpu]",
+)
+@click.option(
+    "--data",
+    "paths",
+    multiple=True,
+    metavar="NAME=PATH",
+    help="Where a data set or a file of the plan lies; NAME.test=PATH for its judging part. May be repeated.",
+)
+@click.option("--out", type=FILE, metavar="FILE", help="The results.  [default: PLAN-PROFILE.jsonl]")
+@click.option(
+    "--cache", type=FILE, metavar="DIR", default=Path(".cache/bench"), show_default=True,
+    help="Where trained networks are kept.",
+)  # fmt: skip
+@click.option(
+    "--device", metavar="NAME", help="A torch device.  [default: cuda where there is one, else cpu]"
+)
+@click.option("--threads", type=click.IntRange(min=1), metavar="N", help="Computing threads.")
+@click.option(
+    "--any-code", is_flag=True, help="Also take over what another version of the code has computed."
+)
+@click.option("-v", "--verbose", is_flag=True, help="Say on stderr what is done.")
+@debug_option
+def run(
+    plan: Path,
+    profile: str | None,
+    paths: tuple[str, ...],
+    out: Path | None,
+    cache: Path,
+    device: str | None,
+    threads: int | None,
+    any_code: bool,
+    verbose: bool,
+) -> int:
+    """Run the cells of PLAN that have no result yet; stopped at any point, the same call goes on.
+
+    Each result is one line of JSON. Exit codes: 0 every cell has a result, 2 one or more failed.
+    """
+    import torch  # noqa: PLC0415 - `--help` shall be fast
+
+    from detrojan.benchmark.cache import Cache  # noqa: PLC0415
+    from detrojan.benchmark.execute import execute  # noqa: PLC0415
+    from detrojan.benchmark.making import Workshop  # noqa: PLC0415
+    from detrojan.benchmark.plan import load_plan  # noqa: PLC0415
+    from detrojan.cli.progress import RichProgress  # noqa: PLC0415
+    from detrojan.cli.surroundings import check_device  # noqa: PLC0415
+    from detrojan.machine import tune  # noqa: PLC0415
+
+    start_logging(verbose=verbose)
+    state = current()
+    device = device or ("cuda" if torch.cuda.is_available() else "cpu")
+    check_device(device)
+    tune(threads)
+    profile = profile or ("cpu" if torch.device(device).type == "cpu" else "full")
+    loaded = load_plan(plan, profile)
+    sizes = ", ".join(f"{name} {value}" for name, value in loaded.sizes.model_dump().items() if value)
+    state.note(f"profile {profile}{f': {sizes}' if sizes else ''}; {len(loaded.cells())} cells; on {device}")
+    target = out or Path(f"{plan.stem}-{profile}.jsonl")
+    workshop = Workshop(
+        plan=loaded,
+        paths=_paths(paths),
+        cache=Cache(folder=cache, any_code=any_code),
+        device=device,
+        progress=RichProgress(state.console),
+    )
+    try:
+        summary = execute(workshop, target, any_code=any_code)
+    except KeyboardInterrupt:
+        state.note("stopped; the same command goes on from here")
+        return 130
+    click.echo(
+        f"{summary.done} cells computed, {summary.kept} were there, {summary.skipped} do not apply, "
+        f"{len(summary.failed)} failed; results in {target}"
+    )
+    for cell, reason in summary.failed:
+        state.note(f"failed: {cell.data} {cell.network} {cell.attack} {cell.defence}: {reason}")
+    return 2 if summary.failed else 0
+
+
+@command.command("table", epilog="\b\nExample:\n  detrojan bench table results.jsonl --format markdown")
+@click.argument("results", nargs=-1, required=True, type=FILE)
+@click.option(
+    "--format",
+    "format_",
+    type=click.Choice(["text", "markdown", "html"]),
+    default="text",
+    show_default=True,
+    help="What is written.",
+)
+@click.option("--out", type=FILE, metavar="FILE", help="Write it here instead of stdout.")
+@debug_option
+def table(results: tuple[Path, ...], format_: str, out: Path | None) -> int:
+    """Print RESULTS as tables: attacks down, defences across, means over the seeds.
+
+    Beside each cell stand the documents' figures, where the plan gave some.
+    """
+    from detrojan.benchmark.results import read_rows  # noqa: PLC0415
+    from detrojan.benchmark.tables import render, tables  # noqa: PLC0415
+    from detrojan.report.saving import save_text  # noqa: PLC0415
+
+    rows = [row for path in results for row in read_rows(path)]
+    text = render(tables(rows), format_)  # type: ignore[arg-type]
+    if not rows:
+        current().note("there are no results yet")
+    if out is None:
+        click.echo(text, nl=False)
+    else:
+        save_text(out, text)
+    return 0
+
+
+def _paths(stated: tuple[str, ...]) -> dict[str, str]:
+    found = {}
+    for text in stated:
+        name, equals, path = text.partition("=")
+        if not (equals and name and path):
+            raise OptionError(f"expected --data NAME=PATH, got {text!r}")
+        found[name] = path
+    return found
