@@ -141,7 +141,7 @@ def measure(
     inputs: int,
     run: Run,
 ) -> Measured:
-    """Try a defence on a subject.
+    """Try a defence on a subject; a `NotApplicableError` says that it makes no sense there.
 
     Args:
         method: the defence; None for none.
@@ -155,7 +155,6 @@ def measure(
         run: device, seed, progress, checkpoint.
 
     Raises:
-        NotApplicableError: it makes no sense here.
         DetrojanError: it fails.
 
     """
@@ -208,12 +207,7 @@ def _repair(
 
 
 def original(backdoors: tuple[Backdoor, ...]) -> tuple[Finding, ...]:
-    """Return the attacker's triggers as findings, for comparison.
-
-    Raises:
-        NotApplicableError: a backdoor that asks for no single label.
-
-    """
+    """Return the attacker's triggers as findings; a `NotApplicableError` where none has a target."""
     if not backdoors or any(backdoor.target is None for backdoor in backdoors):
         raise NotApplicableError("there is no backdoor with a target of its own to tell the repair about")
     return tuple(
