@@ -94,7 +94,7 @@ class DetectorAware(TrainingAttack):
         Planting(data, (backdoor,), generator)  # refuses what cannot be planted
         victim = model.copy().to(run.device)
         how = how or Fitting(learning_rate=0.03)
-        both = _Evading(victim, backdoor, self)
+        both = _Evading(victim, backdoor, self, run)
         fit(
             Classifier(both, data.shape),
             data,
@@ -113,11 +113,11 @@ class _Evading(nn.Module):
     raw: torch.Tensor
     done: torch.Tensor
 
-    def __init__(self, victim: Classifier, backdoor: Backdoor, attack: DetectorAware) -> None:
+    def __init__(self, victim: Classifier, backdoor: Backdoor, attack: DetectorAware, run: Run) -> None:
         super().__init__()
         assert backdoor.target is not None
         self.network, self.victim, self.trigger = victim.network, victim, backdoor.trigger
-        self.attack, self.target = attack, backdoor.target
+        self.attack, self.target, self.run = attack, backdoor.target, run
         channels, height, width = victim.input_shape
         self.register_buffer("raw", torch.zeros(attack.searches, 1 + channels, height, width))
         self.register_buffer("done", torch.zeros((), dtype=torch.int64))
@@ -152,7 +152,8 @@ class _Evading(nn.Module):
         step = int(self.done)
         for number in range(len(self.raw)):
             if step == 0 or (step % every == 0 and step // every % len(self.raw) == number):
-                fresh = torch.randn(self.raw.shape[1:])
+                generator = self.run.generator(self.attack.name, "search", number, step)
+                fresh = torch.randn(self.raw.shape[1:], generator=generator)
                 fresh[0] += FAINT
                 self.raw[number] = fresh.to(self.raw.device)
         self.done += 1

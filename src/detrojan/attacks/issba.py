@@ -79,7 +79,7 @@ class ISSBA(Targeted):
         assert isinstance(trigger, SampleSpecificTrigger)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(run.derived_seed(self.name, "decoder"))
-            pair = _Pair(trigger, self.fidelity)
+            pair = _Pair(trigger, self.fidelity, run.within(self.name, "secrets"))
         fit(
             Classifier(pair, data.shape),
             data.with_labels(torch.zeros(len(data), dtype=torch.int64)),
@@ -110,7 +110,10 @@ class ISSBA(Targeted):
 class _Pair(nn.Module):
     """Encoder and decoder as one network, so that the one training loop can train them."""
 
-    def __init__(self, trigger: SampleSpecificTrigger, fidelity: float) -> None:
+    #: batches so far: a buffer, so that an interrupted training goes on with the secrets it would have had
+    done: torch.Tensor
+
+    def __init__(self, trigger: SampleSpecificTrigger, fidelity: float, run: Run) -> None:
         super().__init__()
         bits, channels, width = len(trigger.secret), trigger.shape[0], 2 * trigger.width
 
@@ -127,13 +130,16 @@ class _Pair(nn.Module):
             nn.Flatten(),
             nn.Linear(width, 1 + bits),
         )
-        self.bits, self.fidelity = bits, fidelity
+        self.bits, self.fidelity, self.run = bits, fidelity, run
+        self.register_buffer("done", torch.zeros((), dtype=torch.int64))
         self.loss = torch.zeros(())
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         if not self.training:  # asked for its shape only
             return images.new_zeros(len(images), 1 + self.bits)
-        secrets = torch.randint(2, (len(images), self.bits), device=images.device) * 2.0 - 1
+        chance = self.run.generator(int(self.done))
+        self.done += 1
+        secrets = torch.randint(2, (len(images), self.bits), generator=chance).to(images) * 2 - 1
         residual = self.drawn(images, secrets)
         own = (images + residual).clamp(0, 1)
         crossed = (images + residual.roll(1, 0)).clamp(0, 1)
