@@ -15,6 +15,7 @@ from detrojan.benchmark.materials import Paths
 from detrojan.benchmark.parts import AttackPlan, BackdoorPlan, TriggerPlan
 from detrojan.benchmark.settings import method_of
 from detrojan.data.decoding import FORMATS, MOST_PIXELS, decoding
+from detrojan.data.npz_file import read_arrays
 from detrojan.errors import DataError, OptionError
 from detrojan.models.classifier import Classifier
 from detrojan.triggers.base import Trigger
@@ -123,14 +124,7 @@ def _from_arrays(plan: TriggerPlan, channels: int, paths: Paths) -> torch.Tensor
         raise DataError(f"expected colour images for a trigger of colour, got {channels} channels")
     path = paths[plan.npz]
     names = (plan.rgba,) if plan.rgba else (plan.mask, plan.rgb)
-    try:
-        with np.load(path, allow_pickle=False) as file:
-            missing = [name for name in names if name not in file.files]
-            if missing:
-                raise DataError(f"{path}: expected an array {missing[0]}, got {', '.join(file.files)}")
-            arrays = [np.asarray(file[name]) for name in names]
-    except (OSError, ValueError, KeyError, EOFError) as error:
-        raise DataError(f"{path} cannot be read: {error}") from error
+    arrays = read_arrays(Path(path), names)
     if plan.rgba:
         (rgba,) = arrays
         if rgba.ndim != 3 or rgba.shape[2] != 4 or rgba.dtype != np.uint8:

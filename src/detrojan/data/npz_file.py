@@ -7,7 +7,7 @@ import lzma
 import tokenize
 import zipfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -169,6 +169,25 @@ def read_npz(path: Path, split: str | None = None, *, unlabelled: bool = False) 
         notes=tuple(notes),
         extra=_extra(arrays, {**groups.get("", {}), **group}, used, count),
     )
+
+
+def read_arrays(path: Path, names: Sequence[str]) -> list[Array]:
+    """Return named arrays of an `.npz` file, whatever they mean.
+
+    Args:
+        path: the file.
+        names: of the arrays.
+
+    Raises:
+        UnsafeFileError: one is pickled.
+        DataError: the file is damaged, or one is not in it.
+
+    """
+    arrays = _Arrays(path)
+    missing = [name for name in names if name not in arrays.headers]
+    if missing:
+        raise DataError(f"{path}: expected an array {missing[0]}, got {', '.join(arrays.headers) or 'none'}")
+    return [arrays.read(name) for name in names]
 
 
 class _Plain:
