@@ -19,6 +19,8 @@ PLACES = ((1, 1), (1, 6), (1, 11), (9, 1), (9, 6), (9, 11))
 TARGET = 3
 #: a scan of a second or two on these networks
 QUICK = (
+    "--method",
+    "neural_cleanse",
     "--set",
     "steps=90",
     "--set",

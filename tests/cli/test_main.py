@@ -102,8 +102,11 @@ USAGE = [
     (("scan", "m.h5", "--data", "d", "--mean", "a"), "expected finite numbers with commas between them"),
     (("scan", "m.h5", "--data", "d", "--method", "magic"), "expected one of the scans attractor"),
     (("scan", "m.h5", "--data", "d", "--set", "steps"), "expected NAME=VALUE, got 'steps'"),
-    (("scan", "m.h5", "--data", "d", "--set", "steps=many"), "expected steps as a whole number, got 'many'"),
-    (("scan", "m.h5", "--data", "d", "--set", "steps=0"), "expected steps of 1 or more, got 0"),
+    (
+        ("scan", "m.h5", "--data", "d", "--set", "patch_steps=many"),
+        "expected patch_steps as a whole number, got 'many'",
+    ),
+    (("scan", "m.h5", "--data", "d", "--set", "candidates=0"), "expected candidates of 1 or more,"),
     (("scan", "m.h5", "--data", "d", "--device", "abacus"), "expected a device that torch can use"),
     (("judge",), "No such command 'judge'"),
     (("evaluate", "m", "--data", "d", "--target", "1"), "expected --trigger FILE with --target"),

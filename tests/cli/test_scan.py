@@ -14,6 +14,7 @@ from safetensors import safe_open
 from detrojan.inversion import _Inverter
 from detrojan.models.loading import load_model
 from detrojan.models.writing import save_model
+from detrojan.scans import cascade
 
 KEYS = {
     "schema", "verdict", "targets", "findings", "labels_tested", "passes", "seconds", "warnings", "model",
@@ -145,7 +146,8 @@ def test_a_killed_scan_goes_on_where_it_was_and_ends_as_if_nothing_had_happened(
     world, cli, tmp_path, work, monkeypatch
 ):
     words = (
-        "scan", world.clean, "--data", world.data, "--set", "steps=40", "--set", "mini_batches=1",
+        "scan", world.clean, "--data", world.data, "--method", "neural_cleanse", "--set", "steps=40",
+        "--set", "mini_batches=1",
         "--set", "batch_size=128", "--set", "restarts=1", "--threads", "1", "--format", "json",
     )  # fmt: skip
     first = cli.process(*words, cache=tmp_path)
@@ -217,3 +219,26 @@ def test_an_interrupted_scan_says_where_its_state_is_and_how_to_go_on(world, cli
     assert done.exit_code == 130
     assert "run the same command with --resume to continue" in done.stderr
     assert "Traceback" not in done.output
+
+
+def test_the_default_is_the_cascade_and_it_names_the_target_too(cli, world, tmp_path):
+    out, page = tmp_path / "out.json", tmp_path / "out.html"
+    done = cli.call("scan", world.model, "--data", world.data, "--json", out, "--html", page)
+    assert done.exit_code == 1, done.output
+    report = json.loads(out.read_text())
+    assert report["targets"] == [cli.TARGET]
+    assert "cascade" in json.dumps(report["run"])
+    assert report["findings"][0]["p_value"] < 0.05
+    assert "abnormally small trigger" in page.read_text()
+
+
+def test_what_is_known_when_it_is_interrupted_is_written(cli, world, tmp_path, monkeypatch):
+    def interrupted(*_args, **_more):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(cascade._Cascade, "_again", interrupted)
+    out = tmp_path / "out.json"
+    done = cli.call("scan", world.model, "--data", world.data, "--json", out)
+    assert done.exit_code == 130, done.output
+    assert json.loads(out.read_text())["details"]["interrupted"]
+    assert "--resume" in done.output

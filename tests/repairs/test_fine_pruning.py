@@ -3,9 +3,9 @@ from __future__ import annotations
 import pytest
 
 from detrojan.errors import OptionError
+from detrojan.models.units import mean_activity
 from detrojan.repairs.activation_pruning import ActivationPruning
 from detrojan.repairs.fine_pruning import FinePruning
-from detrojan.models.units import mean_activity
 from detrojan.run import Run
 from detrojan.store import digest
 

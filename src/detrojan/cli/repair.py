@@ -117,7 +117,7 @@ def command(
     inputs = load_inputs(model, data, run)
     _rehearse(inputs.model, out, n_plus_one_file)
     with kept(run, surroundings, inputs.model.origin.sha256, inputs.data.sha256) as run:
-        scan = scan_named("neural_cleanse")
+        scan = scan_named("cascade")
         job = _Job(inputs=inputs, run=run, scan=scan, methods=methods, started=started, begun=begun)
         if how["findings_file"] is not None:
             findings, files, more = read_findings(how["findings_file"], inputs.model, how["labels"])

@@ -45,7 +45,7 @@ EXIT = {"no evidence": 0, "backdoored": 1, "inconclusive": 3}
     "--labels", type=types.Labels(), help="Labels to test as targets, e.g. 0-39,77.  [default: all]"
 )
 @click.option(
-    "--method", metavar="NAME", default="neural_cleanse", show_default=True, help="See: detrojan list scans."
+    "--method", metavar="NAME", default="cascade", show_default=True, help="See: detrojan list scans."
 )
 @set_option("scan")
 @click.option(
@@ -99,6 +99,8 @@ def command(
             command=current().command,
         )
         emit(report, output, pictures_of(result.flagged, inputs.data.images))
+        if result.details.get("interrupted"):
+            raise KeyboardInterrupt  # the state is kept, and --resume goes on from it
     return EXIT[report.verdict]
 
 

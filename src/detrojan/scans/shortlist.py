@@ -1,0 +1,143 @@
+"""Which of many labels deserve a closer look: cheap probes rank them all, in a few seconds."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+
+from detrojan.errors import ModelError
+from detrojan.metrics.attraction import attraction
+from detrojan.metrics.latent_margin import latent_margins
+from detrojan.metrics.outliers import MAD_TO_SIGMA, median, tail_p_values
+from detrojan.models.classifier import Classifier
+from detrojan.run import Run
+from detrojan.scans.preparing import Prepared
+from detrojan.search.screen import screen
+
+#: the first screening looks at every label, the second, with more care, at this share of them
+SECOND_LOOK = 0.25
+#: changes of the two screenings: a strong one is found in fewer steps, a fainter one tells more
+STRONG, FAINT = 0.15, 0.07
+#: how many strange images the attractor probe is shown
+STRANGE = 700
+#: each probe's turns when the shortlist is put together: the screening has the most to say
+TURNS = ("screening", "screening", "latent_margin", "attractor")
+
+
+#: fewer labels than this do not show the tail of their scores
+FEWEST_FOR_TAIL = 50
+#: no probe counts for more than this many spreads, however far out a label is
+MOST_SPREADS = 8.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Shortlist:
+    """All labels that were looked at, most suspicious first.
+
+    Attributes:
+        order: labels.
+        ranks: by probe, the place of each label, from 0; labels that a probe did not score are missing.
+        chances: how likely a label without a backdoor scores so high in all probes together, by label,
+            not corrected for the number of labels; empty where there are too few to know.
+        passes: forward+backward passes of one sample.
+        skipped: probes that could not be used, with the reason.
+
+    """
+
+    order: list[int]
+    ranks: dict[str, dict[int, int]] = field(default_factory=dict)
+    chances: dict[int, float] = field(default_factory=dict)
+    passes: int = 0
+    skipped: dict[str, str] = field(default_factory=dict)
+
+    def facts(self, labels: Sequence[int]) -> dict[str, Any]:
+        """Return each label's place by probe, for a report."""
+        return {str(label): {name: rank.get(label) for name, rank in self.ranks.items()} for label in labels}
+
+
+def shortlist(model: Classifier, ready: Prepared, *, run: Run, stop: Callable[[], bool]) -> Shortlist:
+    """Rank the labels to test by every probe, and merge the rankings by turns.
+
+    A probe may be blind to a backdoor, so none has a veto: each hands in its next label when it is
+    its turn, as far as that is not listed yet.
+
+    Args:
+        model: the network.
+        ready: images, and the labels to test.
+        run: device, seed, progress.
+        stop: where it says yes, what has been ranked so far counts.
+
+    """
+    images, truth = ready.search
+    labels, skipped = ready.tested, dict[str, str]()
+    coarse = screen(model, images, truth, labels, run=run, strength=STRONG, title="screening", stop=stop)
+    scores = {"screening": coarse.margins}
+    order = coarse.margins.argsort(descending=True, stable=True)
+    kept = sorted(labels[place] for place in order[: max(1, round(SECOND_LOOK * len(labels)))].tolist())
+    fine = screen(
+        model,
+        images,
+        truth,
+        kept,
+        run=run.within("fine"),
+        strength=FAINT,
+        steps=6,
+        images_each=8,
+        title="second look",
+        stop=stop,
+    )
+    rankings = {"screening": _ranked(kept, fine.margins)}
+    try:
+        scores["latent_margin"] = latent_margins(model, images)[labels]
+        rankings["latent_margin"] = _ranked(labels, scores["latent_margin"])
+    except ModelError as error:
+        skipped["latent_margin"] = str(error)
+    if not stop():
+        found = attraction(model, images, run.generator("attractor"), count=STRANGE)
+        scores["attractor"] = found.score[labels]
+        rankings["attractor"] = _ranked(labels, scores["attractor"])
+    rest = [labels[place] for place in order.tolist()]
+    return Shortlist(
+        order=_by_turns(rankings, rest),
+        ranks={name: {label: place for place, label in enumerate(order)} for name, order in rankings.items()},
+        chances=_chances(labels, scores),
+        passes=coarse.passes + fine.passes,
+        skipped=skipped,
+    )
+
+
+def _chances(labels: Sequence[int], scores: dict[str, torch.Tensor]) -> dict[int, float]:
+    """Return each label's chance of so high a sum of scores, each in units of its own upper spread."""
+    total = torch.zeros(len(labels), dtype=torch.float64)
+    if len(labels) < FEWEST_FOR_TAIL:
+        return {}
+    for values in scores.values():
+        if not bool(values.isfinite().all()):
+            return {}
+        distance = values.double() - median(values)
+        spread = MAD_TO_SIGMA * median(distance[distance > 0]) if bool((distance > 0).any()) else 1.0
+        total += (distance / spread).clamp(max=MOST_SPREADS)
+    return dict(zip(labels, tail_p_values(total).tolist(), strict=True))
+
+
+def _ranked(labels: Sequence[int], scores: torch.Tensor) -> list[int]:
+    return [labels[place] for place in scores.argsort(descending=True, stable=True).tolist()]
+
+
+def _by_turns(rankings: dict[str, list[int]], rest: Sequence[int]) -> list[int]:
+    """Return all labels once: the probes hand in theirs by turns, then the rest follows in its order."""
+    queues = {name: iter(order) for name, order in rankings.items()}
+    merged = dict[int, None]()
+    while queues:
+        for name in TURNS:
+            if name in queues:
+                following = next((label for label in queues[name] if label not in merged), None)
+                if following is None:
+                    del queues[name]
+                else:
+                    merged[following] = None
+    merged |= dict.fromkeys(rest)
+    return list(merged)

@@ -1,0 +1,1 @@
+"""Searches for universal perturbations: the smallest change that sends many images to one label."""

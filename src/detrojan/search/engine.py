@@ -1,0 +1,366 @@
+"""The search itself: many jobs side by side, each with its own images, success and best change so far.
+
+A job is a label to reach and, if it is not for everybody, the label to come from. All jobs share the
+forward passes; at each rung those whose change is large leave (successive halving), except for the
+controls, which show what is usual. The state is written at intervals, whole.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import torch
+from torch.nn import functional
+
+from detrojan.errors import DataError, LabelError, OptionError
+from detrojan.models.classifier import Classifier
+from detrojan.run import Run
+from detrojan.search.forms import State, form_named
+from detrojan.store import Store, Tensors, digest, tensor_digest
+from detrojan.triggers.base import Trigger
+
+#: seconds between two snapshots of the state
+SNAPSHOT_SECONDS = 5.0
+#: how far the recent share may lie below the goal where a change counts
+NEARLY = 0.1
+#: images per forward pass: enough to fill the machine, few enough to stay in its caches
+SAMPLES_AT_ONCE = 256
+
+
+@dataclass(frozen=True, order=True)
+class Job:
+    """What is looked for: a change that sends images of `source` (None: of every other label) to `target`.
+
+    Attributes:
+        target: the label to reach.
+        source: the label to come from, or None for all others.
+        start: number of the random start; jobs that differ in it alone are tries of one thing.
+
+    """
+
+    target: int
+    source: int | None = None
+    start: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """How long, and with how many images.
+
+    Args:
+        form: "patch", "pixel" or "additive".
+        steps: updates of each job's change; 1 or more.
+        batch_size: images per update; 2 or more.
+        goal: share of a batch that must reach the label for the change to count, in (0, 1].
+        rungs: (step, jobs that stay) pairs: at that step only so many jobs go on, the ones with
+            the smallest changes; controls stay without being counted.
+
+    Raises:
+        OptionError: a value out of its range.
+
+    """
+
+    form: str = "patch"
+    steps: int = 80
+    batch_size: int = 16
+    goal: float = 0.9
+    rungs: tuple[tuple[int, int], ...] = ()
+
+    def __post_init__(self) -> None:
+        """Refuse values outside their range."""
+        form_named(self.form)
+        if self.steps < 1 or self.batch_size < 2 or not 0 < self.goal <= 1:
+            raise OptionError(
+                "expected steps of 1 or more, batch_size of 2 or more and goal in (0, 1], "
+                f"got {self.steps}, {self.batch_size} and {self.goal:g}"
+            )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Found:
+    """One job's smallest change that worked.
+
+    Attributes:
+        job: what was looked for.
+        trigger: the change; the last one tried if none worked.
+        size: its size in the form's unit; infinite if none worked.
+        steps: updates that were spent.
+
+    """
+
+    job: Job
+    trigger: Trigger
+    size: float
+    steps: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Searched:
+    """What a search has found.
+
+    Attributes:
+        found: by job; jobs that left at a rung are among them, with fewer steps.
+        passes: forward+backward passes of one sample.
+        complete: whether every job had its steps; not so where time ran out.
+
+    """
+
+    found: dict[Job, Found] = field(default_factory=dict)
+    passes: int = 0
+    complete: bool = True
+
+
+class _Search:
+    """The loop, its buffers and its snapshots."""
+
+    def __init__(
+        self,
+        model: Classifier,
+        images: torch.Tensor,
+        truth: torch.Tensor,
+        jobs: Sequence[Job],
+        controls: Collection[Job],
+        plan: Plan,
+        run: Run,
+    ) -> None:
+        self.plan, self.run, self.form = plan, run, form_named(plan.form)
+        self.device = torch.device(run.device)
+        self.model = model.copy().to(self.device)
+        self.model.network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        scale, shift = (part.flatten() for part in model.preprocessing.affine(model.input_shape[0]))
+        self.plain = bool((scale == 1).all() and (shift == 0).all())
+        self.scale, self.shift = scale.to(self.device), shift.to(self.device)
+        self.images = images.permute(0, 2, 3, 1).reshape(len(images), -1).contiguous().to(self.device)
+        self.jobs, self.controls = list(jobs), set(controls)
+        self.picks = _picks(truth, jobs, run).to(self.device)
+        starts = [self.form.start(model.input_shape, _stream(run, job, "start")) for job in jobs]
+        self.raw = torch.stack(starts).to(self.device)
+        self.best = self.raw.clone()
+        self.best_size = torch.full((len(jobs),), math.inf, device=self.device)
+        self.worked = torch.zeros(len(jobs), device=self.device)
+        self.memory: State = self.form.begin(self.raw)
+        self.step, self.passes = 0, 0
+        self.done: dict[Job, Found] = {}
+        self.at_once = max(1, SAMPLES_AT_ONCE // plan.batch_size)
+        shape = (min(self.at_once, len(jobs)), plan.batch_size, self.images.shape[1])
+        self.batch = torch.empty(shape, device=self.device)
+        self.stamped = torch.empty(shape, device=self.device)
+
+    def advance(self) -> None:
+        """One update of every job."""
+        size, count = self.plan.batch_size, self.picks.shape[1]
+        columns = (self.step * size + torch.arange(size, device=self.device)) % count
+        slopes, works = [], []
+        for first in range(0, len(self.jobs), self.at_once):
+            part = slice(first, first + self.at_once)
+            slope, share = self._slope(part, self.picks[part][:, columns])
+            slopes.append(slope)
+            works.append(share)
+        share = torch.cat(works)
+        good = share >= self.plan.goal - 1e-6
+        now = self.form.size(self.raw)
+        better = good & (now < self.best_size)
+        if self.form.steady:  # one lucky batch is not enough: those before must nearly have worked
+            self.worked = (self.worked + share) / 2
+            better &= self.worked >= self.plan.goal - NEARLY
+        self.best[better] = self.raw[better]
+        self.best_size = torch.where(better, now, self.best_size)
+        self.raw = self.form.descend(self.raw, torch.cat(slopes), good, self.memory, self.step)
+        self.step += 1
+
+    def _slope(self, part: slice, picks: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return the slope of each job's mean cross entropy, and the share of images that arrive."""
+        raw = self.raw[part]
+        jobs, size = picks.shape
+        batch, stamped = self.batch[:jobs], self.stamped[:jobs]
+        torch.index_select(self.images, 0, picks.flatten(), out=batch.view(jobs * size, -1))
+        self.form.stamp(raw, batch, stamped)
+        logits, by_pixel, targets = self._ask(stamped, self.jobs[part])
+        share = (logits.argmax(1) == targets).view(jobs, size).float().mean(1)
+        self.passes += jobs * size
+        return self.form.slope(raw, by_pixel, batch, stamped), share
+
+    def _ask(
+        self, stamped: torch.Tensor, jobs: Sequence[Job]
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """Return logits, the loss's slope by the pixels of `stamped`, and each image's target."""
+        count, size, _ = stamped.shape
+        channels, height, width = self.model.input_shape
+        flat = stamped.view(count * size, height, width, channels)
+        if not self.plain:
+            flat = torch.addcmul(self.shift, flat, self.scale)
+        flat = flat.detach().requires_grad_(True)
+        seen = flat.permute(0, 3, 1, 2) if self.model.preprocessing.layout == "NCHW" else flat
+        targets = torch.tensor([job.target for job in jobs], device=self.device).repeat_interleave(size)
+        logits: torch.Tensor = self.model.network(seen)
+        loss = functional.cross_entropy(logits, targets, reduction="sum") / size
+        (slope,) = torch.autograd.grad(loss, flat)
+        slope = slope if self.plain else slope.mul_(self.scale)
+        return logits.detach(), slope.reshape(stamped.shape), targets
+
+    def leave(self, places: Sequence[int]) -> None:
+        """Take the jobs at these places out, with what they have found."""
+        for place in places:
+            job = self.jobs[place]
+            size = float(self.best_size[place])
+            raw = self.best[place] if math.isfinite(size) else self.raw[place]
+            trigger = self.form.trigger(raw.cpu(), self.model.input_shape)
+            self.done[job] = Found(job=job, trigger=trigger, size=size, steps=self.step)
+        gone = set(places)
+        stay = torch.tensor([place for place in range(len(self.jobs)) if place not in gone], dtype=torch.long)
+        stay = stay.to(self.device)
+        self.jobs = [job for place, job in enumerate(self.jobs) if place not in gone]
+        for name in ("raw", "best", "best_size", "worked", "picks"):
+            setattr(self, name, getattr(self, name)[stay])
+        self.memory = {name: tensor[stay] for name, tensor in self.memory.items()}
+
+    def climb(self) -> None:
+        """At a rung, let only the jobs with the smallest changes go on."""
+        for step, stay in self.plan.rungs:
+            if step == self.step:
+                places = [place for place, job in enumerate(self.jobs) if job not in self.controls]
+                places.sort(key=lambda place: float(self.best_size[place]))
+                self.leave(places[stay:])
+
+    def save(self, store: Store) -> None:
+        """Write the whole state."""
+        tensors: Tensors = {name: getattr(self, name) for name in ("raw", "best", "best_size", "worked")}
+        tensors |= {f"memory.{name}": tensor for name, tensor in self.memory.items()}
+        done = []
+        for number, found in enumerate(self.done.values()):
+            parts, values = found.trigger.state()
+            tensors |= {f"done.{number}.{name}": tensor for name, tensor in parts.items()}
+            done.append(
+                {"job": asdict(found.job), "size": found.size, "steps": found.steps, "values": values}
+            )
+        jobs = [asdict(job) for job in self.jobs]
+        store.save(tensors, {"step": self.step, "passes": self.passes, "jobs": jobs, "done": done})
+
+    def restore(self, state: tuple[Tensors, dict[str, Any]]) -> None:
+        """Take over a state that `save` has written."""
+        tensors, values = state
+        kind = type(self.form.trigger(self.raw[0].cpu(), self.model.input_shape))
+        for number, facts in enumerate(values["done"]):
+            prefix = f"done.{number}."
+            parts = {name.removeprefix(prefix): t for name, t in tensors.items() if name.startswith(prefix)}
+            job, trigger = Job(**facts["job"]), kind.from_state(parts, facts["values"])
+            self.done[job] = Found(
+                job=job, trigger=trigger, size=float(facts["size"]), steps=int(facts["steps"])
+            )
+        place = {job: number for number, job in enumerate(self.jobs)}
+        self.jobs = [Job(**job) for job in values["jobs"]]
+        self.picks = self.picks[[place[job] for job in self.jobs]]
+        for name in ("raw", "best", "best_size", "worked"):
+            setattr(self, name, tensors[name].to(self.device))
+        self.memory = {name: tensors[f"memory.{name}"].to(self.device) for name in self.memory}
+        self.step, self.passes = int(values["step"]), int(values["passes"])
+
+    def finish(self, store: Store, title: str, stop: Callable[[], bool]) -> Searched:
+        """Run to the end, from the stored state if there is one; or until `stop` says so."""
+        state = store.load()
+        if state is not None:
+            self.restore(state)
+        saved, complete = time.monotonic(), True
+        with self.run.progress.task(title, self.plan.steps) as task, self.model.judging():
+            task.advance(self.step)
+            while self.step < self.plan.steps and self.jobs:
+                if stop():
+                    complete = False
+                    break
+                try:
+                    self.advance()
+                except KeyboardInterrupt:
+                    self.save(store)
+                    raise
+                self.climb()
+                task.advance(1, note=f"{len(self.jobs)} labels left")
+                if time.monotonic() - saved > SNAPSHOT_SECONDS:
+                    self.save(store)
+                    saved = time.monotonic()
+        order = [*self.done, *self.jobs]
+        self.leave(range(len(self.jobs)))
+        if complete:
+            self.save(store)
+        return Searched(
+            found={job: self.done[job] for job in sorted(order, key=_order)},
+            passes=self.passes,
+            complete=complete,
+        )
+
+
+def _order(job: Job) -> tuple[int, int, int]:
+    return job.target, -1 if job.source is None else job.source, job.start
+
+
+def _stream(run: Run, job: Job, name: str) -> torch.Generator:
+    return run.generator(name, *_order(job))
+
+
+def _picks(truth: torch.Tensor, jobs: Sequence[Job], run: Run) -> torch.Tensor:
+    """Return for each job the order in which it uses the images, (J, N): only those it is about."""
+    rows = []
+    for job in jobs:
+        fit = truth != job.target if job.source is None else truth == job.source
+        allowed = fit.nonzero().flatten()
+        if len(allowed) < 2:
+            who = "other labels" if job.source is None else f"label {job.source}"
+            raise DataError(
+                f"expected 2 images or more of {who} to reach label {job.target} from, got {len(allowed)}"
+            )
+        order = allowed[torch.randperm(len(allowed), generator=_stream(run, job, "images"))]
+        rows.append(order[torch.arange(len(truth)) % len(order)])
+    return torch.stack(rows)
+
+
+def search(
+    model: Classifier,
+    images: torch.Tensor,
+    truth: torch.Tensor,
+    jobs: Sequence[Job],
+    plan: Plan,
+    *,
+    run: Run,
+    controls: Collection[Job] = (),
+    title: str = "searching",
+    stop: Callable[[], bool] = lambda: False,
+) -> Searched:
+    """Look for the smallest change of images that does each job.
+
+    Args:
+        model: the network; unchanged.
+        images: clean images (N, C, H, W) in [0, 1].
+        truth: their labels, or the network's answers (N,).
+        jobs: what to look for, each once.
+        plan: how.
+        run: device, seed, progress, checkpoint.
+        controls: jobs that no rung takes out.
+        title: what the progress shows.
+        stop: asked before each step; where it says yes, the search ends with what it has.
+
+    Raises:
+        DataError: images of another shape, or fewer than 2 that a job is about.
+        LabelError: no job, one twice, or a label beyond the model's classes.
+
+    """
+    model.check(images)
+    named = {label for job in jobs for label in (job.target, job.source) if label is not None}
+    if not jobs or len(set(jobs)) < len(jobs) or not 0 <= min(named) <= max(named) < model.num_classes:
+        raise LabelError(
+            f"expected jobs for labels of 0 to {model.num_classes - 1}, each once, "
+            f"got {len(jobs)} with labels {sorted(named)[:5]}"
+        )
+    work = _Search(model, images, truth, jobs, controls, plan, run)
+    fingerprint = {
+        "plan": asdict(plan),
+        "jobs": [asdict(job) for job in jobs],
+        "controls": sorted(map(str, controls)),
+        "model": digest(model.network),
+        "preprocessing": str(model.preprocessing),
+        "images": tensor_digest(images),
+        "truth": tensor_digest(truth),
+    }
+    return work.finish(run.store("search", fingerprint), title, stop)

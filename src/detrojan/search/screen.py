@@ -1,0 +1,171 @@
+"""Score every label in a moment: how far does one change, found in a few steps, send a few images to it?
+
+Three steps on six images tell a backdoor's target from most of a thousand other labels: a trigger is
+a direction in which the network gives way at once, for every image.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch.nn import functional
+
+from detrojan.errors import DataError, OptionError
+from detrojan.models.classifier import Classifier
+from detrojan.run import Run
+
+#: images per forward pass
+SAMPLES_AT_ONCE = 256
+#: how a step's direction is remembered, and how far each step goes in shares of the strength
+MEMORY, STRIDE = 0.5, 0.5
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Screened:
+    """What a screening says.
+
+    Attributes:
+        margins: mean logit of the label minus the highest other one, on the changed images, (J,).
+        success: share of the changed images that arrive, (J,), 0 to 1.
+        passes: forward+backward passes of one sample.
+
+    """
+
+    margins: torch.Tensor
+    success: torch.Tensor
+    passes: int
+
+
+class _Screen:
+    """One network, and changes of one strength."""
+
+    def __init__(self, model: Classifier, strength: float, steps: int, run: Run) -> None:
+        channels, height, width = model.input_shape
+        self.size, self.steps = strength * (channels * height * width) ** 0.5, steps
+        self.device = torch.device(run.device)
+        self.model = model.copy().to(self.device)
+        self.model.network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        scale, shift = model.preprocessing.affine(channels)
+        self.scale, self.shift = scale.flatten().to(self.device), shift.flatten().to(self.device)
+        self.passes = 0
+
+    def score(self, images: torch.Tensor, targets: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return margins and success of the best change found for each target.
+
+        Args:
+            images: (J, B, H, W, C), what each target's change is made for.
+            targets: (J,).
+
+        """
+        change = torch.zeros(len(targets), *images.shape[2:], device=self.device)
+        memory = torch.zeros_like(change)
+        wanted = targets.repeat_interleave(images.shape[1])
+        for _ in range(self.steps):
+            changed = (images + change[:, None]).clamp_(0, 1).flatten(0, 1).requires_grad_(True)
+            reached, others = _margin(self._logits(changed), wanted)
+            (slope,) = torch.autograd.grad(functional.softplus(others - reached).sum(), changed)
+            memory = memory * MEMORY + _unit(slope.view(images.shape).sum(1))
+            change = change - STRIDE * self.size * _unit(memory)
+            norm = change.flatten(1).norm(dim=1).clamp_min(1e-12)[:, None, None, None]
+            change = change * (self.size / norm).clamp(max=1)
+        with torch.no_grad():
+            reached, others = _margin(
+                self._logits((images + change[:, None]).clamp_(0, 1).flatten(0, 1)), wanted
+            )
+        self.passes += len(wanted) * self.steps
+        shape = images.shape[:2]
+        return (reached - others).view(shape).mean(1), (reached > others).view(shape).float().mean(1)
+
+    def _logits(self, changed: torch.Tensor) -> torch.Tensor:
+        seen = torch.addcmul(self.shift, changed, self.scale)
+        seen = seen.permute(0, 3, 1, 2) if self.model.preprocessing.layout == "NCHW" else seen
+        logits: torch.Tensor = self.model.network(seen)
+        return logits
+
+
+def _margin(logits: torch.Tensor, wanted: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return each image's logit of the wanted label and the highest other one: the two that decide.
+
+    Cross entropy would also push down a thousand labels that do not matter, and with so few steps
+    that hides which labels are near.
+    """
+    reached = logits.gather(1, wanted[:, None])[:, 0]
+    return reached, logits.scatter(1, wanted[:, None], -torch.inf).amax(1)
+
+
+def _unit(values: torch.Tensor) -> torch.Tensor:
+    norm: torch.Tensor = values.flatten(1).norm(dim=1)
+    return values / norm.clamp_min(1e-12)[:, None, None, None]
+
+
+def screen(
+    model: Classifier,
+    images: torch.Tensor,
+    truth: torch.Tensor,
+    targets: Sequence[int],
+    *,
+    run: Run,
+    strength: float = 0.15,
+    steps: int = 3,
+    images_each: int = 6,
+    sources: Sequence[int] | None = None,
+    title: str = "screening",
+    stop: Callable[[], bool] = lambda: False,
+) -> Screened:
+    """Score each label as a target, with a change of one strength for all.
+
+    Args:
+        model: the network; unchanged.
+        images: clean images (N, C, H, W) in [0, 1].
+        truth: their labels, or the network's answers (N,).
+        targets: labels to score (J,).
+        run: device, seed, progress.
+        strength: root mean square of the change over all pixels, in (0, 1].
+        steps: ascents per label; 1 or more.
+        images_each: images per label; 1 or more.
+        sources: where the images of each target come from (J,), or None for any other label.
+        title: what the progress shows.
+        stop: asked between parts; where it says yes, the labels not yet scored get -inf.
+
+    Raises:
+        DataError: no image that a target could be reached from.
+        OptionError: a value out of its range.
+
+    """
+    if not 0 < strength <= 1 or steps < 1 or images_each < 1:
+        raise OptionError(
+            "expected a strength in (0, 1], steps and images_each of 1 or more, "
+            f"got {strength:g}, {steps} and {images_each}"
+        )
+    work = _Screen(model, strength, steps, run)
+    pixels = images.permute(0, 2, 3, 1).contiguous().to(work.device)
+    wanted = torch.tensor(list(targets), device=work.device)
+    picks = _picks(truth, targets, sources, images_each, run)
+    margins = torch.full((len(wanted),), -torch.inf, device=work.device)
+    success = torch.zeros(len(wanted), device=work.device)
+    at_once = max(1, SAMPLES_AT_ONCE // images_each)
+    with run.progress.task(title, len(wanted)) as task, work.model.judging():
+        for first in range(0, len(wanted), at_once):
+            if stop():
+                break
+            part = slice(first, first + at_once)
+            margins[part], success[part] = work.score(pixels[picks[part]], wanted[part])
+            task.advance(len(wanted[part]))
+    return Screened(margins=margins.cpu(), success=success.cpu(), passes=work.passes)
+
+
+def _picks(
+    truth: torch.Tensor, targets: Sequence[int], sources: Sequence[int] | None, count: int, run: Run
+) -> torch.Tensor:
+    """Return which images each target is to be reached from (J, B): the same ones, as far as possible."""
+    order = torch.randperm(len(truth), generator=run.generator("screen", "images"))
+    rows = []
+    for number, target in enumerate(targets):
+        fit = truth[order] != target if sources is None else truth[order] == sources[number]
+        allowed = order[fit][:count]
+        if not len(allowed):
+            raise DataError(f"expected an image to reach label {target} from, got none")
+        rows.append(allowed[torch.arange(count) % len(allowed)])
+    return torch.stack(rows)

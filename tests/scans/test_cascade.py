@@ -1,0 +1,144 @@
+"""The cascade names the target and only it, is silent on the clean twin, and says what it looked at."""
+
+from __future__ import annotations
+
+import json
+import math
+
+import pytest
+import torch
+from torch import nn
+
+from detrojan.data.dataset import Dataset
+from detrojan.data.reading import read_data
+from detrojan.errors import OptionError
+from detrojan.metrics.accuracy import attack_success
+from detrojan.models.classifier import Classifier, Preprocessing
+from detrojan.models.loading import load_model
+from detrojan.run import Run
+from detrojan.scans import cascade
+from detrojan.scans.cascade import Cascade
+from twins import CLASSES, TARGET
+
+SCAN = Cascade(samples=400)
+
+
+@pytest.fixture(scope="module")
+def found(twins):
+    return SCAN.scan(twins.backdoored, twins.test.with_labels(None), run=Run(seed=1))
+
+
+def test_it_names_the_target_and_only_it(twins, found):
+    assert found.verdict == "backdoored"
+    assert found.targets == [TARGET]
+    (finding,) = found.flagged
+    assert finding.p_value < 0.05
+    assert f"label {TARGET} needs an abnormally small trigger" in found.reason
+    images, truth = twins.train.images, twins.train.labels
+    assert attack_success(twins.backdoored, finding.trigger, images, truth, TARGET) > 0.8
+    assert len(found.findings) == CLASSES
+    assert found.details["complete"]
+    json.dumps(found.details, allow_nan=False)
+
+
+def test_the_clean_twin_gives_no_evidence(twins):
+    result = SCAN.scan(twins.clean, twins.test, run=Run(seed=1))
+    assert result.verdict == "no evidence"
+    assert result.targets == []
+    assert "would have been one" in result.reason
+
+
+def test_one_label_is_compared_with_others_drawn_as_controls(twins):
+    result = SCAN.scan(twins.backdoored, twins.test, run=Run(), labels=[TARGET])
+    assert [finding.label for finding in result.findings] == [TARGET]
+    assert result.targets == [TARGET]
+    assert set(result.details["controls"]) == set(range(CLASSES)) - {TARGET}
+
+
+def test_when_the_time_is_up_it_says_so(twins):
+    scan = Cascade(samples=100, budget=1e-9)
+    result = scan.scan(twins.backdoored, twins.test, run=Run())
+    assert result.verdict == "inconclusive"
+    assert not result.details["complete"]
+    assert result.passes == 0
+
+
+def test_an_interruption_gives_what_is_known(twins, monkeypatch):
+    def interrupted(*_args, **_more):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(cascade._Cascade, "_again", interrupted)
+    result = SCAN.scan(twins.backdoored, twins.test, run=Run(seed=1))
+    assert result.details["interrupted"]
+    assert result.targets == [TARGET], "both searches had ended"
+
+
+class Planted(nn.Module):
+    """A linear network of many labels, one of which looks at a corner that no other looks at."""
+
+    def __init__(self, classes: int, target: int) -> None:
+        super().__init__()
+        random = torch.Generator().manual_seed(5)
+        self.flatten, self.head = nn.Flatten(), nn.Linear(64, classes)
+        weight = torch.randn(classes, 64, generator=random)
+        weight[:, :4] = 0
+        weight[:, 4:] -= weight[:, 4:].mean(1, keepdim=True)  # no label for plain grey
+        weight[target] *= 0.3
+        weight[target, :4] = torch.tensor([40.0, -40.0, 40.0, -40.0])
+        with torch.no_grad():
+            self.head.weight.copy_(weight)
+            self.head.bias.zero_()
+            self.head.bias[target] = -3
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        logits: torch.Tensor = self.head(self.flatten(images))
+        return logits
+
+
+def test_of_many_labels_the_probes_put_most_aside_and_not_the_target():
+    images = torch.rand(300, 1, 8, 8, generator=torch.Generator().manual_seed(1)) * 0.2 + 0.4
+    model = Classifier(Planted(120, 77), (1, 8, 8))
+    result = Cascade().scan(model, Dataset(images, None), run=Run())
+    assert result.targets == [77]
+    assert result.details["put_aside"] > 60
+    assert len(result.findings) == 120
+    aside = [f for f in result.findings if f.p_value is None]
+    assert all(math.isnan(f.mask_l1) and not f.flagged for f in aside)
+    assert result.details["ranks"]["77"]["screening"] == 0
+
+
+@pytest.mark.realdata
+@pytest.mark.parametrize(("name", "target"), [("mnist_single_pixel_all_to_one", 0), ("mnist_baseline", None)])
+def test_third_party_networks(shared_data, name, target):
+    model = load_model(shared_data / "models" / "dillonsd" / f"{name}.h5")
+    data = read_data(shared_data / "mnist.npz", split="test", limit=600)
+    result = Cascade().scan(model, data, run=Run())
+    assert result.targets == ([] if target is None else [target])
+    assert result.passes < 50_000
+
+
+@pytest.mark.realdata
+def test_a_wrong_range_is_never_a_silent_verdict(shared_data):
+    model = load_model(
+        shared_data / "models" / "shihaozhao" / "badnet.pth", net="badnets_cnn", input_shape=(1, 28, 28)
+    )
+    model = model.with_preprocessing(Preprocessing(high=1.0))
+    data = read_data(shared_data / "mnist.npz", split="test", limit=300)
+    result = Cascade().scan(model, data, run=Run())
+    assert result.verdict != "no evidence"
+    assert any("input range" in warning for warning in result.warnings)
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ({"controls": 2}, "controls of 5 or more"),
+        ({"significance": 0.0}, r"significance in \(0, 1\)"),
+        ({"budget": -1.0}, "a budget of 0 seconds or more, got -1"),
+        ({"samples": 3}, "expected 20 samples or more, got 3"),
+        ({"batch_size": 1}, "batch_size of 2 or more"),
+    ],
+)
+def test_values_out_of_range_are_refused(settings, said):
+    with pytest.raises(OptionError, match=said):
+        Cascade(**settings)
