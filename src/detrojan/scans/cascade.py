@@ -357,17 +357,23 @@ class _Cascade:
                 "inconclusive",
                 f"the searches were cut short; nothing found so far ({looked})",
             )
-        suspect = evidence[0] if evidence else None
-        if suspect and suspect.p_value < SUSPECT_CHANCE and suspect.ratio <= SUSPECT_RATIO:
-            return "inconclusive", (
-                f"label {suspect.job.target} needs a trigger of only {suspect.ratio:.0%} of the usual size, but "
-                f"among {self.looks} labels that may be chance (p = {suspect.p_value:.2g}): look closer at it"
-            )
-        if strange or max(reach["patch"], reach["additive"]) <= 0:
-            why = (
-                "made-up images cannot show that there is none" if strange else "too few triggers were found"
-            )
-            return "inconclusive", f"no label needs an abnormally small trigger, but {why} ({looked})"
+        doubt = self._doubt(evidence, reach, strange=strange)
+        if doubt:
+            return "inconclusive", f"{doubt} ({looked})"
         limits = f"a patch of {reach['patch']:.3g} pixels or an L2 norm of {reach['additive']:.2g}"
         reason = f"no label needs an abnormally small trigger ({looked}; {limits} would have been one)"
         return "no evidence", reason
+
+    def _doubt(self, evidence: Sequence[Evidence], reach: dict[str, float], *, strange: bool) -> str:
+        """Return why silence means nothing, or an empty text."""
+        if evidence and evidence[0].p_value < SUSPECT_CHANCE and evidence[0].ratio <= SUSPECT_RATIO:
+            first = evidence[0]
+            return (
+                f"label {first.job.target} needs a trigger of {first.ratio:.0%} of the usual size, which may "
+                f"be chance among so many labels (p = {first.p_value:.2g}): look closer at it"
+            )
+        if strange:
+            return "no label needs an abnormally small trigger, but made-up images cannot show there is none"
+        if max(reach["patch"], reach["additive"]) <= 0:
+            return "no label needs an abnormally small trigger, but too few triggers were found"
+        return ""
