@@ -31,7 +31,7 @@ from detrojan.run import Run
 from detrojan.scans.neural_cleanse import NeuralCleanse
 from detrojan.training import train_net
 from detrojan.triggers.patch import PatchTrigger
-from detrojan.workflow import Judge, is_repaired, repair_in_sequence, verify
+from detrojan.workflow import Judge, Outcome, repair_in_sequence, repair_outcome, verify
 
 #: the network that is trained twice
 NET = "mnist_cnn_max"
@@ -192,11 +192,13 @@ def tell(
             truth=None,
             failures=tuple(failures),
         )
-    report, repaired, good = _repaired(networks, result, methods, scan, run, out, command)
-    if not good:
+    report, repaired, outcome = _repaired(networks, result, methods, scan, run, out, command)
+    if outcome == "not repaired":
         failures.append(
-            "the repair did not hold: a recovered trigger still works, or the new scan flags it again"
+            "the repair did not hold: a recovered trigger still works, or the new scan finds a backdoor"
         )
+    elif outcome == "not verified":
+        failures.append("the repair could not be verified: the new scan is inconclusive")
     truth = judged(networks, repaired)
     failures += shortcomings(truth)
     return Story(
@@ -237,7 +239,7 @@ def _repaired(
     run: Run,
     out: Path,
     command: Sequence[str],
-) -> tuple[RepairReport, Classifier, bool]:
+) -> tuple[RepairReport, Classifier, Outcome]:
     started, begun = datetime.now(UTC), time.monotonic()
     judge = Judge.of(networks.suspect, networks.held_out, result.flagged)
     repaired = repair_in_sequence(networks.suspect, networks.clean, result.flagged, methods, run=run)
@@ -265,7 +267,7 @@ def _repaired(
         warnings=again.warnings,
         command=command,
     )
-    return report, repaired.model, is_repaired(after, again, result.targets)
+    return report, repaired.model, repair_outcome(after, again)
 
 
 def replace_origin(model: Classifier) -> Classifier:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 
@@ -15,12 +16,13 @@ from detrojan.metrics.input_range import IMAGES, check_input_range
 from detrojan.models.classifier import Classifier
 from detrojan.repairs.base import Repair, Repaired
 from detrojan.report.report import Measures, measures
+from detrojan.report.sentences import REPAIRED
 from detrojan.run import Run
 from detrojan.scans.base import Scan
 from detrojan.scans.neural_cleanse import NeuralCleanse, quick
 
-#: a recovered trigger that works on a smaller share of the images than this no longer works
-REPAIRED = 0.05
+#: what a repair came to
+Outcome = Literal["repaired", "not repaired", "not verified"]
 #: labels that no scan has flagged, scanned again beside the flagged ones: an index needs company
 CONTROLS = 10
 
@@ -134,9 +136,20 @@ def verify(
     return shorter.scan(model, data, run=run.within("verify"), labels=labels)
 
 
-def is_repaired(after: Measures, verification: ScanResult | None, targets: Sequence[int]) -> bool:
-    """Return whether every recovered trigger is dead and no re-scan flags one of the targets again."""
-    alive = any((entry.attack_success or 0) >= REPAIRED for entry in after.per_target)
-    measured = bool(after.per_target)
-    again = verification is not None and bool(set(verification.targets) & set(targets))
-    return measured and not alive and not again
+def repair_outcome(after: Measures, verification: ScanResult | None) -> Outcome:
+    """Return what a repair came to.
+
+    Args:
+        after: how often the recovered triggers work on the repaired model.
+        verification: what the re-scan said; None where none was asked for.
+
+    Returns:
+        "not repaired" if a recovered trigger works on 5% of the images or more, if none was measured, or
+        if the re-scan finds a backdoor; "not verified" if the re-scan is inconclusive; else "repaired".
+
+    """
+    if not after.per_target or any((entry.attack_success or 0) >= REPAIRED for entry in after.per_target):
+        return "not repaired"
+    if verification is None or verification.verdict == "no evidence":
+        return "repaired"
+    return "not repaired" if verification.verdict == "backdoored" else "not verified"

@@ -36,8 +36,9 @@ def test_a_repair_is_measured_before_and_after_and_verified(repaired, cli):
     assert report["verification"]["verdict"] in {"no evidence", "inconclusive", "backdoored"}
     assert cli.TARGET in report["verification"]["labels_tested"]
     assert report["output"].endswith("repaired.safetensors")
-    good = report["after"]["attack_success"] < 0.05 and cli.TARGET not in report["verification"]["targets"]
-    assert done.exit_code == (0 if good else 1)
+    dead = report["after"]["attack_success"] < 0.05
+    expected = {"no evidence": 0, "inconclusive": 3, "backdoored": 1}[report["verification"]["verdict"]]
+    assert done.exit_code == (expected if dead else 1)
     assert "Repaired by" in (folder / "repair.html").read_text()
 
 

@@ -1,9 +1,8 @@
 import re
-from itertools import pairwise
 
 import pytest
 
-from detrojan.report.charts import NARROW, WIDE, anomaly_chart, curve_chart, curve_groups, size_chart
+from detrojan.report.charts import NARROW, WIDE, curve_chart, curve_groups, size_chart
 from detrojan.report.schema import Step
 from detrojan.report.sentences import stopped_at
 from detrojan.report.svg import Scale, round_up
@@ -18,60 +17,9 @@ def coordinates(svg):
 @pytest.mark.parametrize("classes", [2, 12, 33, 300])
 def test_everything_is_drawn_inside_the_frame(made, classes, width):
     report, _ = made.make_scan(classes, (0,))
-    for svg in (anomaly_chart(report, width), size_chart(report, width)):
-        assert f'viewBox="0 0 {width} ' in svg
-        assert all(0 <= x <= width for x in coordinates(svg))
-
-
-@pytest.mark.parametrize("label", [0, 700])
-def test_a_single_label_is_drawn_too(made, label):
-    report, _ = made.make_scan(12, (3,))
-    alone = report.evidence[3].model_copy(update={"label": label})
-    svg = anomaly_chart(report.model_copy(update={"evidence": [alone]}))
-    assert svg.count('class="bar flagged"') == 1
-
-
-def test_bars_are_as_long_as_the_index(made):
-    report, _ = made.make_scan(12, (3,))
-    svg = anomaly_chart(report)
-    bars = re.findall(r'<rect class="bar (\w+)" x="[\d.]+" y="[\d.]+" width="([\d.]+)"', svg)
-    assert len(bars) == 12
-    assert [kind for kind, _ in bars].count("flagged") == 1
-    assert bars[3][0] == "flagged"
-    ratio = float(bars[3][1]) / report.evidence[3].anomaly_index
-    for (_, length), entry in zip(bars, report.evidence, strict=True):
-        assert float(length) == pytest.approx(ratio * entry.anomaly_index, abs=0.2)
-
-
-def test_labels_with_large_masks_are_set_apart(made):
-    report, _ = made.make_scan(12, (3,))
-    kinds = re.findall(r'<rect class="bar (\w+)"', anomaly_chart(report))
-    assert kinds.count("larger") == 6
-    assert kinds.count("usual") == 5
-
-
-def test_the_threshold_is_the_scan_s_own(made):
-    report, _ = made.make_scan(12, (3,))
-    assert "threshold 2<" in anomaly_chart(report)
-    run = report.run.model_copy(update={"hyper_parameters": {"threshold": 3.5}})
-    assert "threshold 3.5<" in anomaly_chart(report.model_copy(update={"run": run}))
-
-
-def test_an_index_over_the_median_is_named_and_has_its_own_limit(made):
-    report, _ = made.make_scan(12, (3,))
-    settings = {"threshold": 2.0, "statistic": "median", "ratio": 0.4}
-    run = report.run.model_copy(update={"hyper_parameters": settings})
-    svg = anomaly_chart(report.model_copy(update={"run": run}))
-    assert "threshold 0.6<" in svg
-    assert "Anomaly index (deviation / median)" in svg
-
-
-def test_names_of_many_flagged_points_do_not_cover_each_other(made):
-    report, _ = made.make_scan(300, tuple(range(100, 108)))
-    names = re.findall(r'<text class="name halo" x="([\d.]+)" y="([\d.]+)"', anomaly_chart(report))
-    assert len(names) == 8
-    heights = sorted(float(y) for _, y in names)
-    assert all(b - a >= 13.9 for a, b in pairwise(heights))
+    svg = size_chart(report, width)
+    assert f'viewBox="0 0 {width} ' in svg
+    assert all(0 <= x <= width for x in coordinates(svg))
 
 
 def test_the_bars_of_the_sizes_hold_every_label(made):

@@ -137,7 +137,7 @@ def test_a_scan_of_1283_labels_stays_small_and_names_the_flagged(made):
     assert len(html) < 200_000
     charts = re.findall(r'aria-label="([^"]*)"', html)
     assert any("Anomaly index of 1283 labels" in chart and "17, 520, 1210" in chart for chart in charts)
-    assert "the 50 most anomalous of 1283" in html
+    assert "the 50 most suspicious of 1283" in html
 
 
 def test_a_scan_without_measures_still_makes_a_page(made):
@@ -166,7 +166,7 @@ def test_a_repair_page_holds_every_part(repair):
     ("verification", "text"),
     [
         ({}, "The repaired model was not scanned again."),
-        ({"verdict": "backdoored", "targets": [3]}, "a backdoor is still found"),
+        ({"verdict": "backdoored", "targets": [3]}, "a backdoor is found"),
         ({"verdict": None, "attack_success_after_retuning": 0.01}, "attack success after retuning 0.01"),
     ],
 )

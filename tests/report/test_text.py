@@ -87,3 +87,23 @@ def test_80_columns_are_enough_and_names_stay_text(made, kind):
     assert "\x07" not in text
     if kind != "evaluate":
         assert "[red]" in text
+
+
+def test_a_repair_that_could_not_be_verified_says_why(made):
+    told = {"verdict": "inconclusive", "reason": "3 labels tested; 5 or more are needed", "targets": []}
+    text = plain_text(report_text(made.make_repair(verification=told)), width=200)
+    assert "The repair could not be verified: 3 labels tested; 5 or more are needed." in text
+
+
+def test_a_repair_after_which_a_backdoor_is_found_is_not_called_one(made):
+    told = {"verdict": "backdoored", "reason": "label 5 needs a small trigger", "targets": [5]}
+    text = plain_text(report_text(made.make_repair(verification=told)), width=200)
+    assert text.startswith("Not repaired by prune, finetune: ")
+
+
+def test_where_the_p_value_decides_the_label_nearest_to_it_is_named(made):
+    report, _ = made.make_scan(10, ())
+    evidence = [entry.model_copy(update={"p_value": 0.9 - 0.05 * entry.label}) for entry in report.evidence]
+    run = report.run.model_copy(update={"hyper_parameters": {"significance": 0.02}})
+    text = plain_text(report_text(report.model_copy(update={"evidence": evidence, "run": run})))
+    assert "Most suspicious: label 9, p = 0.45; labels are flagged below 0.02 only." in text

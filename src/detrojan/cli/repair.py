@@ -36,6 +36,10 @@ if TYPE_CHECKING:
     from detrojan.report.report import RepairReport
     from detrojan.run import Run
     from detrojan.scans.base import Scan
+    from detrojan.workflow import Outcome
+
+#: the exit code that says what a repair came to
+OUTCOMES: dict[Outcome, int] = {"repaired": 0, "not repaired": 1, "not verified": 3}
 
 
 @click.command(
@@ -100,8 +104,9 @@ def command(
     """Write a repaired copy of MODEL, measured before and after, and scanned again.
 
     Only clean images and the triggers that a scan recovered, or those of --trigger, are used. Exit
-    codes: 0 repaired (no such trigger works on 5% of the images, and the new scan flags none of the
-    targets) or nothing to repair, 1 not repaired, 2 error, 3 the first scan is inconclusive, 4 wrong usage.
+    codes: 0 repaired (no such trigger works on 5% of the images, and the new scan, if one was wanted,
+    finds no evidence of a backdoor) or nothing to repair, 1 not repaired, 2 error, 3 the first scan is
+    inconclusive, or the new one, so that the repair could not be verified, 4 wrong usage.
     """
     from detrojan.cli.outputs import check_writable, emit  # noqa: PLC0415 - `--help` shall be fast
     from detrojan.cli.scan import EXIT, scan_named  # noqa: PLC0415
@@ -132,14 +137,16 @@ def command(
                 emit(job.scan_report(result), output)
                 current().note("nothing to repair: no label was flagged; no model was written")
                 return EXIT[result.verdict] if result.verdict == "inconclusive" else 0
-        report, repaired, good = job.repair(
+        report, repaired, outcome = job.repair(
             findings, files, share=how["use"], verify=how["verify"], out=out, output=output
         )
         _write(inputs.model, repaired, out, n_plus_one_file, [entry.label for entry in findings])
         emit(report, output, pictures_of(findings, inputs.data.images))
-    if not good:
-        current().note("not repaired: a trigger still works, or the new scan flags a target again")
-    return 0 if good else 1
+    if outcome == "not repaired":
+        current().note("not repaired: a trigger still works, or the new scan finds a backdoor")
+    elif outcome == "not verified":
+        current().note("the repair could not be verified: the new scan is inconclusive")
+    return OUTCOMES[outcome]
 
 
 class _Job:
@@ -176,7 +183,7 @@ class _Job:
         verify: bool,
         out: Path,
         output: OutputOptions,
-    ) -> tuple[RepairReport, Classifier, bool]:
+    ) -> tuple[RepairReport, Classifier, Outcome]:
         """Repair on one part of the data, measure on the other, scan again; return the report."""
         from detrojan import workflow  # noqa: PLC0415
         from detrojan.cli.outputs import save_triggers, triggers_folder  # noqa: PLC0415
@@ -211,7 +218,7 @@ class _Job:
             warnings=tuple(dict.fromkeys((*self.warnings, *more))),
             command=current().command,
         )
-        return report, repaired.model, workflow.is_repaired(after, again, targets)
+        return report, repaired.model, workflow.repair_outcome(after, again)
 
     def _split(self, data: Dataset, share: float) -> tuple[Dataset, Dataset]:
         return data.split(round(share * len(data)), self.run.generator("repair", "split"))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 from collections.abc import Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -105,6 +106,58 @@ def lines(series: Mapping[str, tuple[Sequence[float], Sequence[float]]], *, acro
             )
         axes.set_xlabel(_plain(across))
         axes.set_ylabel(_plain(up))
+        axes.legend(frameon=False)
+    return stream.getvalue()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pair:
+    """Two curves over the same points, and a place on both.
+
+    Attributes:
+        x: the points.
+        solid: the first curve's values at them, shares 0 to 1.
+        dashed: the second one's.
+        mark: the position in `x` that is marked, or None.
+
+    """
+
+    x: Sequence[float]
+    solid: Sequence[float]
+    dashed: Sequence[float]
+    mark: int | None = None
+
+
+def pairs(
+    groups: Mapping[str, Pair], *, across: str, solid: str, dashed: str, mark: str, title: str = ""
+) -> bytes:
+    """Return pairs of curves, a colour for each pair, as PNG.
+
+    Args:
+        groups: pairs by their names.
+        across: what x is.
+        solid: what the first curves are.
+        dashed: what the second curves are.
+        mark: what the marked places are.
+        title: of the picture.
+
+    """
+    from matplotlib.ticker import PercentFormatter  # noqa: PLC0415
+
+    with _figure(7.2, 4.0) as (axes, stream):
+        for number, (name, pair) in enumerate(groups.items()):
+            colour = COLOURS[number % len(COLOURS)]
+            axes.plot(pair.x, pair.solid, color=colour, label=_plain(f"{name}: {solid}"))
+            axes.plot(pair.x, pair.dashed, color=colour, linestyle="--", label=_plain(f"{name}: {dashed}"))
+            if pair.mark is not None:
+                at = [pair.x[pair.mark]] * 2
+                axes.plot(at, [pair.solid[pair.mark], pair.dashed[pair.mark]], "o", color=colour)
+        if any(pair.mark is not None for pair in groups.values()):
+            axes.plot([], [], "o", color="black", label=_plain(mark))
+        axes.set_ylim(-0.02, 1.02)
+        axes.yaxis.set_major_formatter(PercentFormatter(1.0))
+        axes.set_xlabel(_plain(across))
+        axes.set_title(_plain(title, 100), fontsize="medium")
         axes.legend(frameon=False)
     return stream.getvalue()
 

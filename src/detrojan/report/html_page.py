@@ -12,13 +12,12 @@ from markupsafe import Markup
 
 from detrojan.report.charts import (
     NARROW,
-    ROWS,
     WIDE,
-    anomaly_chart,
     curve_chart,
     curve_groups,
     size_chart,
 )
+from detrojan.report.label_chart import ROWS, anomaly_chart
 from detrojan.report.pictures import TriggerPictures, data_uri
 from detrojan.report.schema import (
     AnyReport,
@@ -31,13 +30,16 @@ from detrojan.report.schema import (
 from detrojan.report.sentences import (
     cost,
     counted,
+    decides_by_chance,
     evaluate_sentence,
     finding_sentence,
     inputs,
+    is_backdoored_still,
     measure_rows,
     name_of,
     reach,
     repair_sentence,
+    significance,
     small_masks,
     stopped_at,
     threshold,
@@ -45,7 +47,7 @@ from detrojan.report.sentences import (
     verification_rows,
     verification_sentence,
 )
-from detrojan.report.words import duration, fact_rows, label_name, number, percent, printable
+from detrojan.report.words import DASH, duration, fact_rows, label_name, number, percent, printable
 
 if TYPE_CHECKING:
     from jinja2 import Environment
@@ -143,28 +145,39 @@ def _environment() -> Environment:
 
 
 def _scan_values(report: ScanReport, pictures: Pictures) -> dict[str, Any]:
-    indices = [entry.anomaly_index for entry in report.evidence if entry.anomaly_index is not None]
+    shown = sum(
+        (entry.p_value if decides_by_chance(report) else entry.anomaly_index) is not None
+        for entry in report.evidence
+    )
     tested, unsaid = reach(report)
-    highest = number(max((entry.anomaly_index or 0 for entry in small_masks(report)), default=None), 1)
-    limit = threshold(report)
     tiles = [
         ("Labels tested", f"{len(report.labels_tested):,}", f"of {report.model.classes:,} classes"),
         (
             "Labels flagged",
             str(len(report.findings)),
-            f"highest index {highest}" + ("" if limit is None else f", threshold {limit:g}"),
+            _nearest(report),
         ),
         ("Images used", f"{report.data.images:,}", "labelled" if report.data.labelled else "without labels"),
         ("Time", duration(report.seconds), f"{report.passes:,} passes"),
     ]
-    ordered = sorted(report.evidence, key=lambda entry: (not entry.flagged, -(entry.anomaly_index or 0)))
+    by_chance = decides_by_chance(report)
+    ordered = sorted(
+        report.evidence,
+        key=lambda e: (
+            not e.flagged,
+            1.0 if e.p_value is None or not by_chance else e.p_value,
+            -(e.anomaly_index or 0),
+        ),
+    )
     return {
         "mood": report.verdict.replace(" ", "-"),
         "reason": printable(report.reason, 600),
         "tiles": tiles,
         "findings": [_finding(entry, report, pictures) for entry in report.findings],
         "anomaly": [anomaly_chart(report, width) for width in (WIDE, NARROW)],
-        "rows": len(indices) <= ROWS,
+        "by_chance": by_chance,
+        "rows": shown <= ROWS,
+        "has_chances": any(entry.p_value is not None for entry in report.evidence),
         "has_sizes": any(entry.mask_l1 is not None for entry in report.evidence),
         "sizes": [size_chart(report, width) for width in (WIDE, NARROW)],
         "tested_count": len(report.evidence),
@@ -172,6 +185,7 @@ def _scan_values(report: ScanReport, pictures: Pictures) -> dict[str, Any]:
             {
                 "name": label_name(entry.label, name_of(report.model, entry.label)),
                 "index": number(entry.anomaly_index),
+                "chance": DASH if entry.p_value is None else f"{entry.p_value:.2g}",
                 "size": number(entry.mask_l1, 1),
                 "success": percent(entry.attack_success),
                 "flagged": entry.flagged,
@@ -181,6 +195,17 @@ def _scan_values(report: ScanReport, pictures: Pictures) -> dict[str, Any]:
         "tested": tested,
         "unsaid": unsaid,
     }
+
+
+def _nearest(report: ScanReport) -> str:
+    """Return how far out the most suspicious label lies, and from where on labels are flagged."""
+    if decides_by_chance(report):
+        least = min(entry.p_value for entry in report.evidence if entry.p_value is not None)
+        limit = significance(report)
+        return f"lowest p-value {least:.2g}" + ("" if limit is None else f", flagged below {limit:g}")
+    highest = number(max((entry.anomaly_index or 0 for entry in small_masks(report)), default=None), 1)
+    limit = threshold(report)
+    return f"highest index {highest}" + ("" if limit is None else f", threshold {limit:g}")
 
 
 def _finding(entry: FlaggedLabel, report: ScanReport | RepairReport, pictures: Pictures) -> dict[str, Any]:
@@ -217,13 +242,17 @@ def _uri(content: bytes | None) -> str:
 def _repair_values(report: RepairReport, pictures: Pictures) -> dict[str, Any]:
     verdict = report.verification.get("verdict")
     return {
+        "mood": "backdoored" if is_backdoored_still(report) else "plain",
         "output": f"Written to {printable(report.output)}" if report.output else "",
         "measured": measure_rows(report.before, report.after, report.model),
         "counts": counted(report.after.counts),
         "steps": [_step(step) for step in report.steps],
         "checked": verification_sentence(report),
         "checked_mood": str(verdict).replace(" ", "-"),
-        "checked_reason": printable(str(report.verification.get("reason") or ""), 600),
+        # what could not be verified says why by itself
+        "checked_reason": ""
+        if verdict == "inconclusive"
+        else printable(str(report.verification.get("reason") or ""), 600),
         "verification": verification_rows(report),
         "findings": [_finding(entry, report, pictures) for entry in report.findings],
     }

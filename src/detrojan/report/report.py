@@ -85,6 +85,7 @@ def scan_report(
             Evidence(
                 label=finding.label,
                 anomaly_index=finding.anomaly_index,
+                p_value=finding.p_value,
                 mask_l1=finding.mask_l1,
                 attack_success=finding.attack_success,
                 flagged=finding.flagged,

@@ -70,6 +70,7 @@ class Evidence(Part):
 
     label: Label
     anomaly_index: Number
+    p_value: Share = None
     mask_l1: Size
     attack_success: Share
     flagged: bool

@@ -32,6 +32,8 @@ from detrojan.report.words import (
 
 #: what a scan calls anomalous where its hyper-parameters do not say
 THRESHOLD = 2.0
+#: a recovered trigger that works on a smaller share of the images than this no longer works
+REPAIRED = 0.05
 _BY = " \u00d7 "
 
 
@@ -50,6 +52,17 @@ def threshold(report: ScanReport) -> float | None:
         return 1.0 - ratio
     value = settings.get("threshold")
     return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else THRESHOLD
+
+
+def significance(report: ScanReport) -> float | None:
+    """Return the p-value below which this scan flags a label, where it has one."""
+    value = report.run.hyper_parameters.get("significance")
+    return float(value) if isinstance(value, int | float) and 0 < value < 1 else None
+
+
+def decides_by_chance(report: ScanReport) -> bool:
+    """Return whether the p-value alone decides, and is known: then it is shown in place of the index."""
+    return threshold(report) is None and any(entry.p_value is not None for entry in report.evidence)
 
 
 def by_median(report: ScanReport) -> bool:
@@ -221,6 +234,12 @@ def cost(report: AnyReport) -> str:
     )
 
 
+def is_backdoored_still(report: RepairReport) -> bool:
+    """Return whether a recovered trigger works after the repair, or the re-scan finds a backdoor."""
+    alive = any((entry.attack_success or 0) >= REPAIRED for entry in report.after.per_target)
+    return alive or report.verification.get("verdict") == "backdoored"
+
+
 def repair_sentence(report: RepairReport) -> str:
     """Return a repair's result in one sentence."""
     before, after = report.before, report.after
@@ -234,7 +253,8 @@ def repair_sentence(report: RepairReport) -> str:
     elif after.agreement is not None:
         said.append(f"agreement with the delivered model {percent(after.agreement)}")
     done = ", ".join(printable(step.method) for step in report.steps) or "nothing"
-    return f"Repaired by {done}: {'; '.join(said)}." if said else f"Repaired by {done}; nothing was measured."
+    head = f"{'Not repaired' if is_backdoored_still(report) else 'Repaired'} by {done}"
+    return f"{head}: {'; '.join(said)}." if said else f"{head}; nothing was measured."
 
 
 def evaluate_sentence(report: EvaluateReport) -> str:
@@ -254,10 +274,11 @@ def evaluate_sentence(report: EvaluateReport) -> str:
 
 def verification_sentence(report: RepairReport) -> str:
     """Return what a re-scan of the repaired model said, or an empty text where none was made."""
+    reason = printable(str(report.verification.get("reason") or "the new scan is inconclusive"), 600)
     said = {
         "no evidence": "The repaired model was scanned again: no evidence of a backdoor.",
-        "backdoored": "The repaired model was scanned again: a backdoor is still found.",
-        "inconclusive": "The repaired model was scanned again: inconclusive.",
+        "backdoored": "The repaired model was scanned again: a backdoor is found.",
+        "inconclusive": f"The repair could not be verified: {reason.removesuffix('.')}.",
     }
     return said.get(str(report.verification.get("verdict")), "")
 

@@ -7,7 +7,7 @@ escaped: names come from files that an attacker wrote.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from markupsafe import Markup, escape
@@ -102,22 +102,38 @@ def drawing(width: int, height: int, parts: Sequence[Markup], label: str, css: s
 
 
 def left_axis(
-    scale: Scale, left: float, right: float, title: str, *, unit: str = "", most: int = 5, whole: bool = False
+    scale: Scale,
+    left: float,
+    right: float,
+    title: str,
+    *,
+    unit: str = "",
+    most: int = 5,
+    whole: bool = False,
+    shown: Callable[[float], str] = short,
 ) -> list[Markup]:
     """Return a vertical axis: faint lines across, its numbers, and its title above."""
     parts = [words(0, 11, title, "axis-title")]
     for tick in scale.ticks(most, whole=whole):
         y = scale(tick)
         parts.append(line(left, y, right, y, "grid"))
-        parts.append(words(left - 6, y + 4, short(tick) + unit, "tick", "end"))
+        parts.append(words(left - 6, y + 4, shown(tick) + unit, "tick", "end"))
     return parts
 
 
-def bottom_axis(scale: Scale, y: float, title: str, *, most: int = 7, whole: bool = False) -> list[Markup]:
+def bottom_axis(
+    scale: Scale,
+    y: float,
+    title: str,
+    *,
+    most: int = 7,
+    whole: bool = False,
+    shown: Callable[[float], str] = short,
+) -> list[Markup]:
     """Return a horizontal axis at height `y` with its numbers and, below, its title."""
     parts = [line(scale.start, y, scale.end, y, "axis")]
     for tick in scale.ticks(most, whole=whole):
         parts.append(line(scale(tick), y, scale(tick), y + 4, "axis"))
-        parts.append(words(scale(tick), y + 17, short(tick), "tick", "middle"))
+        parts.append(words(scale(tick), y + 17, shown(tick), "tick", "middle"))
     parts.append(words((scale.start + scale.end) / 2, y + 34, title, "axis-title", "middle"))
     return parts

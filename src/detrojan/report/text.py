@@ -17,12 +17,14 @@ from detrojan.report.schema import AnyReport, EvaluateReport, FlaggedLabel, Repa
 from detrojan.report.sentences import (
     cost,
     counted,
+    decides_by_chance,
     evaluate_sentence,
     finding_sentence,
     measure_rows,
     name_of,
     reach,
     repair_sentence,
+    significance,
     small_masks,
     threshold,
     verdict_sentence,
@@ -139,7 +141,15 @@ def _findings(findings: Sequence[FlaggedLabel]) -> Table:
 
 
 def _nearest(report: ScanReport) -> list[Text]:
-    """Say which label came nearest to the threshold, so that silence can be judged."""
+    """Say which label came nearest to being flagged, so that silence can be judged."""
+    if decides_by_chance(report):
+        entry = min(
+            (entry for entry in report.evidence if entry.p_value is not None), key=lambda e: e.p_value or 0.0
+        )
+        name = label_name(entry.label, name_of(report.model, entry.label), 40)
+        limit = significance(report)
+        flagged = "" if limit is None else f"; labels are flagged below {limit:g} only"
+        return [Text(f"Most suspicious: label {name}, p = {entry.p_value:.2g}{flagged}.")]
     nearest = max(small_masks(report), key=lambda entry: entry.anomaly_index or 0, default=None)
     if nearest is None:
         return []

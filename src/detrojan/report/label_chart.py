@@ -1,0 +1,214 @@
+"""The chart of what a scan decides on, label by label: its anomaly index, or its p-value."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from markupsafe import Markup
+
+from detrojan.report.charts import WIDE, padded
+from detrojan.report.schema import Evidence, ScanReport
+from detrojan.report.sentences import (
+    decides_by_chance,
+    index_unit,
+    name_of,
+    significance,
+    small_masks,
+    threshold,
+)
+from detrojan.report.svg import Scale, bottom_axis, dots, drawing, left_axis, line, shape, short, words
+from detrojan.report.words import label_name, printable
+
+#: up to so many labels each get a row with its name; more are drawn as points
+ROWS = 32
+#: up to so many flagged labels are named in a chart of points
+NAMED = 10
+#: p-values below this are drawn as this
+LEAST = 1e-30
+
+
+@dataclass(frozen=True)
+class _Measure:
+    """What is drawn of each label.
+
+    Attributes:
+        name: of the axis.
+        brief: the same, where there is little room.
+        value: where a label lies on the axis, 0 or more; far out is suspicious.
+        shown: puts a place on the axis in words.
+        limit: from where on the scan may flag a label, or None.
+        limit_name: what the limit is called.
+
+    """
+
+    name: str
+    brief: str
+    value: Callable[[Evidence], float]
+    shown: Callable[[float], str]
+    limit: float | None
+    limit_name: str
+
+
+def anomaly_chart(report: ScanReport, width: int = WIDE) -> Markup:
+    """Return what the scan decides on for every tested label, its limit, and the flagged ones named."""
+    by_chance = decides_by_chance(report)
+    known = [e for e in report.evidence if (e.p_value if by_chance else e.anomaly_index) is not None]
+    if not known:
+        return Markup()
+    measure = _chances(report) if by_chance else _indices(report)
+    highest = max((measure.limit or 1.0) * 1.25, *(measure.value(entry) for entry in known))
+    flagged = [label_name(f.label, f.class_name) for f in report.findings]
+    end = "lowest" if by_chance else "highest"
+    told = (
+        f"{'P-value' if by_chance else 'Anomaly index'} of {len(known)} labels, "
+        f"{f'{measure.limit_name}, ' if measure.limit is not None else ''}{end} "
+        f"{measure.shown(max(measure.value(entry) for entry in known))}. "
+        f"{'Flagged' if by_chance or measure.limit is None else 'Above it and flagged'}: "
+        f"{', '.join(flagged[:8]) or 'none'}."
+    )
+    draw = _rows if len(known) <= ROWS else _points
+    return draw(report, known, measure, highest, width, told)
+
+
+def _indices(report: ScanReport) -> _Measure:
+    limit = threshold(report)
+    return _Measure(
+        name=f"Anomaly index ({index_unit(report)})",
+        brief=f"Anomaly index ({index_unit(report, brief=True)})",
+        value=lambda entry: entry.anomaly_index or 0.0,
+        shown=lambda value: f"{value:.1f}",
+        limit=limit,
+        limit_name="" if limit is None else f"threshold {limit:g}",
+    )
+
+
+def _chances(report: ScanReport) -> _Measure:
+    limit = significance(report)
+    return _Measure(
+        name="p-value (smaller, further out: stronger evidence)",
+        brief="p-value",
+        value=lambda entry: max(0.0, -math.log10(max(entry.p_value or 0.0, LEAST))),
+        shown=lambda value: f"{10**-value:.2g}",
+        limit=None if limit is None else -math.log10(limit),
+        limit_name="" if limit is None else f"significance {limit:g}",
+    )
+
+
+def _kind(entry: Evidence, small: set[int]) -> str:
+    if entry.flagged:
+        return "flagged"
+    return "usual" if entry.label in small else "larger"
+
+
+def _small(report: ScanReport) -> set[int]:
+    """Return the labels that are no larger than usual; a p-value is low for small ones only."""
+    entries = report.evidence if decides_by_chance(report) else small_masks(report)
+    return {entry.label for entry in entries}
+
+
+def _rows(
+    report: ScanReport, known: list[Evidence], measure: _Measure, highest: float, width: int, told: str
+) -> Markup:
+    wide = width > 500
+    names = [name_of(report.model, entry.label) for entry in known]
+    by_chance = decides_by_chance(report)
+    left = (206 if wide else 126) if any(names) else 40
+    x = Scale(0, padded(highest), left, width - (58 if by_chance else 46 if wide else 34))
+    small = _small(report)
+    top, pitch = 24, 24
+    bottom = top + pitch * len(known) + 2
+    parts = [line(x(tick), top, x(tick), bottom, "grid") for tick in x.ticks(6, whole=by_chance)]
+    values: list[Markup] = []
+    for place, (entry, name) in enumerate(zip(known, names, strict=True)):
+        y = top + pitch * place + pitch / 2
+        kind, value, full = _kind(entry, small), measure.value(entry), label_name(entry.label, name)
+        shown = f"{entry.label} {printable(name, 26 if wide else 14)}"
+        parts += [
+            words(left - 8, y + 4, shown, f"row {kind}", "end", full),
+            shape(
+                "rect", f"bar {kind}", _told(entry, full), x=x(0), y=y - 6, width=x(value) - x(0), height=12.0
+            ),
+        ]
+        values.append(words(x(value) + 6, y + 4, measure.shown(value), f"value halo {kind}"))
+    if measure.limit is not None:
+        parts += [
+            line(x(measure.limit), top - 4, x(measure.limit), bottom, "limit"),
+            words(x(measure.limit), top - 9, measure.limit_name, "note", "middle"),
+        ]
+    title = measure.name if wide else measure.brief
+    parts += [
+        *values,
+        *bottom_axis(x, bottom, title, most=6, whole=by_chance, shown=_tick(by_chance=by_chance)),
+    ]
+    return drawing(width, bottom + 40, parts, told)
+
+
+def _points(
+    report: ScanReport, known: list[Evidence], measure: _Measure, highest: float, width: int, told: str
+) -> Markup:
+    first, last = known[0].label, known[-1].label
+    room = (last - first) * 0.015
+    by_chance = decides_by_chance(report)
+    x = Scale(first - room, last + room, 48 if by_chance else 40 if width > 500 else 34, width - 14)
+    y = Scale(0, padded(highest), 262, 24)
+    small = _small(report)
+    places = {entry.label: (x(entry.label), y(measure.value(entry))) for entry in known}
+    of_kind: dict[str, list[Evidence]] = {"larger": [], "usual": [], "flagged": []}
+    for entry in known:
+        of_kind[_kind(entry, small)].append(entry)
+    size = " fine" if len(known) > 200 else ""
+    parts = left_axis(y, x.start, x.end, measure.name, whole=by_chance, shown=_tick(by_chance=by_chance))
+    parts += [
+        dots([places[e.label] for e in of_kind[kind]], f"dots {kind}{size}") for kind in ("larger", "usual")
+    ]
+    if measure.limit is not None:
+        height = y(measure.limit)
+        parts += [
+            line(x.start, height, x.end, height, "limit"),
+            words(x.end, height - 5, measure.limit_name, "note halo", "end"),
+        ]
+    for entry in of_kind["flagged"]:
+        px, py = places[entry.label]
+        full = label_name(entry.label, name_of(report.model, entry.label))
+        parts.append(shape("circle", "dot flagged", _told(entry, full), cx=px, cy=py, r=5.0))
+    most = sorted(of_kind["flagged"], key=measure.value, reverse=True)[:NAMED]
+    parts += _names(report, most, places, width)
+    parts += bottom_axis(x, y(0), "Label", most=8 if width > 500 else 5, whole=True)
+    return drawing(width, 302, parts, told)
+
+
+def _tick(*, by_chance: bool) -> Callable[[float], str]:
+    return (lambda place: f"{10**-place:g}") if by_chance else short
+
+
+def _names(
+    report: ScanReport, named: list[Evidence], places: dict[int, tuple[float, float]], width: int
+) -> list[Markup]:
+    """Name points beside them, moved apart so that no name covers another."""
+    parts: list[Markup] = []
+    taken: list[tuple[float, float, float]] = []
+    for entry in sorted(named, key=lambda e: places[e.label][1]):
+        px, py = places[entry.label]
+        text = label_name(entry.label, name_of(report.model, entry.label), 24)
+        long = 7.2 * len(text) + 10
+        right = px + long < width
+        start = px + 9 if right else px - 9 - long
+        line_y = py + 4
+        while any(abs(line_y - y) < 14 and start < end and begin < start + long for begin, end, y in taken):
+            line_y += 2
+        taken.append((start, start + long, line_y))
+        parts.append(words(px + (9 if right else -9), line_y, text, "name halo", "start" if right else "end"))
+    return parts
+
+
+def _told(entry: Evidence, name: str) -> str:
+    said = []
+    if entry.p_value is not None:
+        said.append(f"p = {entry.p_value:.2g}")
+    if entry.anomaly_index is not None:
+        said.append(f"anomaly index {entry.anomaly_index:.2f}")
+    if entry.mask_l1 is not None:
+        said.append(f"mask {entry.mask_l1:.1f} pixels")
+    return f"label {name}: {', '.join(said)}"
