@@ -21,6 +21,7 @@ def test_an_attack_writes_the_networks_the_true_trigger_and_the_poisoned_data(wo
     assert planted["target"] == cli.TARGET
     assert planted["attack_success"] > 0.7
     assert planted["attack_success_on_clean_twin"] < 0.2
+    assert record["warnings"] == []
     with np.load(folder / "poisoned.npz") as poisoned, np.load(world.folder / "train.npz") as train:
         assert poisoned["images"].dtype == np.uint8
         changed = (poisoned["images"] != train["images"]).any((1, 2, 3)).nonzero()[0]
@@ -83,6 +84,17 @@ def test_every_attack_writes_its_trigger_pictures_and_poisoned_data(world, cli, 
     images = torch.rand(3, 1, 16, 16, generator=torch.Generator().manual_seed(0))
     stamped = Trigger.load(out / "trigger_0.safetensors").stamp(images)
     assert not torch.equal(stamped, images)
+
+
+def test_a_trigger_that_was_not_learned_is_warned_of(world, cli, tmp_path):
+    done = cli.call(
+        "attack", "badnets", "--data", world.data, "--net", "mnist_cnn", "--target", cli.TARGET,
+        "--epochs", 1, "--fit", "learning_rate=0.0001", "--out", tmp_path / "o",
+    )  # fmt: skip
+    assert done.exit_code == 0, done.output
+    assert "of the held-out images only: the network has not learned it" in " ".join(done.stdout.split())
+    (warning,) = json.loads((tmp_path / "o" / "attack.json").read_text())["warnings"]
+    assert warning.startswith("trigger 0 works on ")
 
 
 def test_without_a_network_only_the_poisoned_data_are_made(world, cli, tmp_path):

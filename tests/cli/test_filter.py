@@ -51,13 +51,23 @@ def test_without_a_model_one_is_trained_on_the_data(world, cli, tmp_path):
         ((), 4, "expected --model FILE or --net NAME"),
         (("--net", "magic"), 4, "expected a network out of"),
         (("--net", "mnist_cnn", "--method", "x"), 4, "expected one of the filters activation_clustering"),
-        (("--net", "mnist_cnn", "--data", "d"), 4, "expected the data as DATA, without --data"),
+        (("--net", "mnist_cnn", "--data", "d"), 4, "expected the data as DATA or --data, one of the two"),
+        (("--net", "mnist_cnn", "--out", "{file}/o"), 2, "no folder that can be written to"),
         (("--net", "mnist_cnn", "--unlabelled"), 2, "expected labelled data for a filter"),
         (("--net", "mnist_cnn", "--set", "size=0.9"), 4, "expected a size in (0, 0.5]"),
         (("--model", "gone.safetensors"), 2, "gone.safetensors"),
     ],
 )
 def test_what_cannot_be_is_said(world, cli, tmp_path, words, code, says):
-    done = cli.call("filter", world.data, "--out", tmp_path / "o", *words)
+    given = [word.format(file=world.data) for word in words]
+    done = cli.call("filter", world.data, "--out", tmp_path / "o", *given)
     assert done.exit_code == code, done.output
     assert says in " ".join(done.stderr.split())
+
+
+def test_the_data_may_be_named_as_for_the_other_verbs(world, cli, tmp_path):
+    done = cli.call(
+        "filter", "--data", world.folder / "train.npz", "--model", world.clean, "--out", tmp_path / "o"
+    )
+    assert done.exit_code == 0, done.output
+    assert "0 of 1,200 samples are held for poisoned." in done.stdout

@@ -122,10 +122,22 @@ def test_the_folder_works_by_itself_and_says_what_is_wrong_with_it(world, guard,
         (("calibrate", "{model}", "--data", "{data}", "--frr", "0.7", "--out", "o"), 4, "frr in (0, 0.5)"),
         (("calibrate", "{model}", "--data", "{data}", "--method", "x", "--out", "o"), 4, "expected one of"),
         (("calibrate", "{model}", "--data", "{data}", "--out", "{data}"), 2, "expected a folder"),
+        (
+            ("calibrate", "{model}", "--data", "{data}", "--out", "{data}/o"),
+            2,
+            "no folder that can be written",
+        ),
+        (("check", "{guard}", "--data", "{data}", "--figures", "{data}"), 2, "expected a folder to write to"),
+        (
+            ("measure", "{guard}", "--data", "{data}", "--trigger", "{trigger}", "--target", "6"),
+            4,
+            "expected a target of 0 to 5, got 6",
+        ),
     ],
 )
 def test_what_cannot_be_is_said(world, guard, cli, tmp_path, words, code, says):
     places = {"guard": guard, "folder": tmp_path, "model": world.model, "data": world.data}
+    places["trigger"] = world.trigger
     done = cli.call("guard", *(word.format(**places) for word in words))
     assert done.exit_code == code, done.output
     assert says in " ".join(done.stderr.split())

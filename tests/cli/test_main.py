@@ -163,6 +163,16 @@ def test_results_that_cannot_be_written_are_refused_before_the_work(world, cli, 
     assert "no folder that can be written to" in said(done)
     done = cli.call("scan", world.model, "--data", world.data, "--html", tmp_path)
     assert "expected a file to write to, got the folder" in said(done)
+    done = cli.call("scan", world.model, "--data", world.data, "--triggers", tmp_path / "file")
+    assert done.exit_code == 2
+    assert "expected a folder to write to, got the file" in said(done)
+
+
+def test_a_file_without_class_names_is_refused(world, cli, tmp_path):
+    (tmp_path / "names").write_text("\n\n")
+    done = cli.call("evaluate", world.model, "--data", world.data, "--class-names", tmp_path / "names")
+    assert done.exit_code == 2
+    assert "expected a name per line or a JSON list of names, got none" in said(done)
 
 
 def test_lists_name_methods_with_their_hyper_parameters(cli):

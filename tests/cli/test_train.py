@@ -51,6 +51,61 @@ def test_plain_training_learns_the_task_and_the_backdoor(world, cli, tmp_path):
     assert record["attack_success"] > 0.6
     assert "Trained on all 1,200 samples for 10 epochs." in done.stdout
     assert not (tmp_path / "o" / "isolated.png").exists()
+    assert record["training_accuracy"] > 0.8
+    assert record["warnings"] == []
+
+
+def test_a_network_that_learned_nothing_is_warned_of(world, cli, tmp_path):
+    done = cli.call(
+        "train", "--data", world.data, "--net", "mnist_cnn", "--method", "plain", "--set", "epochs=1",
+        "--set", "learning_rate=1e-6", "--out", tmp_path / "o",
+    )  # fmt: skip
+    assert done.exit_code == 0, done.output
+    said = " ".join(done.stdout.split())
+    assert "of its own training samples: it has hardly learned; try another --set learning_rate" in said
+    (warning,) = json.loads((tmp_path / "o" / "train.json").read_text())["warnings"]
+    assert warning.startswith("the network is right about ")
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "says"),
+    [
+        (("--trigger", "gone.safetensors", "--target", 1), 2, "there is no file gone.safetensors"),
+        (("--trigger", "gone.safetensors", "--target", 9), 4, "expected a target of 0 to 5, got 9"),
+        (("--out", "{folder}/file/o"), 2, "no folder that can be written to"),
+    ],
+)
+def test_what_would_fail_after_the_training_fails_before_it(
+    world, cli, tmp_path, monkeypatch, words, code, says
+):
+    def never(*_a, **_k):
+        raise AssertionError("it was trained")
+
+    monkeypatch.setattr("detrojan.trainers.plain.Plain.train", never)
+    (tmp_path / "file").write_text("")
+    given = [str(word).format(folder=tmp_path) for word in words]
+    done = cli.call(
+        "train", "--data", world.data, "--net", "mnist_cnn", "--method", "plain", "--out", tmp_path / "o",
+        *given,
+    )  # fmt: skip
+    assert done.exit_code == code, done.output
+    assert says in " ".join(done.stderr.split())
+
+
+def test_what_was_trained_is_kept_where_it_cannot_be_written(world, cli, tmp_path, monkeypatch):
+    words = (
+        "train", "--data", world.data, "--net", "mnist_cnn", "--method", "plain", "--set", "epochs=2",
+        "--out", tmp_path / "o",
+    )  # fmt: skip
+    with monkeypatch.context() as patch:
+        patch.setattr(
+            "detrojan.models.writing.save_model", lambda *_a: (_ for _ in ()).throw(OSError("full"))
+        )
+        assert cli.call(*words).exit_code == 2
+    assert list((tmp_path / "cache").rglob("*.safetensors"))
+    done = cli.call(*words, "--resume")
+    assert done.exit_code == 0, done.output
+    assert "nothing to resume" not in done.stderr
 
 
 @pytest.mark.parametrize(

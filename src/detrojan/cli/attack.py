@@ -34,7 +34,8 @@ if TYPE_CHECKING:
     "attack",
     short_help="Make test material: a model with a known backdoor.",
     epilog="\b\nExamples:\n"
-    "  detrojan attack badnets --data signs --net badnets_cnn --target 2 --clean --out attacked\n"
+    "  detrojan attack badnets --data signs --net badnets_cnn --target 2 --clean --out attacked \\\n"
+    "      --set size=4 --fit optimizer=adam --fit learning_rate=0.002\n"
     "  detrojan attack badnets --data signs --net badnets_cnn --out attacked \\\n"
     "      --backdoor sticker.png:2@17,17 --backdoor flower.png:7@4,4",
 )
@@ -58,7 +59,12 @@ if TYPE_CHECKING:
 @click.option(
     "--poison-rate", type=float, help="Share of the images that is poisoned (of which: list attacks)."
 )
-@click.option("--trigger-image", type=FILE, metavar="PICTURE", help="Stamped instead of the default patch.")
+@click.option(
+    "--trigger-image",
+    type=FILE,
+    metavar="FILE",
+    help="Stamped instead of the default patch: a picture, or a saved trigger.",
+)
 @click.option("--at", "place", type=types.PLACE, help="Where its upper left corner goes.  [default: 0,0]")
 @click.option("--size", type=types.SIZE, help="Bring the picture to this size first.")
 @click.option("--alpha", type=click.FloatRange(0, 1, min_open=True), help="Opacity of the trigger.")
@@ -105,15 +111,14 @@ def command(
     itself leaves no poisoned data; without --net only the data and the triggers are made.
     """
     from detrojan.cli.attack_job import Job  # noqa: PLC0415 - `--help` shall be fast
-    from detrojan.cli.attack_output import text_of, write_folder  # noqa: PLC0415
-    from detrojan.cli.outputs import emit_values  # noqa: PLC0415
+    from detrojan.cli.attack_output import doubts, text_of, write_folder  # noqa: PLC0415
+    from detrojan.cli.outputs import check_folder, emit_values  # noqa: PLC0415
     from detrojan.cli.surroundings import kept, start  # noqa: PLC0415
 
     run, begun = start(surroundings), time.monotonic()
     if asked["clean"] and net is None:
         raise OptionError("expected --net NAME with --clean")
-    if out.exists() and not out.is_dir():
-        raise InputError(f"expected a folder to write to, got the file {out}")
+    check_folder(out)
     train, test = _data(data, asked["test_data"], run)
     attack = _attack(method, asked, train.shape)
     with kept(run, surroundings, train.sha256) as run:
@@ -121,13 +126,11 @@ def command(
         attacked = job.attacked(attack)
         twin = job.trained(train, "training the clean twin") if asked["clean"] else None
         values = job.values(attack, attacked, twin)
+        values["warnings"] = doubts(values)
         values["seconds"] = round(time.monotonic() - begun, 3)
         write_folder(out, job, attacked, twin)
-    emit_values(
-        values,
-        OutputOptions(format_=format_, json_file=out / "attack.json", html_file=None),
-        text_of(values, out),
-    )
+        output = OutputOptions(format_=format_, json_file=out / "attack.json", html_file=None)
+        emit_values(values, output, text_of(values, out))
     return 0
 
 

@@ -14,6 +14,10 @@ if TYPE_CHECKING:
     from detrojan.models.classifier import Classifier
 
 
+#: a trigger that works on a smaller share of the held-out images was not learned
+PLANTED = 0.5
+
+
 def write_folder(out: Path, job: Job, attacked: Attacked, twin: Classifier | None) -> None:
     """Write the networks, the triggers with their pictures, and the poisoned data.
 
@@ -66,6 +70,21 @@ def _write_poisoned(out: Path, poisoned: Poisoned, before: Dataset) -> None:
             save_bytes(out / name, stamped_rows(before.images[places], data.images[places]))
 
 
+def doubts(values: dict[str, Any]) -> list[str]:
+    """Return what to say of triggers that the network has not learned: no defence can be tried on those."""
+    from detrojan.report.words import percent  # noqa: PLC0415
+
+    return [
+        (
+            f"trigger {number} works on {percent(entry['attack_success'])} of the held-out images only: the "
+            "network has not learned it; a larger or stronger trigger, a higher --poison-rate, more --epochs "
+            "or another --net may help"
+        )
+        for number, entry in enumerate(values["backdoors"])
+        if entry["attack_success"] is not None and entry["attack_success"] < PLANTED
+    ]
+
+
 def text_of(values: dict[str, Any], out: Path) -> str:
     """Return the record of an attack as a person reads it."""
     from rich.markup import escape  # noqa: PLC0415
@@ -88,5 +107,6 @@ def text_of(values: dict[str, Any], out: Path) -> str:
         lines.append(f"Trigger {number} leads to {target}:{measured} ({done}).")
     if values["covers"]:
         lines.append(f"{values['covers']:,} more images were changed and keep their label.")
+    lines += [f"Warning: {text}" for text in values["warnings"]]
     lines.append(f"Written to {out}")
     return "\n".join(escape(line) for line in lines)

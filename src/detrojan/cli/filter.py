@@ -42,8 +42,8 @@ DRAWN = 36
     "  detrojan filter bought.npz --model trained.safetensors --method spectral --set poison_rate=0.05 \\\n"
     "      --out filtered",
 )
-@click.argument("source", metavar="DATA")
-@data_options(required=False)
+@click.argument("source", metavar="[DATA]", required=False)
+@data_options(required=False, what="Labelled images, instead of DATA")
 @click.option(
     "--model",
     "model_file",
@@ -75,7 +75,7 @@ DRAWN = 36
 @format_option()
 @run_options
 def command(
-    source: str, data: DataOptions, out: Path, format_: str, surroundings: RunOptions, **asked: Any
+    source: str | None, data: DataOptions, out: Path, format_: str, surroundings: RunOptions, **asked: Any
 ) -> int:
     """Score each sample of labelled DATA, and write which are held for poisoned.
 
@@ -84,45 +84,44 @@ def command(
     4 wrong usage. A method that always flags a share, as spectral does, says nothing by its exit code.
     """
     from detrojan.cli.inputs import load_data  # noqa: PLC0415 - `--help` shall be fast
-    from detrojan.cli.outputs import emit_values  # noqa: PLC0415
+    from detrojan.cli.outputs import check_folder, emit_values  # noqa: PLC0415
+    from detrojan.cli.positions import read_positions  # noqa: PLC0415
     from detrojan.cli.settings import method_named  # noqa: PLC0415
     from detrojan.cli.surroundings import kept, start  # noqa: PLC0415
-    from detrojan.cli.train import read_positions  # noqa: PLC0415
     from detrojan.filters.base import Filter  # noqa: PLC0415
 
     run, begun = start(surroundings), time.monotonic()
-    if data.data is not None:
-        raise OptionError("expected the data as DATA, without --data")
+    if (data.data is None) == (source is None):
+        raise OptionError("expected the data as DATA or --data, one of the two")
     if asked["model_file"] is None and asked["net"] is None:
         raise OptionError("expected --model FILE or --net NAME: a filter looks at the data through a network")
-    if out.exists() and not out.is_dir():
-        raise InputError(f"expected a folder to write to, got the file {out}")
+    check_folder(out)
     method = method_named("filters", asked["method"], asked["settings"])
     assert isinstance(method, Filter)
-    found = load_data(replace(data, data=source), run)
+    found = load_data(replace(data, data=data.data or source), run)
     found.require_labels("a filter")
     poisoned = asked["poisoned_file"]
     truth = None if poisoned is None else read_positions(poisoned, len(found))
     with kept(run, surroundings, found.sha256) as run:
         model = _model(found, asked, run)
         suspects = method.suspect(found, model=model, run=run)
-    values: dict[str, Any] = {
-        "schema": "detrojan.filter/1",
-        "method": method.name,
-        "hyper_parameters": method.hyper_parameters(),
-        "seed": run.seed,
-        "data": {"source": found.source, "sha256": found.sha256, "samples": len(found)},
-        "flagged": int(suspects.flagged.sum()),
-        "flagged_positions": suspects.positions.tolist(),
-        "classes": {str(label): told for label, told in suspects.classes.items()},
-        "warnings": list(suspects.warnings),
-        **({} if truth is None else _judged(suspects, truth)),
-        "seconds": round(time.monotonic() - begun, 3),
-        "command": current().command,
-    }
-    write_folder(out, found, suspects)
-    output = OutputOptions(format_=format_, json_file=out / "filter.json", html_file=None)
-    emit_values(values, output, _text(values, out))
+        values: dict[str, Any] = {
+            "schema": "detrojan.filter/1",
+            "method": method.name,
+            "hyper_parameters": method.hyper_parameters(),
+            "seed": run.seed,
+            "data": {"source": found.source, "sha256": found.sha256, "samples": len(found)},
+            "flagged": int(suspects.flagged.sum()),
+            "flagged_positions": suspects.positions.tolist(),
+            "classes": {str(label): told for label, told in suspects.classes.items()},
+            "warnings": list(suspects.warnings),
+            **({} if truth is None else _judged(suspects, truth)),
+            "seconds": round(time.monotonic() - begun, 3),
+            "command": current().command,
+        }
+        write_folder(out, found, suspects)
+        output = OutputOptions(format_=format_, json_file=out / "filter.json", html_file=None)
+        emit_values(values, output, _text(values, out))
     return 1 if values["flagged"] else 0
 
 

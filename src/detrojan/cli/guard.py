@@ -21,7 +21,7 @@ from detrojan.cli.options import (
     run_options,
     set_option,
 )
-from detrojan.errors import DataError, InputError, OptionError
+from detrojan.errors import DataError, OptionError
 
 if TYPE_CHECKING:
     import torch
@@ -80,15 +80,14 @@ def calibrate(
     The folder holds the guard and a copy of the model, so that it can be put into service by itself,
     and scores.png, the distribution of the clean inputs' scores with the boundary.
     """
-    from detrojan.cli.outputs import emit_values  # noqa: PLC0415 - `--help` shall be fast
+    from detrojan.cli.outputs import check_folder, emit_values  # noqa: PLC0415 - `--help` shall be fast
     from detrojan.cli.settings import method_named  # noqa: PLC0415
     from detrojan.cli.surroundings import start  # noqa: PLC0415
     from detrojan.guards.base import Guard  # noqa: PLC0415
     from detrojan.report.figures import histogram  # noqa: PLC0415
     from detrojan.report.saving import save_bytes  # noqa: PLC0415
 
-    if out.exists() and not out.is_dir():
-        raise InputError(f"expected a folder to write to, got the file {out}")
+    check_folder(out)
     run = start(surroundings)
     settings = [*how["settings"], *([] if how["frr"] is None else [f"frr={how['frr']}"])]
     method = method_named("guards", how["method"], settings)
@@ -117,7 +116,7 @@ def calibrate(
 )
 @click.argument("guard", type=FILE)
 @click.argument("images", nargs=-1, type=FILE)
-@data_options(required=False)
+@data_options(required=False, what="Images")
 @click.option("--as-class", is_flag=True, help='Answer one more class, "backdoored", for such inputs.')
 @_FIGURES
 @_FACTORY
@@ -137,13 +136,14 @@ def check(
 
     Exit codes: 0 no input is suspicious, 1 at least one is, 2 error, 4 wrong usage.
     """
-    from detrojan.cli.outputs import check_writable, emit_values  # noqa: PLC0415
+    from detrojan.cli.outputs import check_folder, check_writable, emit_values  # noqa: PLC0415
     from detrojan.cli.surroundings import start  # noqa: PLC0415
 
     if bool(images) == (data.data is not None):
         raise OptionError("expected pictures or --data, one of the two")
     run = start(surroundings)
     check_writable(json_file)
+    check_folder(asked["figures"])
     guarded = bundled_guard(guard, run, factory=asked["factory"])
     found, names = read_images(images, data, run)
     check_shape(guarded.model, found)
@@ -202,7 +202,7 @@ def measure(
     from dataclasses import asdict  # noqa: PLC0415
 
     from detrojan.cli.inputs import load_data  # noqa: PLC0415
-    from detrojan.cli.outputs import check_writable, emit_values  # noqa: PLC0415
+    from detrojan.cli.outputs import check_folder, check_writable, emit_values  # noqa: PLC0415
     from detrojan.cli.surroundings import start  # noqa: PLC0415
     from detrojan.cli.types import PLACE  # noqa: PLC0415
     from detrojan.metrics.accuracy import victims  # noqa: PLC0415
@@ -210,13 +210,17 @@ def measure(
 
     run = start(surroundings)
     check_writable(json_file)
+    check_folder(asked["figures"])
     guarded = bundled_guard(guard, run, factory=asked["factory"])
     found = load_data(data, run)
     check_shape(guarded.model, found)
+    target = asked["target"]
+    if target is not None and target >= guarded.model.num_classes:
+        raise OptionError(f"expected a target of 0 to {guarded.model.num_classes - 1}, got {target}")
     place = None if asked["place"] is None else PLACE.convert(asked["place"], None, None)
     trigger = load_trigger(trigger_file, guarded.model.input_shape, place=place)
     truth = guarded.model.answers(found.images) if found.labels is None else found.labels
-    stamped = trigger.stamp(victims(found.images, truth, asked["target"]))
+    stamped = trigger.stamp(victims(found.images, truth, target))
     clean, bad = guarded.score(found.images), guarded.score(stamped)
     measured = detection(clean, bad, guarded.threshold)
     values: dict[str, Any] = {
@@ -225,8 +229,8 @@ def measure(
         "boundary": guarded.threshold * guarded.sign,
         **asdict(measured),
     }
-    if asked["target"] is not None:
-        won = guarded.model.answers(stamped) == asked["target"]
+    if target is not None:
+        won = guarded.model.answers(stamped) == target
         values["attack_success"] = float(won.double().mean())
         values["attack_success_guarded"] = float((won & ~guarded.suspicious(bad)).double().mean())
     if asked["figures"] is not None:

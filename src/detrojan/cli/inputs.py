@@ -183,8 +183,10 @@ def _names(path: Path) -> tuple[str, ...]:
         names = json.loads(text) if text.lstrip().startswith("[") else text.splitlines()
     except (OSError, ValueError, RecursionError) as error:
         raise InputError(f"{path}: expected a name per line or a JSON list of names: {error}") from error
-    names = [str(name).strip() for name in names]
-    return tuple(names if all(names) else [name for name in names if name])
+    found = tuple(name for name in (str(name).strip() for name in names) if name)
+    if not found:
+        raise InputError(f"{path}: expected a name per line or a JSON list of names, got none")
+    return found
 
 
 def load_data(

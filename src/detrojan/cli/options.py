@@ -131,8 +131,18 @@ def model_options(verb: Verb) -> Verb:
     )(verb)
 
 
-def data_options(*, required: bool = True, samples: str = "", none: bool = False) -> Callable[[Verb], Verb]:
-    """Return the decorator that adds --data and what says how they are read; `none`: without data too."""
+def data_options(
+    *, required: bool = True, samples: str = "", none: bool = False, what: str = "Clean images"
+) -> Callable[[Verb], Verb]:
+    """Return the decorator that adds --data and what says how they are read.
+
+    Args:
+        required: whether the verb needs it.
+        samples: the default number of images, in words.
+        none: whether the verb works without data too.
+        what: what the images have to be.
+
+    """
     return _group(
         DataOptions,
         "data",
@@ -141,7 +151,7 @@ def data_options(*, required: bool = True, samples: str = "", none: bool = False
                 "--data",
                 metavar="PATH",
                 required=required,
-                help="Clean images: .npz, HDF5, a folder of pictures, or the word signs"
+                help=f"{what}: .npz, HDF5, a folder of pictures or of wav files, or the word signs"
                 + ("; none makes images up." if none else "."),
             ),
             click.option("--split", metavar="NAME", help="train, test or val, where the data have splits."),

@@ -43,6 +43,25 @@ def check_writable(*paths: Path | None) -> None:
             raise InputError(f"cannot write {path}: {above} is no folder that can be written to")
 
 
+def check_folder(*folders: Path | None) -> None:
+    """Notice before the work that a folder of results could not be made, or not be written to.
+
+    Raises:
+        InputError: a file stands there, or a folder that cannot be written to.
+
+    """
+    for folder in folders:
+        if folder is None:
+            continue
+        if folder.exists() and not folder.is_dir():
+            raise InputError(f"expected a folder to write to, got the file {folder}")
+        above = folder.absolute()
+        while not above.exists():
+            above = above.parent
+        if not above.is_dir() or not os.access(above, os.W_OK):
+            raise InputError(f"cannot write to {folder}: {above} is no folder that can be written to")
+
+
 def emit(
     report: AnyReport, output: OutputOptions, pictures: Mapping[int, TriggerPictures] | None = None
 ) -> None:

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 )
 @model_options
 @click.argument("images", nargs=-1, type=FILE)
-@data_options(required=False)
+@data_options(required=False, what="Images")
 @click.option(
     "--guard",
     "guard_folder",

@@ -73,13 +73,20 @@ def command(
     method looks for.
     """
     from detrojan.cli.inputs import load_inputs  # noqa: PLC0415 - `--help` shall be fast
-    from detrojan.cli.outputs import check_writable, emit, save_triggers, triggers_folder  # noqa: PLC0415
+    from detrojan.cli.outputs import (  # noqa: PLC0415
+        check_folder,
+        check_writable,
+        emit,
+        save_triggers,
+        triggers_folder,
+    )
     from detrojan.cli.surroundings import kept, start  # noqa: PLC0415
     from detrojan.report.pictures import pictures_of  # noqa: PLC0415
     from detrojan.report.report import scan_report  # noqa: PLC0415
 
     run, started = start(surroundings), datetime.now(UTC)
     check_writable(output.json_file, output.html_file)
+    check_folder(triggers)
     scan = scan_named(method, settings, data.samples)
     inputs = load_inputs(model, data, run, limit=getattr(scan, "samples", None), stand_ins=True)
     with kept(run, surroundings, inputs.model.origin.sha256, inputs.data.sha256) as run:

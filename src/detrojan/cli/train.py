@@ -24,17 +24,16 @@ from detrojan.cli.state import current
 from detrojan.errors import DataError, InputError, OptionError
 
 if TYPE_CHECKING:
-    import torch
-
     from detrojan.data.dataset import Dataset
     from detrojan.models.classifier import Classifier
     from detrojan.run import Run
     from detrojan.trainers.base import Trained, Trainer
+    from detrojan.triggers.base import Trigger
 
 #: isolated samples that are drawn
 DRAWN = 36
-#: positions of poisoned samples take no more room than this
-_MOST_BYTES = 1 << 26
+#: a network that is right about fewer of its training samples than this has hardly learned
+LEARNED = 0.5
 
 
 @click.command(
@@ -45,7 +44,7 @@ _MOST_BYTES = 1 << 26
     "  detrojan train --data attacked/poisoned.npz --net badnets_cnn --method abl --out trained \\\n"
     "      --poisoned attacked/poisoned.npz --trigger attacked/trigger_0.safetensors --target 2",
 )
-@data_options(samples="  [default: all]")
+@data_options(samples="  [default: all]", what="Labelled images, poisoned or not")
 @click.option("--net", required=True, metavar="NAME", help="The network (see: detrojan list nets).")
 @click.option("--method", default="abl", show_default=True, metavar="NAME", help="How it is trained.")
 @set_option("trainer")
@@ -75,14 +74,14 @@ def command(
     The folder then holds model.safetensors, train.json with losses.png, and what was isolated as
     isolated.npz and isolated.png.
     """
-    from detrojan.cli.outputs import emit_values  # noqa: PLC0415 - `--help` shall be fast
+    from detrojan.cli.outputs import check_folder, emit_values  # noqa: PLC0415 - `--help` shall be fast
+    from detrojan.cli.positions import read_positions  # noqa: PLC0415
     from detrojan.cli.settings import method_named  # noqa: PLC0415
     from detrojan.cli.surroundings import kept, start  # noqa: PLC0415
     from detrojan.trainers.base import Trainer  # noqa: PLC0415
 
     run, begun = start(surroundings), time.monotonic()
-    if out.exists() and not out.is_dir():
-        raise InputError(f"expected a folder to write to, got the file {out}")
+    check_folder(out)
     if (asked["trigger_file"] is None) != (asked["target"] is None):
         raise OptionError("expected --trigger FILE and --target LABEL together")
     method = method_named("trainers", asked["method"], asked["settings"])
@@ -90,14 +89,15 @@ def command(
     train, test = _data(data, asked["test_data"], run)
     poisoned = None if asked["poisoned_file"] is None else read_positions(asked["poisoned_file"], len(train))
     model = fresh(net, train, test, run)
+    trigger = _trigger(model, asked)
     with kept(run, surroundings, train.sha256) as run:
         trained = method.train(model, train, run=run, poisoned=poisoned)
-    values = _values(method, trained, train, test, run, net)
-    values |= _scores(trained.model, train, test, asked)
-    values["seconds"] = round(time.monotonic() - begun, 3)
-    write_folder(out, trained, train)
-    output = OutputOptions(format_=format_, json_file=out / "train.json", html_file=None)
-    emit_values(values, output, _text(values, out))
+        values = _values(method, trained, train, test, run, net)
+        values |= _scores(trained.model, train, test, trigger, asked["target"])
+        values["seconds"] = round(time.monotonic() - begun, 3)
+        write_folder(out, trained, train)
+        output = OutputOptions(format_=format_, json_file=out / "train.json", html_file=None)
+        emit_values(values, output, _text(values, out))
     return 0
 
 
@@ -127,38 +127,6 @@ def _data(options: DataOptions, test: str | None, run: Run) -> tuple[Dataset, Da
     return train, held
 
 
-def read_positions(path: Path, count: int) -> torch.Tensor:
-    """Return the array `indices` of an .npz file as positions of samples, (P,) int64, ascending.
-
-    Args:
-        path: the file.
-        count: how many samples there are.
-
-    Raises:
-        DataError: no such array, or positions beyond the samples.
-
-    """
-    import zipfile  # noqa: PLC0415
-
-    import numpy as np  # noqa: PLC0415
-    import torch  # noqa: PLC0415
-
-    try:
-        with zipfile.ZipFile(path) as archive:
-            if archive.getinfo("indices.npy").file_size > _MOST_BYTES:
-                raise DataError(f"{path}: expected at most {_MOST_BYTES:,} bytes of indices")
-        with np.load(path, allow_pickle=False) as arrays:
-            found = arrays["indices"]
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, RuntimeError) as error:
-        raise DataError(f"{path}: expected an .npz file with the array indices: {error}") from error
-    if found.ndim != 1 or found.dtype.kind not in "iu" or not len(found):
-        raise DataError(f"{path}: expected indices as whole numbers (P,), got {found.dtype} {found.shape}")
-    low, high = int(found.min()), int(found.max())
-    if low < 0 or high >= count:
-        raise DataError(f"{path}: expected indices of 0 to {count - 1}, got {low} to {high}")
-    return torch.from_numpy(np.unique(found).astype(np.int64))
-
-
 def fresh(net: str, train: Dataset, test: Dataset | None, run: Run) -> Classifier:
     """Return an untrained network for the data; equal seeds give equal starts."""
     import torch  # noqa: PLC0415
@@ -183,6 +151,7 @@ def _values(
     from detrojan.report.report import data_facts  # noqa: PLC0415
     from detrojan.report.schema import plain  # noqa: PLC0415
 
+    learned = clean_accuracy(trained.model, train)
     return {
         "schema": "detrojan.train/1",
         "method": method.name,
@@ -192,26 +161,51 @@ def _values(
         "data": data_facts(train).model_dump(mode="json"),
         "held_out": 0 if test is None else len(test),
         "clean_accuracy": None if test is None else clean_accuracy(trained.model, test),
+        "training_accuracy": learned,
         "isolated": len(trained.isolated),
         "isolated_positions": trained.isolated.tolist(),
         "steps": [plain(vars(step)) for step in trained.steps],
+        "warnings": _doubts(learned),
         "command": current().command,
     }
 
 
-def _scores(model: Classifier, train: Dataset, test: Dataset | None, asked: dict[str, Any]) -> dict[str, Any]:
-    """Return how often a known trigger works, on held-out images or, without any, on those trained on."""
+def _doubts(learned: float) -> list[str]:
+    """Return what to say of a network that did not learn its task."""
+    from detrojan.report.words import percent  # noqa: PLC0415
+
+    if learned >= LEARNED:
+        return []
+    return [
+        (
+            f"the network is right about {percent(learned)} of its own training samples: it has hardly "
+            "learned; try another --set learning_rate, more epochs or another --net"
+        )
+    ]
+
+
+def _trigger(model: Classifier, asked: dict[str, Any]) -> Trigger | None:
+    """Return the known trigger, if one was stated; what is wrong with it shows before the training."""
     from detrojan.cli.inputs import load_trigger  # noqa: PLC0415
-    from detrojan.metrics.accuracy import attack_success  # noqa: PLC0415
 
     if asked["trigger_file"] is None:
-        return {}
-    data = train if test is None else test
+        return None
     if asked["target"] >= model.num_classes:
         raise OptionError(f"expected a target of 0 to {model.num_classes - 1}, got {asked['target']}")
-    trigger = load_trigger(asked["trigger_file"], model.input_shape, place=asked["place"])
+    return load_trigger(asked["trigger_file"], model.input_shape, place=asked["place"])
+
+
+def _scores(
+    model: Classifier, train: Dataset, test: Dataset | None, trigger: Trigger | None, target: int
+) -> dict[str, Any]:
+    """Return how often a known trigger works, on held-out images or, without any, on those trained on."""
+    from detrojan.metrics.accuracy import attack_success  # noqa: PLC0415
+
+    if trigger is None:
+        return {}
+    data = train if test is None else test
     labels = data.require_labels("measuring an attack")
-    return {"attack_success": attack_success(model, trigger, data.images, labels, asked["target"])}
+    return {"attack_success": attack_success(model, trigger, data.images, labels, target)}
 
 
 def write_folder(out: Path, trained: Trained, data: Dataset) -> None:
@@ -275,5 +269,6 @@ def _text(values: dict[str, Any], out: Path) -> str:
         lines.append(f"Clean accuracy {percent(values['clean_accuracy'])} on {values['held_out']:,} images.")
     if "attack_success" in values:
         lines.append(f"Attack success {percent(values['attack_success'])}.")
+    lines += [f"Warning: {text}" for text in values["warnings"]]
     lines.append(f"Written to {out}")
     return "\n".join(escape(line) for line in lines)

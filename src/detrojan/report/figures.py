@@ -84,6 +84,8 @@ def bars(groups: Mapping[str, Sequence[float]], names: Sequence[str], *, axis: s
         axes.set_xticks(range(len(shown)), [_plain(names[label], 18) for label in shown])
         if len(shown) > 6 or any(len(names[label]) > 6 for label in shown):
             axes.tick_params(axis="x", labelrotation=60)
+            for text in axes.get_xticklabels():  # else the middle of a name stands below its bars
+                text.set(horizontalalignment="right", rotation_mode="anchor")
         axes.set_xlabel(_plain(axis))
         axes.yaxis.set_major_formatter(PercentFormatter(1.0))
         axes.legend(frameon=False)
