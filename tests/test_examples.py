@@ -61,6 +61,32 @@ def test_the_repair_ends_the_attack_and_keeps_the_accuracy(tmp_path):
     assert load_model(path).input_shape == (3, 32, 32)
 
 
+def test_the_guard_notices_stamped_inputs_and_lets_clean_ones_pass(tmp_path):
+    printed = output("guard.py", "--out", str(tmp_path / "guard"))
+    refused, through, success, guarded = map(
+        float, re.findall(r"([\d.]+)%(?! of them| instead)", printed)[-4:]
+    )
+    assert refused < 3
+    assert success > 85
+    assert through < 30
+    assert guarded < 30
+    assert (tmp_path / "guard" / "guard.json").is_file()
+
+
+def test_training_by_abl_learns_the_task_without_the_backdoor(tmp_path):
+    path = tmp_path / "model.safetensors"
+    printed = output("train.py", "--out", str(path))
+    found = re.findall(r"(plain|abl) +clean accuracy +([\d.]+)%  attack success +([\d.]+)%", printed)
+    (_, accuracy, success), (_, accuracy_abl, success_abl) = found
+    assert float(success) > 85
+    assert float(success_abl) < 20
+    assert float(accuracy_abl) > float(accuracy) - 3
+    (isolated, right) = map(int, re.search(r"(\d+) samples were isolated, (\d+) of them", printed).groups())
+    assert isolated == 30
+    assert right > 25
+    assert load_model(path).input_shape == (3, 32, 32)
+
+
 @pytest.mark.parametrize("path", sorted(EXAMPLES.glob("*.py")), ids=lambda path: path.name)
 def test_each_example_says_what_it_is_and_how_it_is_run(path):
     text = path.read_text(encoding="utf-8")
