@@ -108,3 +108,12 @@ def test_many_labels_are_points_over_the_p_value(made):
     svg = anomaly_chart(with_chances(report))
     assert "significance 0.01<" in svg
     assert "P-value of 300 labels, significance 0.01, lowest 1e-05. Flagged: 5." in svg
+
+
+def test_a_label_flagged_by_its_p_value_is_not_drawn_below_a_threshold(made):
+    report, _ = made.make_scan(12, (3,))
+    report = with_chances(report, threshold=1e6)
+    flagged = [finding.model_copy(update={"p_value": 1e-5}) for finding in report.findings]
+    svg = anomaly_chart(report.model_copy(update={"findings": flagged}))
+    assert "threshold" not in svg
+    assert "significance 0.01<" in svg

@@ -107,3 +107,9 @@ def test_where_the_p_value_decides_the_label_nearest_to_it_is_named(made):
     run = report.run.model_copy(update={"hyper_parameters": {"significance": 0.02}})
     text = plain_text(report_text(report.model_copy(update={"evidence": evidence, "run": run})))
     assert "Most suspicious: label 9, p = 0.45; labels are flagged below 0.02 only." in text
+
+
+def test_an_interrupted_scan_says_so(made):
+    report, _ = made.make_scan(12, (), verdict="inconclusive", details={"interrupted": True})
+    first = plain_text(scan_text(report)).splitlines()[0]
+    assert first == "Inconclusive: the scan was interrupted, nothing was found so far."

@@ -203,6 +203,8 @@ def _nearest(report: ScanReport) -> str:
         least = min(entry.p_value for entry in report.evidence if entry.p_value is not None)
         limit = significance(report)
         return f"lowest p-value {least:.2g}" + ("" if limit is None else f", flagged below {limit:g}")
+    if all(entry.anomaly_index is None for entry in report.evidence):
+        return ""
     highest = number(max((entry.anomaly_index or 0 for entry in small_masks(report)), default=None), 1)
     limit = threshold(report)
     return f"highest index {highest}" + ("" if limit is None else f", threshold {limit:g}")

@@ -61,8 +61,17 @@ def significance(report: ScanReport) -> float | None:
 
 
 def decides_by_chance(report: ScanReport) -> bool:
-    """Return whether the p-value alone decides, and is known: then it is shown in place of the index."""
-    return threshold(report) is None and any(entry.p_value is not None for entry in report.evidence)
+    """Return whether the p-value decides, and is known: then it is shown in place of the index.
+
+    It decides alone where the scan has no threshold for the index. Where it has both, a label that is
+    flagged below that threshold was flagged by its p-value.
+    """
+    if significance(report) is None or all(entry.p_value is None for entry in report.evidence):
+        return False
+    limit = threshold(report)
+    return limit is None or any(
+        finding.p_value is not None and (finding.anomaly_index or 0.0) <= limit for finding in report.findings
+    )
 
 
 def by_median(report: ScanReport) -> bool:
@@ -98,6 +107,8 @@ def verdict_sentence(report: ScanReport) -> str:
         tested += f" (of {report.model.classes:,})"
     if report.verdict == "no evidence":
         return f"No evidence of a backdoor in the {tested}."
+    if report.verdict == "inconclusive" and report.details.get("interrupted"):
+        return "Inconclusive: the scan was interrupted, nothing was found so far."
     if report.verdict == "inconclusive":
         return f"Inconclusive: the {tested} do not support a verdict."
     if not report.findings:
