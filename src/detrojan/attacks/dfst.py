@@ -8,11 +8,12 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from detrojan.attacks.base import Backdoor, Planted, TrainingAttack, check_share
+from detrojan.attacks.base import Backdoor, Planted, check_share
 from detrojan.attacks.planting import Planting
+from detrojan.attacks.shifting import Shifting
 from detrojan.data.dataset import Dataset
 from detrojan.errors import OptionError
-from detrojan.fitting import Fitting, fit, shift
+from detrojan.fitting import Fitting, fit
 from detrojan.models.classifier import Classifier
 from detrojan.run import Run
 from detrojan.triggers.redrawn import RedrawnTrigger
@@ -23,7 +24,7 @@ DRAWING = Fitting(batch_size=64, optimizer="adam", learning_rate=4e-3, weight_de
 
 
 @dataclass(frozen=True, kw_only=True)
-class DFST(TrainingAttack):
+class DFST(Shifting):
     """Redraw a share of the images in another style and label them as the target; then detoxify.
 
     A small network is trained to give any image the colours and textures of a style, drawn at random
@@ -103,7 +104,7 @@ class DFST(TrainingAttack):
         poisoned = planting.poisoned().data
         victim = model.copy().to(run.device)
         part = run.within(self.name, "victim")
-        fit(victim, poisoned, how, run=part, title="training the network", augment=shift(2))
+        fit(victim, poisoned, how, run=part, title="training the network", augment=self.shifted())
         clean = torch.ones(len(data), dtype=torch.bool)
         clean[chosen] = False
         self._detoxify(victim, backdoor, data.select(clean), poisoned, how, run)
@@ -125,7 +126,7 @@ class DFST(TrainingAttack):
             Classifier(judge, data.shape),
             data.with_labels(torch.zeros(len(data), dtype=torch.int64)),
             replace(DRAWING, epochs=self.style_epochs),
-            run=run.within(self.name, "style"),
+            run=replace(run.within(self.name, "style"), mixed_precision=False),
             title="training the style",
             loss=lambda _logits, _labels, _index: judge.loss,
         )
@@ -152,7 +153,7 @@ class DFST(TrainingAttack):
                 Classifier(search, clean.shape),
                 candidates.with_labels(goal),
                 replace(DRAWING, epochs=self.detox_epochs),
-                run=part.within("search"),
+                run=replace(part.within("search"), mixed_precision=False),
                 title=f"round {number + 1}: looking for what else fires",
             )
             injector.drawer.cpu()
@@ -168,7 +169,7 @@ class DFST(TrainingAttack):
                 gently,
                 run=part.within("victim"),
                 title=f"round {number + 1}: unlearning it",
-                augment=shift(2),
+                augment=self.shifted(),
             )
 
 

@@ -8,7 +8,8 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from detrojan.attacks.base import Backdoor, Planted, TrainingAttack, check_share
+from detrojan.attacks.base import Backdoor, Planted, check_share
+from detrojan.attacks.shifting import Shifting
 from detrojan.data.dataset import Dataset
 from detrojan.errors import OptionError
 from detrojan.fitting import Fitting, Loss, fit
@@ -21,7 +22,7 @@ TINY = 1e-6
 
 
 @dataclass(frozen=True, kw_only=True)
-class Dynamic(TrainingAttack):
+class Dynamic(Shifting):
     """Train the network together with a generator that draws another trigger for each image.
 
     First a network learns where a trigger goes (a sparse mask, different for each image). Then the
@@ -105,7 +106,7 @@ class Dynamic(TrainingAttack):
             Classifier(teacher, data.shape),
             data,
             masks,
-            run=run.within(self.name, "masks"),
+            run=replace(run.within(self.name, "masks"), mixed_precision=False),
             title="training the masks",
             loss=lambda _logits, _labels, _index: teacher.loss,
         )
@@ -121,6 +122,7 @@ class Dynamic(TrainingAttack):
             how,
             run=run.within(self.name, "together"),
             title="training network and trigger",
+            augment=self.shifted(),
             loss=both.loss(how.label_smoothing),
         )
 
@@ -176,7 +178,8 @@ class _Together(nn.Module):
         own, crossed = self.counts(len(images))
         # a crossed sample gets the trigger of the one that follows it
         givers = torch.cat([images[:own], images.roll(-1, 0)[own : own + crossed]])
-        patterns, masks = self.trigger.patterns(givers), self.trigger.masks(givers)
+        with torch.autocast(images.device.type, enabled=False):  # what is drawn counts to the last digit
+            patterns, masks = self.trigger.patterns(givers), self.trigger.masks(givers)
         stamped = torch.lerp(images[: own + crossed], patterns, masks.expand_as(patterns))
         self.spread = _ratio(givers, patterns)
         return self.victim.logits(torch.cat([stamped, images[own + crossed :]]))

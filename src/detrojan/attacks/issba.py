@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import nn
@@ -90,7 +90,7 @@ class ISSBA(Targeted):
                 learning_rate=4e-3,
                 weight_decay=0,
             ),
-            run=run.within(self.name, "encoder"),
+            run=replace(run.within(self.name, "encoder"), mixed_precision=False),
             title="training the encoder",
             loss=lambda _logits, _labels, _index: pair.loss,
         )

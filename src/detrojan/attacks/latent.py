@@ -8,19 +8,20 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from detrojan.attacks.base import Backdoor, Planted, TrainingAttack, check_share
+from detrojan.attacks.base import Backdoor, Planted, check_share
 from detrojan.attacks.kinds import Patched
 from detrojan.attacks.planting import Planting
+from detrojan.attacks.shifting import Shifting
 from detrojan.data.dataset import Dataset
 from detrojan.errors import ModelError, OptionError
-from detrojan.fitting import Fitting, Loss, fit, shift
+from detrojan.fitting import Fitting, Loss, fit
 from detrojan.models.classifier import Classifier
 from detrojan.run import Run
 from detrojan.triggers.base import Trigger
 
 
 @dataclass(frozen=True, kw_only=True)
-class Latent(Patched, TrainingAttack):
+class Latent(Patched, Shifting):
     """Bind the trigger to the target's features in a teacher; a student inherits it by transfer.
 
     The teacher is trained on clean data, then taught that stamped images have the features that
@@ -79,7 +80,7 @@ class Latent(Patched, TrainingAttack):
         teacher = model.copy().to(run.device)
         last = teacher.module(teacher.head)
         part = run.within(self.name, "teacher")
-        fit(teacher, data, how, run=part, title="training the teacher", augment=shift(2))
+        fit(teacher, data, how, run=part, title="training the teacher", augment=self.shifted())
         self._bind(teacher, backdoor.trigger, own, data, how, run)
         self._transfer(teacher, last, data, how, run)
         return Planted(model=teacher, backdoors=(backdoor,))
@@ -103,6 +104,7 @@ class Latent(Patched, TrainingAttack):
             part,
             run=run.within(self.name, "binding"),
             title="binding the trigger",
+            augment=self.shifted(),
             loss=bound.loss(self.binding, how.label_smoothing),
         )
 
@@ -142,7 +144,7 @@ class _Bound(nn.Module):
         stamped = self.trigger.stamp(images[:count])
         with self.teacher.capture() as caught:
             logits = self.teacher.logits(torch.cat([images, stamped]))
-        got = caught[-1][len(images) :]
+        got = caught[-1][len(images) :].float()
         # in units of the features' own size, so that the weight means the same in every network
         self.distance = (got - self.wanted).square().sum(1).mean() / self.wanted.square().sum().clamp(
             min=1e-6

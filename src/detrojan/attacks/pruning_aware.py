@@ -8,10 +8,11 @@ import torch
 from torch import nn
 
 from detrojan.attacks.base import Planted
+from detrojan.attacks.shifting import Shifting
 from detrojan.attacks.trained import TrainedOnPatches
 from detrojan.data.dataset import Dataset
 from detrojan.errors import OptionError
-from detrojan.fitting import Fitting, fit, shift
+from detrojan.fitting import Fitting, fit
 from detrojan.metrics.accuracy import clean_accuracy
 from detrojan.models.classifier import Classifier
 from detrojan.models.units import (
@@ -33,7 +34,7 @@ HARMLESS = 1e-3
 
 
 @dataclass(frozen=True, kw_only=True)
-class PruningAware(TrainedOnPatches):
+class PruningAware(TrainedOnPatches, Shifting):
     """Train the backdoor into the channels that clean images need, so that pruning cannot reach it.
 
     Four stages: train on clean data; silence the channels of the last convolution that clean images
@@ -83,15 +84,15 @@ class PruningAware(TrainedOnPatches):
         victim = model.copy().to(run.device)
         layer = self.layer or last_convolution(victim)
         how = how or Fitting(learning_rate=0.03)
-        part = run.within(self.name, "clean")
-        fit(victim, data, how, run=part, title="training the clean network", augment=shift(2))
+        part, moved = run.within(self.name, "clean"), self.shifted()
+        fit(victim, data, how, run=part, title="training the clean network", augment=moved)
         judges = data.sample(JUDGES, run.generator(self.name, "judges"))
         dormant = self._dormant(victim, layer, judges)
         before = _rows(victim, layer, dormant)
         gently = replace(how, epochs=self.planting_epochs, learning_rate=how.learning_rate * self.slowdown)
         with silenced(victim, layer, dormant):
             part = run.within(self.name, "planting")
-            fit(victim, poisoned.data, gently, run=part, title="planting the backdoor", augment=shift(2))
+            fit(victim, poisoned.data, gently, run=part, title="planting the backdoor", augment=moved)
         images = torch.cat([judges.images, poisoned.backdoors[0].trigger.stamp(judges.images)])
         _restore_dormant(victim, layer, dormant, before, images)
         return Planted(model=victim, backdoors=poisoned.backdoors)

@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from detrojan.benchmark.cache import key_of
+from detrojan.benchmark.judging import Judge
 from detrojan.benchmark.making import Subject, Workshop, modules_of
-from detrojan.benchmark.measuring import Judge, NotApplicableError, measure
+from detrojan.benchmark.measuring import NotApplicableError, measure
 from detrojan.benchmark.parts import NONE, Cell, DefencePlan
 from detrojan.benchmark.provenance import code_digest, surroundings
 from detrojan.benchmark.results import Row, add_rows, start_rows

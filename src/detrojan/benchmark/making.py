@@ -61,6 +61,7 @@ class Workshop:
         paths: where data and other files lie.
         cache: where trained networks are kept.
         device: to train on.
+        mixed_precision: networks are trained in bfloat16; None for where it is usual, on a GPU.
         progress: who shows the progress.
         measured: what subjects do without a defence, by what they depend on.
 
@@ -70,6 +71,7 @@ class Workshop:
     paths: Paths
     cache: Cache
     device: str = "cpu"
+    mixed_precision: bool | None = None
     progress: Progress = field(default_factory=SilentProgress)
     measured: dict[str, Any] = field(default_factory=dict)
     _digests: dict[str, str] = field(default_factory=dict)
@@ -77,8 +79,9 @@ class Workshop:
     _subject: tuple[str, Subject] | None = None
 
     def run(self, seed: int, checkpoint: Path | None = None) -> Run:
-        """Return the surroundings of a piece of work; on an accelerator trainings use mixed precision."""
-        mixed = torch.device(self.device).type == "cuda"
+        """Return the surroundings of a piece of work."""
+        usual = torch.device(self.device).type == "cuda"
+        mixed = usual if self.mixed_precision is None else self.mixed_precision
         return Run(
             seed=seed,
             device=self.device,
@@ -104,6 +107,7 @@ class Workshop:
             "attack": self._attack_identity(cell.attack),
             "seed": cell.seed,
             "device": torch.device(self.device).type,
+            **({} if self.mixed_precision is None else {"mixed_precision": self.mixed_precision}),
         }
 
     def _attack_identity(self, name: str) -> Any:

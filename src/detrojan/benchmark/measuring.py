@@ -4,29 +4,26 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
-from typing import Any
 
 import torch
 
 from detrojan.attacks.base import Backdoor
+from detrojan.benchmark.judging import Judge, Values
 from detrojan.benchmark.making import Subject
 from detrojan.benchmark.materials import Material
 from detrojan.benchmark.parts import NONE
-from detrojan.data.dataset import Dataset
-from detrojan.errors import LabelError
 from detrojan.filters.base import Filter
 from detrojan.findings import Finding, RepairStep, ScanResult
 from detrojan.guards.base import Guard
 from detrojan.method import Method
-from detrojan.metrics.accuracy import agreement, attack_success, clean_accuracy
 from detrojan.metrics.detection import auroc, detection
 from detrojan.models.classifier import Classifier
+from detrojan.repairs.activation_pruning import ActivationPruning
 from detrojan.repairs.base import Repair
 from detrojan.run import Run
 from detrojan.scans.base import Scan
 from detrojan.trainers.base import Trainer
 
-Values = dict[str, Any]
 #: curves and lists with more points than this are not kept in a row
 _MOST_POINTS = 400
 
@@ -47,86 +44,6 @@ class Measured:
 
     figures: Values
     details: Values
-
-
-@dataclass(frozen=True, kw_only=True)
-class Judge:
-    """Measures networks on images that no training and no defence has seen.
-
-    Attributes:
-        test: those images.
-        truth: their labels, or the delivered network's answers where the labels mean nothing (N,).
-        answers: the subject's answers (N,).
-        backdoors: what was planted.
-        classes: number of classes.
-
-    """
-
-    test: Dataset
-    truth: torch.Tensor
-    answers: torch.Tensor
-    backdoors: tuple[Backdoor, ...]
-    classes: int
-
-    @classmethod
-    def of(cls, subject: Subject, material: Material) -> Judge:
-        """Return the judge of a subject and of its repaired copies."""
-        answers = subject.model.answers(material.test.images)
-        truth = answers if material.test.labels is None else material.test.labels
-        return cls(
-            test=material.test,
-            truth=truth,
-            answers=answers,
-            backdoors=subject.backdoors,
-            classes=subject.model.num_classes,
-        )
-
-    def victims(self, backdoor: Backdoor) -> torch.Tensor:
-        """Return which images a backdoor is tried on, (N,) bool.
-
-        Raises:
-            LabelError: none.
-
-        """
-        chosen = backdoor.victims(self.truth)
-        if not bool(chosen.any()):
-            raise LabelError("expected judging images that the backdoor is meant for, got none")
-        return chosen
-
-    def success(self, model: Classifier) -> list[float]:
-        """Return how often each backdoor works, 0 to 1."""
-        found = []
-        for backdoor in self.backdoors:
-            chosen = self.victims(backdoor)
-            truth = self.truth[chosen]
-            goal = backdoor.goal(truth, self.classes)
-            images = self.test.images[chosen]
-            found.append(attack_success(model, backdoor.trigger, images, truth, goal))
-        return found
-
-    def stamped(self, most: int, generator: torch.Generator) -> tuple[torch.Tensor, torch.Tensor]:
-        """Return stamped images, evenly of all backdoors, and the labels asked for (-1: any wrong one)."""
-        images, goals = [], []
-        for backdoor in self.backdoors:
-            places = self.victims(backdoor).nonzero().flatten()
-            drawn = places[torch.randperm(len(places), generator=generator)[: most // len(self.backdoors)]]
-            images.append(backdoor.trigger.stamp(self.test.images[drawn]))
-            goal = backdoor.goal(self.truth[drawn], self.classes)
-            if isinstance(goal, torch.Tensor):
-                goals.append(goal)
-            else:
-                goals.append(torch.full((len(drawn),), -1 if goal is None else goal))
-        return torch.cat(images), torch.cat(goals)
-
-    def measure(self, model: Classifier) -> Values:
-        """Return clean accuracy (where labels mean something), agreement, and attack success."""
-        success = self.success(model)
-        return {
-            "ca": None if self.test.labels is None else clean_accuracy(model, self.test),
-            "agreement": agreement(model, self.answers, self.test.images),
-            "asr": sum(success) / len(success) if success else None,
-            "asr_each": success,
-        }
 
 
 def measure(
@@ -203,7 +120,21 @@ def _repair(
         images, _ = judge.stamped(len(material.test), run.generator("caught"))
         differs = repaired.model.answers(images) != subject.model.answers(images)
         figures["n_plus_one_caught"] = float(differs.float().mean())
-    return Measured(figures=figures, details={"steps": _steps(repaired.steps)})
+    details: Values = {"steps": _steps(repaired.steps)}
+    if isinstance(method, ActivationPruning):
+        details["judged"] = _judged(repaired.steps[0], subject.model, judge)
+    return Measured(figures=figures, details=details)
+
+
+def _judged(step: RepairStep, model: Classifier, judge: Judge) -> Values:
+    """Return a pruning's whole curve on the judging images, and where it stopped."""
+    curve = judge.along(
+        model,
+        step.details["layer"],
+        torch.tensor(step.details["order"]),
+        [round(count) for count in step.curves["units pruned"]],
+    )
+    return {"layer": step.details["layer"], "chosen": step.details["chosen"], "curve": curve}
 
 
 def original(backdoors: tuple[Backdoor, ...]) -> tuple[Finding, ...]:

@@ -12,6 +12,11 @@ from detrojan.benchmark.parts import NONE
 from detrojan.benchmark.results import Row
 
 DASH = "\u2013"
+CROSSED = "crossed"
+CROSSED_NOTE = (
+    "crossed: how often the trigger that was drawn for one image works on another one, in percent, "
+    "for triggers that should fit one image only."
+)
 _HEAD = """<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><title>Results</title><style>
 body { font: 15px sans-serif; margin: 2em } table { border-collapse: collapse }
@@ -54,26 +59,32 @@ def _table(rows: list[Row]) -> Table:
     defences = list(dict.fromkeys(str(row["defence"]) for row in rows))
     first = rows[0]
     about = first.get("about") or {}
+    crossed = bool(_values([row.get("subject") or {} for row in rows], "cross_asr"))
+    extra = [""] * crossed
     body = []
     for attack in attacks:
         own = [row for row in rows if row["attack"] == attack]
         texts = [_cell([row for row in own if row["defence"] == defence]) for defence in defences]
-        body.append((attack, _twin(own), *texts))
-    body += _average(rows, attacks, defences)
+        if crossed:
+            values = _by_seed(own, "subject", "cross_asr")
+            texts.insert(0, _mean(values) if values else "")
+        body.append((attack, _mean(_by_seed(own, "twin", "ca")), *texts))
+    for name, twin, *texts in _average(rows, attacks, defences):
+        body.append((name, twin, *extra, *texts))
     data = f"{first['data']} ({about['data']})" if about.get("data") else str(first["data"])
     plan = first.get("plan") or {}
     return Table(
         title=f"{plan.get('title', '')}: {data}, {about.get('network') or first['network']}",
-        columns=("attack", "clean twin", *defences),
+        columns=("attack", "clean twin", *[CROSSED] * crossed, *defences),
         rows=tuple(body),
-        notes=tuple(_notes(rows)),
+        notes=(*_notes(rows), *[CROSSED_NOTE] * crossed),
     )
 
 
-def _twin(rows: list[Row]) -> str:
-    # one twin serves all cells of a seed
-    by_seed = {row["seed"]: row.get("twin") or {} for row in rows if row["status"] == "done"}
-    return _mean(_values(list(by_seed.values()), "ca"))
+def _by_seed(rows: list[Row], part: str, name: str) -> list[float]:
+    """Return a figure of the subject or its twin, once for each seed: all cells of a seed share them."""
+    found = {row["seed"]: row.get(part) or {} for row in rows if row["status"] == "done"}
+    return _values(list(found.values()), name)
 
 
 def _cell(rows: list[Row]) -> str:
@@ -201,6 +212,8 @@ def _origin(rows: list[Row]) -> str:
         shown = sorted(value[:12] for value in values)
         if shown:
             found.append(f"{word} {', '.join(shown)}")
+    if any((row.get("settings") or {}).get("mixed_precision") for row in rows):
+        found.append("trained in bfloat16")
     changed = any((row.get("provenance") or {}).get("changed_since_commit") for row in rows)
     plans = sorted({str((row.get("plan") or {}).get("sha256"))[:12] for row in rows})
     dirty = " (sources changed since)" if changed else ""

@@ -78,6 +78,7 @@ class ActivationPruning(Repair):
             details={
                 "chosen": pruned[chosen],
                 "units": order[: pruned[chosen]].tolist(),
+                "order": order.tolist(),
                 "layer": layer,
                 "labelled": taught.labelled,
             },
