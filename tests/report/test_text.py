@@ -92,6 +92,7 @@ def test_80_columns_are_enough_and_names_stay_text(made, kind):
 def test_a_repair_that_could_not_be_verified_says_why(made):
     told = {"verdict": "inconclusive", "reason": "3 labels tested; 5 or more are needed", "targets": []}
     text = plain_text(report_text(made.make_repair(verification=told)), width=200)
+    assert text.startswith("Repaired by prune, finetune, but not verified: attack success")
     assert "The repair could not be verified: 3 labels tested; 5 or more are needed." in text
 
 

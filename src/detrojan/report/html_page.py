@@ -244,7 +244,11 @@ def _uri(content: bytes | None) -> str:
 def _repair_values(report: RepairReport, pictures: Pictures) -> dict[str, Any]:
     verdict = report.verification.get("verdict")
     return {
-        "mood": "backdoored" if is_backdoored_still(report) else "plain",
+        "mood": "backdoored"
+        if is_backdoored_still(report)
+        else "inconclusive"
+        if verdict == "inconclusive"
+        else "plain",
         "output": f"Written to {printable(report.output)}" if report.output else "",
         "measured": measure_rows(report.before, report.after, report.model),
         "counts": counted(report.after.counts),

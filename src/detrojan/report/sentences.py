@@ -264,7 +264,9 @@ def repair_sentence(report: RepairReport) -> str:
     elif after.agreement is not None:
         said.append(f"agreement with the delivered model {percent(after.agreement)}")
     done = ", ".join(printable(step.method) for step in report.steps) or "nothing"
-    head = f"{'Not repaired' if is_backdoored_still(report) else 'Repaired'} by {done}"
+    failed, doubtful = is_backdoored_still(report), report.verification.get("verdict") == "inconclusive"
+    head = f"{'Not repaired' if failed else 'Repaired'} by {done}"
+    head += ", but not verified" if doubtful and not failed else ""
     return f"{head}: {'; '.join(said)}." if said else f"{head}; nothing was measured."
 
 
