@@ -23,6 +23,9 @@ Values = dict[str, Any]
 #: triggers that mean something on the one image that they were drawn for only
 SAMPLE_SPECIFIC = (InputAwareTrigger, SampleSpecificTrigger)
 
+#: a curve has many points: at each of them no more clean images than these are judged
+MOST_ALONG = 2000
+
 
 @dataclass(frozen=True, kw_only=True)
 class Judge:
@@ -134,6 +137,8 @@ class Judge:
     ) -> dict[str, list[float]]:
         """Return clean accuracy (agreement, where labels mean nothing) and attack success along a pruning.
 
+        Clean accuracy is measured on at most `MOST_ALONG` images, drawn in the same way in every call.
+
         Args:
             model: the network as it was delivered; unchanged.
             layer: whose units go.
@@ -145,6 +150,8 @@ class Judge:
             "attack success".
 
         """
+        drawn = torch.randperm(len(self.test), generator=torch.Generator().manual_seed(0))[:MOST_ALONG]
+        images, truth = self.test.images[drawn], self.truth[drawn]
         trial, gone = model.copy(), 0
         curve: dict[str, list[float]] = {"units pruned": [], "clean accuracy": []}
         if self.backdoors:
@@ -153,7 +160,7 @@ class Judge:
             remove_units(trial, layer, order[gone:count])
             gone = count
             curve["units pruned"].append(float(count))
-            curve["clean accuracy"].append(agreement(trial, self.truth, self.test.images))
+            curve["clean accuracy"].append(agreement(trial, truth, images))
             if self.backdoors:
                 success = self.success(trial)
                 curve["attack success"].append(sum(success) / len(success))
