@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 
+from detrojan.findings import ScanResult
 from detrojan.triggers.base import Trigger
 
 
@@ -198,3 +199,18 @@ def test_a_known_trigger_is_unlearned_without_a_scan(world, cli, tmp_path):
         )
         assert done.exit_code == code, done.output
         assert says in " ".join(done.stderr.split())
+
+
+def test_a_repair_that_cannot_be_verified_ends_with_exit_code_3(world, cli, tmp_path, monkeypatch):
+    again = ScanResult(verdict="inconclusive", reason="too few triggers were found", findings=(), passes=0)
+    monkeypatch.setattr("detrojan.workflow.verify", lambda *_a, **_k: again)
+    done = cli.call(
+        "repair", world.model, "--data", world.data, "--method", "unlearn",
+        "--trigger", f"{world.trigger}:{cli.TARGET}", "--out", tmp_path / "mended.safetensors",
+        "--json", tmp_path / "repair.json",
+    )  # fmt: skip
+    assert done.exit_code == 3, done.output
+    assert "the repair could not be verified: the new scan is inconclusive" in done.stderr
+    assert "The repair could not be verified: too few triggers were found." in " ".join(done.stdout.split())
+    assert json.loads((tmp_path / "repair.json").read_text())["verification"]["verdict"] == "inconclusive"
+    assert (tmp_path / "mended.safetensors").is_file()
