@@ -42,11 +42,17 @@ def pruning_picture(rows: Sequence[Row], defence: str) -> bytes:
     about = found[0].get("about") or {}
     return pairs(
         groups,
-        across=f"channels of {layer} pruned, those least active on clean images first",
+        across="channels pruned, least active on clean images first",
         solid="attack success",
         dashed="clean accuracy",
         mark="where the defender stops",
-        title=f"{about.get('data') or found[0]['data']}; {about.get('network') or found[0]['network']}",
+        title="; ".join(
+            (
+                str(about.get("data") or found[0]["data"]),
+                str(about.get("network") or found[0]["network"]),
+                f"layer {layer}",
+            )
+        ),
     )
 
 
