@@ -30,7 +30,7 @@ from detrojan.repairs.finetune import FineTune
 from detrojan.repairs.prune import Prune
 from detrojan.repairs.unlearn import Unlearn
 from detrojan.run import Run
-from detrojan.scans.neural_cleanse import NeuralCleanse
+from detrojan.scans.cascade import Cascade
 from detrojan.triggers.patch import PatchTrigger
 
 REPAIRS: dict[str, list[Repair]] = {
@@ -70,7 +70,7 @@ def main() -> None:
     model = load_model(arguments.model, net="deepid")
     faces = read_data(arguments.data, unlabelled=True)
     ours, rest = faces.split(len(faces) // 2, run.generator("halves"))
-    scan = NeuralCleanse().scan(model, ours, run=run, labels=range(arguments.labels))
+    scan = Cascade().scan(model, ours, run=run, labels=range(arguments.labels))
     print(scan.verdict, scan.targets, flush=True)
     if not scan.flagged:
         return

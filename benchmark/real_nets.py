@@ -36,7 +36,7 @@ from detrojan.repairs.finetune import FineTune
 from detrojan.repairs.prune import Prune
 from detrojan.repairs.unlearn import Unlearn
 from detrojan.run import Run
-from detrojan.scans.neural_cleanse import NeuralCleanse
+from detrojan.scans.cascade import Cascade
 from detrojan.triggers.patch import PatchTrigger
 
 #: the nine classes of the study: stop, go straight or right, and seven others
@@ -133,7 +133,6 @@ def main() -> None:
     parser.add_argument("--trigger")
     parser.add_argument("--stride", type=int, default=3)
     parser.add_argument("--share", type=float, default=0.05, help="clean data, of the training set")
-    parser.add_argument("--labels", type=int, default=43, help="how many labels to scan, from 0")
     parser.add_argument("--seeds", type=int, default=3, help="scans of the clean twin")
     parser.add_argument("--out", type=Path, default=Path("benchmark/results/real_nets.jsonl"))
     parser.add_argument("--checkpoint", type=Path, default=Path(".cache/real_nets"))
@@ -154,19 +153,18 @@ def main() -> None:
     clean = task.train.sample(count, run.generator("clean"))
     row["clean_images"] = len(clean)
     begun = time.monotonic()
-    labels = sorted({*range(min(arguments.labels, model.num_classes)), task.backdoor.target or 0})
-    scan = NeuralCleanse().scan(model, clean, run=run, labels=labels)
+    scan = Cascade().scan(model, clean, run=run)
     row["scan"] = {
         "verdict": scan.verdict,
         "targets": scan.targets,
-        "labels": len(labels),
+        "labels": len(scan.findings),
         "seconds": time.monotonic() - begun,
     }
     row["twin_scans"] = [
         (result.verdict, result.targets)
         for seed in range(arguments.seeds)
         for here in [Run(seed=seed, progress=run.progress, checkpoint=run.checkpoint)]
-        for result in [NeuralCleanse().scan(twin, clean, run=here, labels=labels)]
+        for result in [Cascade().scan(twin, clean, run=here)]
     ]
     print(json.dumps(row), flush=True)
     findings = [f for f in scan.findings if f.label == task.backdoor.target]

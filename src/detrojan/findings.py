@@ -28,6 +28,7 @@ class Finding:
         severity: how bad it is if true: how often the trigger works.
         confidence: how sure the scan is.
         trigger: the recovered trigger, or None.
+        source: the only label whose images the trigger sends to `label`, or None where it is every other.
 
     """
 
@@ -40,6 +41,7 @@ class Finding:
     severity: Level = "low"
     confidence: Level = "low"
     trigger: Trigger | None = None
+    source: int | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

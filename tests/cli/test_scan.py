@@ -14,7 +14,7 @@ from safetensors import safe_open
 from detrojan.inversion import _Inverter
 from detrojan.models.loading import load_model
 from detrojan.models.writing import save_model
-from detrojan.scans import cascade
+from detrojan.scans import stages
 
 KEYS = {
     "schema", "verdict", "targets", "findings", "labels_tested", "passes", "seconds", "warnings", "model",
@@ -236,7 +236,7 @@ def test_what_is_known_when_it_is_interrupted_is_written(cli, world, tmp_path, m
     def interrupted(*_args, **_more):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(cascade._Cascade, "_again", interrupted)
+    monkeypatch.setattr(stages.Stages, "_local", interrupted)
     out = tmp_path / "out.json"
     done = cli.call("scan", world.model, "--data", world.data, "--json", out)
     assert done.exit_code == 130, done.output

@@ -16,7 +16,7 @@ from detrojan.metrics.accuracy import attack_success
 from detrojan.models.classifier import Classifier, Preprocessing
 from detrojan.models.loading import load_model
 from detrojan.run import Run
-from detrojan.scans import cascade
+from detrojan.scans import stages
 from detrojan.scans.cascade import Cascade
 from twins import CLASSES, TARGET
 
@@ -67,7 +67,7 @@ def test_an_interruption_gives_what_is_known(twins, monkeypatch):
     def interrupted(*_args, **_more):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(cascade._Cascade, "_again", interrupted)
+    monkeypatch.setattr(stages.Stages, "_local", interrupted)
     result = SCAN.scan(twins.backdoored, twins.test, run=Run(seed=1))
     assert result.details["interrupted"]
     assert result.targets == [TARGET], "both searches had ended"

@@ -20,11 +20,11 @@ MOST_BENT = 2.0
 def surrogate(data: Dataset, shape: tuple[int, int, int]) -> Dataset:
     """Return the data with its images brought to (C, H, W), with notes that say how; labels stay.
 
-    Colours become grey by their brightness, grey fills all colours, and the size is changed
-    bilinearly. Images that fit are returned as they are.
+    Colours become grey by their brightness, and the size is changed bilinearly. Images that fit are
+    returned as they are.
 
     Raises:
-        DataError: the proportions differ by more than a factor of 2, or C is not 1 or 3.
+        DataError: the proportions differ by more than a factor of 2, C is not 1 or 3, or grey for colours.
 
     """
     if data.shape == shape:
@@ -36,13 +36,12 @@ def surrogate(data: Dataset, shape: tuple[int, int, int]) -> Dataset:
             f"{data.source}: expected images whose proportions are within a factor of {MOST_BENT:g} of "
             f"{height} high x {width} wide, of 1 or 3 channels, got {old_height} x {old_width} x {before}"
         )
+    if before < channels:
+        raise DataError(f"{data.source}: expected images of 3 channels (colour), got 1 (grey)")
     images, notes = data.images, []
     if before > channels:
         images = (images * torch.tensor(_GREY)[:, None, None]).sum(1, keepdim=True)
         notes.append("colour made grey")
-    elif before < channels:
-        images = images.expand(-1, channels, -1, -1)
-        notes.append("grey shown in colour")
     if (height, width) != (old_height, old_width):
         pixels = resample(images.permute(0, 2, 3, 1).numpy(), (height, width))
         images = torch.from_numpy(np.ascontiguousarray(pixels.transpose(0, 3, 1, 2)))

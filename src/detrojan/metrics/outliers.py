@@ -15,6 +15,8 @@ Statistic = Literal["mad", "median"]
 #: standard deviation of the logarithm of a usual label's size, as networks commonly have it (measured
 #: on clean ones: 0.15 to 0.4), and how many observations that knowledge is worth
 PRIOR_SPREAD, PRIOR_FREEDOM = 0.3, 6
+#: deviations above the median beyond which a usual size is not taken at its word
+MOST_ABOVE = 2.0
 
 
 def median(values: torch.Tensor) -> float:
@@ -80,7 +82,8 @@ def small_p_values(sizes: torch.Tensor, usual: torch.Tensor) -> torch.Tensor:
 
     The logarithm of each size is tested against the usual ones' (itself left out) by a moderated
     t-test for one further observation: their variance is averaged with a prior one, since half a
-    dozen labels hardly show their own.
+    dozen labels hardly show their own. Sizes far above the others, infinite ones among them, say
+    nothing of how small a size may be; they count as `MOST_ABOVE` deviations above the median.
 
     Reference: Smyth, Linear Models and Empirical Bayes Methods for Assessing Differential Expression
     in Microarray Experiments, 2004.
@@ -93,24 +96,56 @@ def small_p_values(sizes: torch.Tensor, usual: torch.Tensor) -> torch.Tensor:
         p-values (J,) in (0, 1], not corrected; 1 where fewer than 3 usual sizes are finite.
 
     """
-    from scipy import stats  # noqa: PLC0415
-
     logs = sizes.double().clamp(min=1e-3).log()
-    usual = usual & logs.isfinite()
     chances = torch.ones(len(sizes), dtype=torch.float64)
     for place in range(len(sizes)):
         others = usual.clone()
         others[place] = False
-        known = logs[others]
-        if len(known) < 3 or not bool(logs[place].isfinite()):
-            continue
-        freedom = len(known) - 1
-        variance = (freedom * float(known.var()) + PRIOR_FREEDOM * PRIOR_SPREAD**2) / (
-            freedom + PRIOR_FREEDOM
-        )
-        score = (float(logs[place]) - float(known.mean())) / (variance * (1 + 1 / len(known))) ** 0.5
-        chances[place] = float(stats.t.cdf(score, freedom + PRIOR_FREEDOM))
+        if bool(logs[place].isfinite()) and int(logs[others].isfinite().sum()) >= 3:
+            chances[place] = _chance_of(float(logs[place]), without_giants(logs[others]))
     return chances
+
+
+def without_giants(logs: torch.Tensor) -> torch.Tensor:
+    """Return the values, those far above the others, infinite ones among them, brought down.
+
+    Args:
+        logs: (J,), at least one of them finite.
+
+    """
+    finite = logs[logs.isfinite()]
+    middle = median(finite)
+    spread = MAD_TO_SIGMA * median((finite - middle).abs())
+    return logs.clamp(max=middle + MOST_ABOVE * max(spread, 1e-6))
+
+
+def _chance_of(value: float, known: torch.Tensor) -> float:
+    """Return how likely one more observation like the known ones is as small as `value`."""
+    from scipy import stats  # noqa: PLC0415 - takes longer to import than to use
+
+    freedom = len(known) - 1
+    variance = (freedom * float(known.var()) + PRIOR_FREEDOM * PRIOR_SPREAD**2) / (freedom + PRIOR_FREEDOM)
+    score = (value - float(known.mean())) / (variance * (1 + 1 / len(known))) ** 0.5
+    return float(stats.t.cdf(score, freedom + PRIOR_FREEDOM))
+
+
+def deviations_below(size: float, usual: torch.Tensor) -> float:
+    """Return the robust standard deviations that a size's logarithm lies below the usual ones' median.
+
+    Args:
+        size: above 0.
+        usual: sizes (J,); infinite ones are left out.
+
+    Returns:
+        0 or more; 0 where the size is infinite or no usual size is finite.
+
+    """
+    logs = usual[usual.isfinite()].double().clamp(min=1e-3).log()
+    if not len(logs) or not math.isfinite(size):
+        return 0.0
+    middle = median(logs)
+    spread = MAD_TO_SIGMA * median((logs - middle).abs())
+    return max(0.0, (middle - math.log(max(size, 1e-3))) / max(spread, PRIOR_SPREAD / 10))
 
 
 def tail_p_values(scores: torch.Tensor) -> torch.Tensor:

@@ -231,6 +231,7 @@ def flagged_labels(
             severity=finding.severity,
             confidence=finding.confidence,
             trigger=trigger_files.get(finding.label),
+            source=finding.source,
         )
         for finding in findings
     ]

@@ -52,7 +52,10 @@ class Part(BaseModel):
 
 
 class FlaggedLabel(Part):
-    """A label held for a backdoor's target. `trigger` is the file of the recovered trigger."""
+    """A label held for a backdoor's target.
+
+    `trigger` is the file of the recovered trigger; `source` the only label whose images it turns, or null.
+    """
 
     label: Label
     class_name: Words
@@ -63,6 +66,7 @@ class FlaggedLabel(Part):
     severity: Level
     confidence: Level
     trigger: Words | None
+    source: Label | None = None
 
 
 class Evidence(Part):

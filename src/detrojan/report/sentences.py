@@ -126,12 +126,16 @@ def finding_sentence(finding: FlaggedLabel) -> str:
     works = (
         ""
         if finding.attack_success is None
-        else f" {percent(finding.attack_success)} of held-out images of other classes"
+        else f" {percent(finding.attack_success)} of held-out images of {_whose(finding)}"
     )
     name = label_name(finding.label, finding.class_name)
     if finding.mask_l1 is None and finding.attack_success is None and finding.trigger is None:
         return f"Label {name} stands out from the others; the method does not recover the trigger."
-    return f"The recovered trigger{size} turns{works or ' images of other classes'} into label {name}."
+    return f"The recovered trigger{size} turns{works or f' images of {_whose(finding)}'} into label {name}."
+
+
+def _whose(finding: FlaggedLabel) -> str:
+    return "other classes" if finding.source is None else f"label {finding.source}"
 
 
 def reach(report: ScanReport) -> tuple[list[str], list[str]]:
@@ -153,7 +157,8 @@ def reach(report: ScanReport) -> tuple[list[str], list[str]]:
     unsaid = [
         (
             "No scan can show that a model has no backdoor. This one only finds triggers of the kind its "
-            "method can recover; others pass unseen, and so may backdoors that work on one source class only."
+            "method can recover; others pass unseen, and so may backdoors that work on one source class only "
+            "unless the reason says that these were looked for."
         ),
         (
             "A recovered trigger is one that the model obeys. It may differ from the attacker's in place, "

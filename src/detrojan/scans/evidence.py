@@ -8,8 +8,17 @@ from dataclasses import dataclass
 
 import torch
 
-from detrojan.metrics.outliers import PRIOR_FREEDOM, PRIOR_SPREAD, combined_p_values, median, small_p_values
-from detrojan.search.engine import Found, Job
+from detrojan.metrics.outliers import (
+    PRIOR_FREEDOM,
+    PRIOR_SPREAD,
+    combined_p_values,
+    deviations_below,
+    median,
+    small_p_values,
+    without_giants,
+)
+from detrojan.search.engine import Found
+from detrojan.search.jobs import Job
 
 #: the statistics: each form's size, and the geometric mean of both, which is the steadier
 STATISTICS = ("patch", "additive", "both")
@@ -28,6 +37,7 @@ class Evidence:
         ratios: by statistic, the size over the usual one.
         p_value: of the strongest statistic, corrected for all looks, 0 to 1.
         by: the strongest statistic.
+        index: robust standard deviations that its logarithm lies below the usual ones' median, 0 or more.
         found: by form, the change itself.
 
     """
@@ -37,6 +47,7 @@ class Evidence:
     ratios: dict[str, float]
     p_value: float
     by: str
+    index: float
     found: dict[str, Found]
 
     @property
@@ -91,6 +102,7 @@ def weigh(
                 ratios=ratios,
                 p_value=float(least[place]),
                 by=by,
+                index=deviations_below(own[by], sizes[by][usual]),
                 found={form: best[form][job] for form in best if job in best[form]},
             )
         )
@@ -142,14 +154,13 @@ def detectable(
         sizes = torch.tensor(
             [e.sizes[name] for e in evidence if controls is None or e.job in controls], dtype=torch.float64
         )
-        sizes = sizes[sizes.isfinite()]
-        if len(sizes) < 3:
+        if int(sizes.isfinite().sum()) < 3:
             reach[name] = 0.0
             continue
-        logs = sizes.log()
+        logs = without_giants(sizes.log())
         freedom = len(logs) - 1 + PRIOR_FREEDOM
         variance = ((len(logs) - 1) * float(logs.var()) + PRIOR_FREEDOM * PRIOR_SPREAD**2) / freedom
         spread = (variance * (1 + 1 / len(logs))) ** 0.5
         limit = math.exp(float(logs.mean()) + spread * float(stats.t.ppf(significance, freedom)))
-        reach[name] = min(limit, ratio * median(sizes))
+        reach[name] = min(limit, ratio * median(sizes[sizes.isfinite()]))
     return reach

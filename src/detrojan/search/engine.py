@@ -1,25 +1,25 @@
 """The search itself: many jobs side by side, each with its own images, success and best change so far.
 
-A job is a label to reach and, if it is not for everybody, the label to come from. All jobs share the
-forward passes; at each rung those whose change is large leave (successive halving), except for the
-controls, which show what is usual. The state is written at intervals, whole.
+All jobs share the forward passes; at each rung those whose change is large leave (successive
+halving), except for the controls, which show what is usual. The state is written at intervals, whole.
 """
 
 from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import torch
-from torch.nn import functional
 
-from detrojan.errors import DataError, LabelError, OptionError
+from detrojan.errors import LabelError, OptionError
 from detrojan.models.classifier import Classifier
 from detrojan.run import Run
+from detrojan.search.asking import Asking
 from detrojan.search.forms import State, form_named
+from detrojan.search.jobs import EACH, Job, order, picks, stream
 from detrojan.store import Store, Tensors, digest, tensor_digest
 from detrojan.triggers.base import Trigger
 
@@ -29,22 +29,6 @@ SNAPSHOT_SECONDS = 5.0
 NEARLY = 0.1
 #: images per forward pass: enough to fill the machine, few enough to stay in its caches
 SAMPLES_AT_ONCE = 256
-
-
-@dataclass(frozen=True, order=True)
-class Job:
-    """What is looked for: a change that sends images of `source` (None: of every other label) to `target`.
-
-    Attributes:
-        target: the label to reach.
-        source: the label to come from, or None for all others.
-        start: number of the random start; jobs that differ in it alone are tries of one thing.
-
-    """
-
-    target: int
-    source: int | None = None
-    start: int = 0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -125,20 +109,22 @@ class _Search:
         jobs: Sequence[Job],
         controls: Collection[Job],
         plan: Plan,
+        starts: Mapping[Job, torch.Tensor],
         run: Run,
     ) -> None:
         self.plan, self.run, self.form = plan, run, form_named(plan.form)
-        self.device = torch.device(run.device)
-        self.model = model.copy().to(self.device)
-        self.model.network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        scale, shift = (part.flatten() for part in model.preprocessing.affine(model.input_shape[0]))
-        self.plain = bool((scale == 1).all() and (shift == 0).all())
-        self.scale, self.shift = scale.to(self.device), shift.to(self.device)
-        self.images = images.permute(0, 2, 3, 1).reshape(len(images), -1).contiguous().to(self.device)
+        self.asking = Asking(model, run)
+        self.device, self.model = self.asking.device, self.asking.model
+        self.images = self.asking.flat(images)
         self.jobs, self.controls = list(jobs), set(controls)
-        self.picks = _picks(truth, jobs, run).to(self.device)
-        starts = [self.form.start(model.input_shape, _stream(run, job, "start")) for job in jobs]
-        self.raw = torch.stack(starts).to(self.device)
+        self.picks = picks(truth, jobs, run).to(self.device)
+        goals = torch.stack([job.goals(truth, model.num_classes) for job in jobs])
+        self.goals = goals.to(self.device).gather(1, self.picks)
+        rows = [
+            starts[job] if job in starts else self.form.start(model.input_shape, stream(run, job, "start"))
+            for job in jobs
+        ]
+        self.raw = torch.stack(rows).to(self.device)
         self.best = self.raw.clone()
         self.best_size = torch.full((len(jobs),), math.inf, device=self.device)
         self.worked = torch.zeros(len(jobs), device=self.device)
@@ -157,7 +143,7 @@ class _Search:
         slopes, works = [], []
         for first in range(0, len(self.jobs), self.at_once):
             part = slice(first, first + self.at_once)
-            slope, share = self._slope(part, self.picks[part][:, columns])
+            slope, share = self._slope(part, columns)
             slopes.append(slope)
             works.append(share)
         share = torch.cat(works)
@@ -172,35 +158,16 @@ class _Search:
         self.raw = self.form.descend(self.raw, torch.cat(slopes), good, self.memory, self.step)
         self.step += 1
 
-    def _slope(self, part: slice, picks: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    def _slope(self, part: slice, columns: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Return the slope of each job's mean cross entropy, and the share of images that arrive."""
-        raw = self.raw[part]
-        jobs, size = picks.shape
+        raw, chosen = self.raw[part], self.picks[part][:, columns]
+        jobs, size = chosen.shape
         batch, stamped = self.batch[:jobs], self.stamped[:jobs]
-        torch.index_select(self.images, 0, picks.flatten(), out=batch.view(jobs * size, -1))
+        torch.index_select(self.images, 0, chosen.flatten(), out=batch.view(jobs * size, -1))
         self.form.stamp(raw, batch, stamped)
-        logits, by_pixel, targets = self._ask(stamped, self.jobs[part])
-        share = (logits.argmax(1) == targets).view(jobs, size).float().mean(1)
+        share, _, by_pixel = self.asking.slope(stamped, self.goals[part][:, columns])
         self.passes += jobs * size
         return self.form.slope(raw, by_pixel, batch, stamped), share
-
-    def _ask(
-        self, stamped: torch.Tensor, jobs: Sequence[Job]
-    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        """Return logits, the loss's slope by the pixels of `stamped`, and each image's target."""
-        count, size, _ = stamped.shape
-        channels, height, width = self.model.input_shape
-        flat = stamped.view(count * size, height, width, channels)
-        if not self.plain:
-            flat = torch.addcmul(self.shift, flat, self.scale)
-        flat = flat.detach().requires_grad_(True)
-        seen = flat.permute(0, 3, 1, 2) if self.model.preprocessing.layout == "NCHW" else flat
-        targets = torch.tensor([job.target for job in jobs], device=self.device).repeat_interleave(size)
-        logits: torch.Tensor = self.model.network(seen)
-        loss = functional.cross_entropy(logits, targets, reduction="sum") / size
-        (slope,) = torch.autograd.grad(loss, flat)
-        slope = slope if self.plain else slope.mul_(self.scale)
-        return logits.detach(), slope.reshape(stamped.shape), targets
 
     def leave(self, places: Sequence[int]) -> None:
         """Take the jobs at these places out, with what they have found."""
@@ -214,7 +181,7 @@ class _Search:
         stay = torch.tensor([place for place in range(len(self.jobs)) if place not in gone], dtype=torch.long)
         stay = stay.to(self.device)
         self.jobs = [job for place, job in enumerate(self.jobs) if place not in gone]
-        for name in ("raw", "best", "best_size", "worked", "picks"):
+        for name in ("raw", "best", "best_size", "worked", "picks", "goals"):
             setattr(self, name, getattr(self, name)[stay])
         self.memory = {name: tensor[stay] for name, tensor in self.memory.items()}
 
@@ -253,7 +220,8 @@ class _Search:
             )
         place = {job: number for number, job in enumerate(self.jobs)}
         self.jobs = [Job(**job) for job in values["jobs"]]
-        self.picks = self.picks[[place[job] for job in self.jobs]]
+        rows = [place[job] for job in self.jobs]
+        self.picks, self.goals = self.picks[rows], self.goals[rows]
         for name in ("raw", "best", "best_size", "worked"):
             setattr(self, name, tensors[name].to(self.device))
         self.memory = {name: tensors[f"memory.{name}"].to(self.device) for name in self.memory}
@@ -281,39 +249,15 @@ class _Search:
                 if time.monotonic() - saved > SNAPSHOT_SECONDS:
                     self.save(store)
                     saved = time.monotonic()
-        order = [*self.done, *self.jobs]
+        jobs = [*self.done, *self.jobs]
         self.leave(range(len(self.jobs)))
         if complete:
             self.save(store)
         return Searched(
-            found={job: self.done[job] for job in sorted(order, key=_order)},
+            found={job: self.done[job] for job in sorted(jobs, key=order)},
             passes=self.passes,
             complete=complete,
         )
-
-
-def _order(job: Job) -> tuple[int, int, int]:
-    return job.target, -1 if job.source is None else job.source, job.start
-
-
-def _stream(run: Run, job: Job, name: str) -> torch.Generator:
-    return run.generator(name, *_order(job))
-
-
-def _picks(truth: torch.Tensor, jobs: Sequence[Job], run: Run) -> torch.Tensor:
-    """Return for each job the order in which it uses the images, (J, N): only those it is about."""
-    rows = []
-    for job in jobs:
-        fit = truth != job.target if job.source is None else truth == job.source
-        allowed = fit.nonzero().flatten()
-        if len(allowed) < 2:
-            who = "other labels" if job.source is None else f"label {job.source}"
-            raise DataError(
-                f"expected 2 images or more of {who} to reach label {job.target} from, got {len(allowed)}"
-            )
-        order = allowed[torch.randperm(len(allowed), generator=_stream(run, job, "images"))]
-        rows.append(order[torch.arange(len(truth)) % len(order)])
-    return torch.stack(rows)
 
 
 def search(
@@ -325,6 +269,7 @@ def search(
     *,
     run: Run,
     controls: Collection[Job] = (),
+    starts: Mapping[Job, torch.Tensor] | None = None,
     title: str = "searching",
     stop: Callable[[], bool] = lambda: False,
 ) -> Searched:
@@ -338,6 +283,7 @@ def search(
         plan: how.
         run: device, seed, progress, checkpoint.
         controls: jobs that no rung takes out.
+        starts: what jobs begin with, in the form's raw numbers; the others begin at random.
         title: what the progress shows.
         stop: asked before each step; where it says yes, the search ends with what it has.
 
@@ -347,17 +293,18 @@ def search(
 
     """
     model.check(images)
-    named = {label for job in jobs for label in (job.target, job.source) if label is not None}
+    named = {label for job in jobs for label in (job.target, job.source) if label not in {None, EACH}} or {0}
     if not jobs or len(set(jobs)) < len(jobs) or not 0 <= min(named) <= max(named) < model.num_classes:
         raise LabelError(
             f"expected jobs for labels of 0 to {model.num_classes - 1}, each once, "
             f"got {len(jobs)} with labels {sorted(named)[:5]}"
         )
-    work = _Search(model, images, truth, jobs, controls, plan, run)
+    work = _Search(model, images, truth, jobs, controls, plan, starts or {}, run)
     fingerprint = {
         "plan": asdict(plan),
         "jobs": [asdict(job) for job in jobs],
         "controls": sorted(map(str, controls)),
+        "starts": {str(job): tensor_digest(raw) for job, raw in (starts or {}).items()},
         "model": digest(model.network),
         "preprocessing": str(model.preprocessing),
         "images": tensor_digest(images),

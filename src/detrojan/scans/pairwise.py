@@ -1,0 +1,254 @@
+"""Backdoors that no label shows by itself: all-to-all (y becomes y + 1), source-specific (only 4 to 7)."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+
+from detrojan.metrics.outliers import MAD_TO_SIGMA, deviations_below, median, small_p_values
+from detrojan.models.classifier import Classifier
+from detrojan.run import Run
+from detrojan.scans.preparing import Prepared
+from detrojan.search.engine import Plan, search
+from detrojan.search.jobs import EACH, Job
+from detrojan.search.windows import windows
+from detrojan.triggers.base import Trigger
+
+#: how many shifts are compared; the first of them is the one of the literature, y + 1
+MOST_SHIFTS = 16
+#: up to this many labels, all pairs of them are searched
+MOST_LABELS = 12
+#: a source with fewer images than this, searching or held out, is left out
+FEWEST_OF_SOURCE = 6
+#: the pairs that are searched again with more care
+FINALISTS = 8
+#: share of held-out images that a flagged change must send where it shall
+CONFIRM_SHIFT, CONFIRM_PAIR = 0.4, 0.6
+#: the tail of pairs' residuals is heavier than normal; that of Student's t with so many degrees is nearer
+TAIL_FREEDOM = 5
+#: how much of a pair's likeness goes both ways (a truck for a car, a car for a truck)
+MUTUAL = 0.7
+
+
+@dataclass(frozen=True, kw_only=True)
+class PairEvidence:
+    """What is known of one job.
+
+    Attributes:
+        job: a shift of all labels, or a source and a target.
+        ratio: its statistic over the usual one.
+        p_value: corrected for all jobs that were looked at, 0 to 1.
+        index: robust standard deviations below the usual statistic, 0 or more.
+        success: share of held-out images that arrive, 0 to 1.
+        size: of the patch, in pixels; infinite where none worked.
+        trigger: the patch.
+
+    """
+
+    job: Job
+    ratio: float
+    p_value: float
+    index: float
+    success: float
+    size: float
+    trigger: Trigger
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pairwise:
+    """What one of the two looks says.
+
+    Attributes:
+        what: "all to all" or "source to target".
+        evidence: the strongest first.
+        passes: forward+backward passes of one sample.
+        complete: whether nothing was cut short.
+        confirm: attack success that a flagged change must reach.
+
+    """
+
+    what: str
+    evidence: tuple[PairEvidence, ...]
+    passes: int
+    complete: bool
+    confirm: float
+
+    def flagged(self, significance: float, ratio: float) -> list[PairEvidence]:
+        """Return the evidence that is strong enough."""
+        return [
+            entry
+            for entry in self.evidence
+            if entry.p_value < significance and entry.ratio <= ratio and entry.success >= self.confirm
+        ]
+
+
+def look_at_shifts(
+    model: Classifier, ready: Prepared, *, run: Run, stop: Callable[[], bool] = lambda: False
+) -> Pairwise:
+    """Search one patch that moves every label y to y + k, for several k at once.
+
+    Without a backdoor no patch moves every label in step, whatever the k: the odds of failing on held-out
+    images are compared with those of the other k by a moderated t-test, corrected for all of them.
+
+    Args:
+        model: the network.
+        ready: images, and what stands in for their truth.
+        run: device, seed, progress.
+        stop: where it says yes, the search ends.
+
+    """
+    classes = model.num_classes
+    shifts = list(range(1, classes))
+    if len(shifts) > MOST_SHIFTS:
+        drawn = torch.randperm(len(shifts) - 1, generator=run.generator("shifts"))[: MOST_SHIFTS - 1] + 2
+        shifts = [1, *sorted(drawn.tolist())]
+    jobs = [Job(EACH, shift=shift) for shift in shifts]
+    images, truth = ready.search
+    seen = windows(model, images, truth, jobs, run=run, title="all to all, windows", stop=stop)
+    starts = seen.starts(1)
+    if len(seen.jobs) < len(jobs):
+        return Pairwise(
+            what="all to all", evidence=(), passes=seen.passes, complete=False, confirm=CONFIRM_SHIFT
+        )
+    plan = Plan(form="patch", steps=60, goal=0.8)
+    found = search(
+        model, images, truth, list(starts), plan, run=run, starts=starts, title="all to all", stop=stop
+    )
+    held, goal = ready.held_out
+    jobs = list(found.found)
+    success = torch.tensor(
+        [_share(model, found.found[job].trigger, held, job.goals(goal, classes)) for job in jobs]
+    )
+    odds = (1 - success).clamp(min=0.5 / len(held)) / success.clamp(min=0.5 / len(held))
+    chances = small_p_values(odds, _not_small(odds))
+    usual = median(odds[_not_small(odds)])
+    evidence = [
+        PairEvidence(
+            job=job,
+            ratio=float(odds[place]) / usual,
+            p_value=min(1.0, float(chances[place]) * len(jobs)),
+            index=deviations_below(float(odds[place]), odds[_not_small(odds)]),
+            success=float(success[place]),
+            size=found.found[job].size,
+            trigger=found.found[job].trigger,
+        )
+        for place, job in enumerate(jobs)
+    ]
+    return Pairwise(
+        what="all to all",
+        evidence=tuple(sorted(evidence, key=lambda entry: (entry.p_value, entry.ratio))),
+        passes=seen.passes + found.passes,
+        complete=found.complete,
+        confirm=CONFIRM_SHIFT,
+    )
+
+
+def _not_small(odds: torch.Tensor) -> torch.Tensor:
+    return odds > 0.4 * median(odds)
+
+
+def _share(model: Classifier, trigger: Trigger, images: torch.Tensor, goal: torch.Tensor) -> float:
+    return float((model.answers(trigger.stamp(images)) == goal).float().mean())
+
+
+def look_at_pairs(
+    model: Classifier, ready: Prepared, *, run: Run, stop: Callable[[], bool] = lambda: False
+) -> Pairwise:
+    """Search the smallest patch for every pair of a source and a target.
+
+    Some sources give way easily and some targets are easily reached; that is taken out of the logarithms
+    of the sizes first (median polish), and most of what a pair has in common with its reverse, since
+    likeness goes both ways and a backdoor does not. What is left is compared with that of all pairs.
+
+    Args:
+        model: the network, of up to `MOST_LABELS` labels; nothing is done for more.
+        ready: images, and what stands in for their truth.
+        run: device, seed, progress.
+        stop: where it says yes, the search ends.
+
+    """
+    nothing = Pairwise(what="source to target", evidence=(), passes=0, complete=True, confirm=CONFIRM_PAIR)
+    images, truth = ready.search
+    held, held_truth = ready.held_out
+    sources = [
+        label
+        for label in ready.tested
+        if min(int((part == label).sum()) for part in (truth, held_truth)) >= FEWEST_OF_SOURCE
+    ]
+    if model.num_classes > MOST_LABELS or len(sources) < 4:
+        return nothing
+    jobs = [Job(target, source) for source in sources for target in ready.tested if target != source]
+    seen = windows(model, images, truth, jobs, run=run, grid=3, title="pairs, windows", stop=stop)
+    if len(seen.jobs) < len(jobs):
+        return Pairwise(
+            what=nothing.what, evidence=(), passes=seen.passes, complete=False, confirm=CONFIRM_PAIR
+        )
+    starts = seen.starts(1)
+    plan = Plan(form="patch", steps=40, batch_size=8)
+    first = search(model, images, truth, list(starts), plan, run=run, starts=starts, title="pairs", stop=stop)
+    sizes = {Job(job.target, job.source): entry.size for job, entry in first.found.items()}
+    scores = _residuals(sizes, sources, ready.tested)
+    spread = MAD_TO_SIGMA * median(torch.tensor([abs(score) for score in scores.values()]))
+    finalists = sorted(scores, key=lambda job: scores[job])[:FINALISTS]
+    plan = Plan(form="patch", steps=60, batch_size=16, goal=0.95)
+    chosen = {job: raw for job, raw in seen.starts(2).items() if Job(job.target, job.source) in finalists}
+    second = search(
+        model, images, truth, list(chosen), plan, run=run, starts=chosen, title="pairs, again", stop=stop
+    )
+    evidence = []
+    for job in finalists:
+        mine = held_truth == job.source
+        goal = job.goals(held_truth[mine], model.num_classes)
+        tries = [first.found[Job(job.target, job.source, 1)]]
+        tries += [second.found[Job(job.target, job.source, start)] for start in (1, 2)]
+        shares = [_share(model, found.trigger, held[mine], goal) for found in tries]
+        best = max(range(len(tries)), key=lambda place: (shares[place], -tries[place].size))
+        evidence.append(
+            PairEvidence(
+                job=job,
+                ratio=math.exp(min(0.0, scores[job])),
+                p_value=min(1.0, _tail(scores[job] / max(spread, 1e-6)) * len(jobs)),
+                index=max(0.0, -scores[job] / max(spread, 1e-6)),
+                success=shares[best],
+                size=tries[best].size,
+                trigger=tries[best].trigger,
+            )
+        )
+    return Pairwise(
+        what=nothing.what,
+        evidence=tuple(evidence),
+        passes=seen.passes + first.passes + second.passes,
+        complete=first.complete and second.complete,
+        confirm=CONFIRM_PAIR,
+    )
+
+
+def _tail(score: float) -> float:
+    from scipy import stats  # noqa: PLC0415 - takes longer to import than to use
+
+    return float(stats.t.cdf(score, TAIL_FREEDOM))
+
+
+def _residuals(sizes: dict[Job, float], sources: Sequence[int], targets: Sequence[int]) -> dict[Job, float]:
+    """Return what is left of each pair's logarithm without its source's, its target's and its likeness."""
+    table = torch.full((len(sources), len(targets)), math.nan, dtype=torch.float64)
+    most = max((size for size in sizes.values() if math.isfinite(size)), default=1.0)
+    rows, columns = ({label: place for place, label in enumerate(labels)} for labels in (sources, targets))
+    for job, size in sizes.items():
+        assert job.source is not None
+        table[rows[job.source], columns[job.target]] = math.log(max(min(size, most), 1e-3))
+    for _ in range(6):
+        table = table - torch.nanmedian(table, 1, keepdim=True).values
+        table = table - torch.nanmedian(table, 0, keepdim=True).values
+    scores = {}
+    for job in sizes:
+        assert job.source is not None
+        own = float(table[rows[job.source], columns[job.target]])
+        reverse = 0.0
+        if job.target in rows and job.source in columns:
+            reverse = float(table[rows[job.target], columns[job.source]])
+        scores[job] = own - MUTUAL * min(0.0, reverse)
+    return scores

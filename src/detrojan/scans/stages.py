@@ -1,0 +1,242 @@
+"""The cascade under way: which searches are made of which labels, and all that they have found so far."""
+
+from __future__ import annotations
+
+import logging
+import math
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from typing import TYPE_CHECKING, TypeVar
+
+import torch
+
+from detrojan.metrics.accuracy import attack_success
+from detrojan.models.classifier import Classifier
+from detrojan.run import Run
+from detrojan.scans.evidence import Evidence, weigh
+from detrojan.scans.pairwise import Pairwise, look_at_pairs, look_at_shifts
+from detrojan.scans.preparing import Prepared
+from detrojan.scans.shortlist import Shortlist, shortlist
+from detrojan.search.engine import Found, Plan, search
+from detrojan.search.jobs import Job
+from detrojan.search.windows import windows
+from detrojan.triggers.base import Trigger
+
+if TYPE_CHECKING:
+    from detrojan.scans.cascade import Cascade
+
+logger = logging.getLogger(__name__)
+
+Result = TypeVar("Result")
+#: up to this many labels are all searched; more are ranked first
+ALL = 48
+#: up to this many labels get several starts each, since one bad start could hide any of them
+FEW = 16
+#: the most batches of candidates that are searched after targets were found
+MOST_BATCHES = 4
+
+
+@dataclass
+class Stages:
+    """One scan under way.
+
+    Attributes:
+        method: what to do.
+        model: the network.
+        ready: images, and the labels to test.
+        run: device, seed, progress, checkpoint.
+        begun: when the scan began, by the monotonic clock.
+        controls: labels that show what is usual; empty where all labels are searched.
+        listed: how the probes ranked the labels; None where there are too few to rank.
+        found: by form, what each search found.
+        pairs: what the searches for all-to-all and source-specific backdoors say.
+        passes: forward+backward passes of one sample so far.
+        complete: whether nothing was cut short.
+        interrupted: whether somebody stopped it.
+
+    """
+
+    method: Cascade
+    model: Classifier
+    ready: Prepared
+    run: Run
+    begun: float
+    controls: list[int] = field(default_factory=list)
+    listed: Shortlist | None = None
+    found: dict[str, dict[Job, Found]] = field(default_factory=lambda: {"patch": {}, "additive": {}})
+    pairs: list[Pairwise] = field(default_factory=list)
+    passes: int = 0
+    complete: bool = True
+    interrupted: bool = False
+    _shown: dict[Job, tuple[Trigger, str, float]] = field(default_factory=dict)
+
+    @property
+    def looks(self) -> int:
+        """How many labels were looked at."""
+        return len(self.ready.tested)
+
+    @property
+    def null(self) -> list[Job] | None:
+        """The jobs that show what is usual, or None where all labels are searched."""
+        return [Job(label) for label in self.controls] or None
+
+    def stop(self) -> bool:
+        """Whether the time is up."""
+        budget = self.method.budget
+        return 0 < budget < time.monotonic() - self.begun
+
+    def work(self) -> None:
+        """Search every label, or the most suspicious of many; then, if nothing is found, pairs of labels."""
+        if self.looks <= ALL:
+            self._all()
+        else:
+            self._most_suspicious()
+        if self.looks == self.model.num_classes <= ALL and not self.flagged():
+            self._pairs()
+
+    def _all(self) -> None:
+        tested = self.ready.tested
+        few = self.looks <= FEW
+        self._labels(tested, windows=2 if few else 1, everywhere=few)
+        if self.looks < self.model.num_classes and self.looks < self.method.controls:
+            self.controls = self._drawn(set(tested))
+            self._labels(self.controls, windows=2 if few else 1, everywhere=few)
+
+    def _most_suspicious(self) -> None:
+        """Rank the labels, then search batch after batch while targets are found."""
+        self.listed = self._timed(
+            "probes", lambda: shortlist(self.model, self.ready, run=self.run, stop=self.stop)
+        )
+        self.passes += self.listed.passes
+        order, count = self.listed.order, self.method.candidates
+        self.controls = self._drawn(set(order[: 2 * count]))
+        for batch in range(MOST_BATCHES):
+            candidates = [label for label in order if label not in self.controls]
+            candidates = candidates[batch * count : (batch + 1) * count]
+            self._labels([*candidates, *self.controls] if batch == 0 else candidates)
+            finalists = sorted(candidates, key=self._size)[: self.method.finalists]
+            self._local(finalists, 2, "finalists")
+            new = {entry.job.target for entry in self.flagged()} & set(candidates)
+            if not new or self.stop():
+                break
+
+    def _size(self, label: int) -> float:
+        found = self.found["patch"].get(Job(label))
+        return found.size if found else math.inf
+
+    def _drawn(self, without: set[int]) -> list[int]:
+        """Return control labels, drawn from all but these."""
+        labels = self.ready.tested if self.listed else range(self.model.num_classes)
+        pool = [label for label in labels if label not in without]
+        chosen = torch.randperm(len(pool), generator=self.run.generator("controls"))
+        return sorted(pool[place] for place in chosen[: self.method.controls].tolist())
+
+    def _labels(self, labels: Sequence[int], *, windows: int = 0, everywhere: bool = True) -> None:
+        """Search both forms for these labels: patches everywhere, and from the best windows."""
+        jobs = [Job(label) for label in labels]
+        self._seek(self.method.plan("additive"), jobs, "additive triggers")
+        if everywhere:
+            self._seek(self.method.plan("patch"), jobs, "patch triggers")
+        if windows:
+            self._local(labels, windows, "small patches")
+
+    def _local(self, labels: Sequence[int], count: int, title: str) -> None:
+        """Search patches from each label's best windows."""
+        if not labels or self.stop():
+            self.complete &= not labels
+            return
+        images, truth = self.ready.search
+        seen = self._timed(
+            "windows",
+            lambda: windows(
+                self.model, images, truth, [Job(label) for label in labels], run=self.run, stop=self.stop
+            ),
+        )
+        self.passes += seen.passes
+        self.complete &= len(seen.jobs) == len(labels)
+        starts = seen.starts(count)
+        self._seek(self.method.plan("window"), list(starts), title, starts)
+
+    def _seek(
+        self, plan: Plan, jobs: Sequence[Job], title: str, starts: Mapping[Job, torch.Tensor] | None = None
+    ) -> None:
+        if not jobs or self.stop():
+            self.complete &= not jobs
+            return
+        images, truth = self.ready.search
+        found = self._timed(
+            title,
+            lambda: search(
+                self.model,
+                images,
+                truth,
+                jobs,
+                plan,
+                run=self.run,
+                starts=starts,
+                title=title,
+                stop=self.stop,
+            ),
+        )
+        self.found[plan.form] |= found.found
+        self.passes += found.passes
+        self.complete &= found.complete
+
+    def _pairs(self) -> None:
+        """Look for what no label shows by itself: all-to-all and source-specific backdoors."""
+        for look in (look_at_shifts, look_at_pairs):
+            if self.stop():
+                self.complete = False
+                return
+            seen = self._timed(
+                look.__name__, partial(look, self.model, self.ready, run=self.run, stop=self.stop)
+            )
+            self.passes += seen.passes
+            self.complete &= seen.complete
+            self.pairs.append(seen)
+            if seen.flagged(self.method.significance, self.method.ratio):
+                return
+
+    def _timed(self, title: str, job: Callable[[], Result]) -> Result:
+        begun = time.monotonic()
+        result = job()
+        logger.debug("%s: %.1f s", title, time.monotonic() - begun)
+        return result
+
+    def evidence(self) -> list[Evidence]:
+        """Return what is known of the labels so far, the strongest first."""
+        chances = self.listed.chances if self.listed else None
+        return weigh(
+            self.found, controls=self.null, ratio=self.method.ratio, looks=self.looks, probes=chances
+        )
+
+    def flagged(self) -> list[Evidence]:
+        """Return the evidence that is strong enough, and confirmed on held-out images."""
+        method = self.method
+        strong = [
+            entry
+            for entry in self.evidence()
+            if entry.p_value < method.significance and entry.ratio <= method.ratio
+        ]
+        return [entry for entry in strong if self.shown(entry)[2] >= method.confirm]
+
+    def shown(self, entry: Evidence) -> tuple[Trigger, str, float]:
+        """Return the change to show, its form, and its attack success on held-out images.
+
+        A patch says more than a faint change of everything, so the patch is shown if it works.
+        """
+        if entry.job not in self._shown:
+            images, truth = self.ready.held_out
+            best: tuple[Trigger, str, float] | None = None
+            for form in ("patch", "additive"):
+                found = entry.found[form]
+                if best is not None and (best[2] >= self.method.confirm or math.isinf(found.size)):
+                    continue
+                success = attack_success(self.model, found.trigger, images, truth, entry.job.target)
+                if best is None or success > best[2]:
+                    best = (found.trigger, form, success)
+            assert best is not None
+            self._shown[entry.job] = best
+        return self._shown[entry.job]

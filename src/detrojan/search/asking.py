@@ -1,0 +1,60 @@
+"""How the searches ask a network: channels last, flat, and with the slope by the pixels alone."""
+
+from __future__ import annotations
+
+import torch
+from torch.nn import functional
+
+from detrojan.models.classifier import Classifier
+from detrojan.run import Run
+
+
+class Asking:
+    """A copy of a network that answers for many jobs side by side.
+
+    Attributes:
+        device: where it computes.
+        model: the copy.
+
+    """
+
+    def __init__(self, model: Classifier, run: Run) -> None:
+        self.device = torch.device(run.device)
+        self.model = model.copy().to(self.device)
+        self.model.network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        scale, shift = (part.flatten() for part in model.preprocessing.affine(model.input_shape[0]))
+        self._plain = bool((scale == 1).all() and (shift == 0).all())
+        self._scale, self._shift = scale.to(self.device), shift.to(self.device)
+
+    def flat(self, images: torch.Tensor) -> torch.Tensor:
+        """Return images (N, C, H, W) channels last and flat, (N, H * W * C), on the device."""
+        return images.permute(0, 2, 3, 1).reshape(len(images), -1).contiguous().to(self.device)
+
+    def slope(
+        self, stamped: torch.Tensor, wanted: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """Return what the network says of changed images, and how the loss depends on their pixels.
+
+        Args:
+            stamped: (J, B, H * W * C), in [0, 1].
+            wanted: the label that each image is to reach (J, B).
+
+        Returns:
+            The share of each job's images that arrive (J,), their mean cross entropy (J,), and its slope
+            (J, B, H * W * C).
+
+        """
+        count, size, _ = stamped.shape
+        channels, height, width = self.model.input_shape
+        pixels = stamped.view(count * size, height, width, channels)
+        if not self._plain:
+            pixels = torch.addcmul(self._shift, pixels, self._scale)
+        pixels = pixels.detach().requires_grad_(True)
+        seen = pixels.permute(0, 3, 1, 2) if self.model.preprocessing.layout == "NCHW" else pixels
+        wanted = wanted.flatten()
+        logits: torch.Tensor = self.model.network(seen)
+        losses = functional.cross_entropy(logits, wanted, reduction="none")
+        (slope,) = torch.autograd.grad(losses.sum() / size, pixels)
+        slope = slope if self._plain else slope.mul_(self._scale)
+        share = (logits.argmax(1) == wanted).view(count, size).float().mean(1)
+        return share, losses.detach().view(count, size).mean(1), slope.reshape(stamped.shape)
