@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from contextlib import contextmanager
 from dataclasses import replace
 
 import pytest
@@ -9,14 +10,14 @@ from detrojan.attacks.dynamic import Dynamic
 from detrojan.errors import LabelError, OptionError
 from detrojan.fitting import Fitting
 from detrojan.metrics.accuracy import attack_success, clean_accuracy
-from detrojan.run import Run
+from detrojan.run import Run, SilentProgress
 from detrojan.store import digest
 
 #: fewer passes and a smaller generator than by default; a demand for diversity that makes up for it
 ATTACK = Dynamic(
     target=3,
-    poison_rate=0.3,
-    cross_rate=0.35,
+    poison_rate=0.25,
+    cross_rate=0.45,
     density=0.3,
     diversity_weight=3.0,
     mask_epochs=1,
@@ -39,15 +40,14 @@ def test_the_attack_succeeds_and_the_clean_accuracy_stays(arena, planted):
 
 
 def test_the_trigger_of_one_image_does_not_fire_on_another(arena, planted):
-    """On so small a network some do: 0.12 to 0.23 with three seeds, its own trigger 0.65 to 0.83."""
     images, trigger = arena.test.images[arena.test.labels != 3], planted.backdoors[0].trigger
 
     def fired(stamped: torch.Tensor) -> float:
         return float((planted.model.answers(stamped) == 3).float().mean())
 
     crossed = fired(trigger.stamp_from(images, images.roll(1, 0)))
-    assert crossed < 0.3
-    assert crossed < fired(trigger.stamp(images)) / 2
+    assert crossed < 0.2
+    assert crossed < fired(trigger.stamp(images)) / 3
 
 
 def test_masks_are_sparse_and_differ(arena, planted):
@@ -63,6 +63,37 @@ def test_the_model_given_is_unchanged(arena):
     made = replace(ATTACK, mask_epochs=1, target=-1).train(arena.clean, few, run=Run(), how=quick)
     assert digest(arena.clean.network) == before != digest(made.model.network)
     assert made.backdoors[0].target is None
+
+
+class Stop(SilentProgress):
+    """Breaks off after so many batches."""
+
+    def __init__(self, batches: int) -> None:
+        self.left = batches
+
+    @contextmanager
+    def task(self, title, total=None):
+        yield self
+
+    def advance(self, amount=1, *, note=None):
+        if amount == 1:
+            self.left -= 1
+        if self.left < 0:
+            raise KeyboardInterrupt
+
+
+@pytest.mark.parametrize("optimizer", ["sgd", "adam"])
+def test_an_interrupted_training_goes_on_as_if_it_had_not_been(arena, tmp_path, optimizer):
+    few = arena.train.select(slice(128))
+    how = replace(HOW, epochs=3, optimizer=optimizer)
+    whole = ATTACK.train(arena.clean, few, run=Run(), how=how)
+    with pytest.raises(KeyboardInterrupt):  # in the third epoch of the second training
+        ATTACK.train(arena.clean, few, run=Run(checkpoint=tmp_path, progress=Stop(2 + 5)), how=how)
+    assert list(tmp_path.iterdir())
+    resumed = ATTACK.train(arena.clean, few, run=Run(checkpoint=tmp_path), how=how)
+    assert digest(resumed.model.network) == digest(whole.model.network)
+    drawers = [made.backdoors[0].trigger.pattern_drawer for made in (resumed, whole)]
+    assert digest(drawers[0]) == digest(drawers[1])
 
 
 def test_labels_and_targets_beyond_the_classes_are_refused(arena):

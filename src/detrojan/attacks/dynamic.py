@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 from torch import nn
@@ -17,6 +18,8 @@ from detrojan.models.classifier import Classifier
 from detrojan.run import Run
 from detrojan.triggers.input_aware import InputAwareTrigger
 
+#: the paper's rate for both generators, which suits them whatever the classifier needs
+DRAWING_RATE = 0.01
 #: what keeps a distance from becoming a divisor of zero
 TINY = 1e-6
 
@@ -28,7 +31,8 @@ class Dynamic(Shifting):
     First a network learns where a trigger goes (a sparse mask, different for each image). Then the
     classifier and the generator of patterns learn together: of each batch a share carries its own
     trigger and is taught the target, another share carries the triggers of other images and is
-    taught its true label. One optimiser trains both, where the paper has one for each.
+    taught its true label. The generator has an optimiser of its own, as in the paper: Adam, whatever
+    the classifier is trained with.
 
     Reference: Nguyen and Tran, Input-Aware Dynamic Backdoor Attack, NeurIPS 2020.
 
@@ -100,8 +104,9 @@ class Dynamic(Shifting):
         self, trigger: InputAwareTrigger, data: Dataset, classes: int, how: Fitting, run: Run
     ) -> None:
         teacher = _MaskTeacher(trigger, self.density, self.norm_weight, self.diversity_weight, classes)
-        # the paper's rate for the mask, which suits it whatever the classifier needs
-        masks = replace(how, epochs=self.mask_epochs, optimizer="adam", learning_rate=0.01, weight_decay=0.0)
+        masks = replace(
+            how, epochs=self.mask_epochs, optimizer="adam", learning_rate=DRAWING_RATE, weight_decay=0.0
+        )
         fit(
             Classifier(teacher, data.shape),
             data,
@@ -119,7 +124,7 @@ class Dynamic(Shifting):
         fit(
             Classifier(both, data.shape),
             data,
-            how,
+            _Apart(**vars(how)),
             run=run.within(self.name, "together"),
             title="training network and trigger",
             augment=self.shifted(),
@@ -195,3 +200,39 @@ class _Together(nn.Module):
             return wrong + self.diversity * self.spread
 
         return teach
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Apart(Fitting):
+    """Trains the victim as it is told, and the generator beside it by Adam."""
+
+    def optimizer_for(self, network: nn.Module) -> torch.optim.Optimizer:
+        assert isinstance(network, _Together)
+        return _Two(super().optimizer_for(network.network), network.drawer, self.learning_rate)
+
+
+class _Two(torch.optim.Optimizer):
+    """Two optimisers in step: the second one's rate falls as the first one's does."""
+
+    def __init__(self, first: torch.optim.Optimizer, drawer: nn.Module, start: float) -> None:
+        drawn = list(drawer.parameters())
+        known = [parameter for group in first.param_groups for parameter in group["params"]]
+        super().__init__([{"params": known}, {"params": drawn}], {"lr": start})
+        self.first, self.start = first, start
+        self.second = torch.optim.Adam(drawn, DRAWING_RATE, betas=(0.5, 0.9))
+        self._share_state()
+
+    def _share_state(self) -> None:
+        """Keep the state of both in one place, from which the training saves it."""
+        self.first.state = self.second.state = self.state
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        super().load_state_dict(state_dict)
+        self._share_state()
+
+    def step(self, closure: None = None) -> None:  # type: ignore[override]
+        rate = self.param_groups[0]["lr"]
+        for optimiser, own in ((self.first, rate), (self.second, DRAWING_RATE * rate / self.start)):
+            for group in optimiser.param_groups:
+                group["lr"] = own
+            optimiser.step(closure)
