@@ -29,7 +29,7 @@ def test_a_scan_report_has_the_promised_keys_and_comes_back_equal(scan, tmp_path
     assert list(value)[:2] == ["schema", "verdict"]
     assert set(value["findings"][0]) == {
         "label", "class_name", "anomaly_index", "p_value", "mask_l1", "attack_success",
-        "severity", "confidence", "trigger",
+        "severity", "confidence", "trigger", "source",
     }  # fmt: skip
     assert load_report(scan.save(tmp_path / "new" / "folder" / "scan.json")) == scan
 

@@ -317,6 +317,7 @@ def read_findings(
                 severity=entry.severity,
                 confidence=entry.confidence,
                 trigger=load_trigger(path.parent / entry.trigger, model.input_shape),
+                source=entry.source,
             )
         )
     other = report.model.sha256 != model.origin.sha256
