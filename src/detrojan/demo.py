@@ -28,7 +28,7 @@ from detrojan.models.writing import save_model
 from detrojan.repairs.base import Repair
 from detrojan.report.report import RepairReport, ScanReport, repair_report, scan_report
 from detrojan.run import Run
-from detrojan.scans.neural_cleanse import NeuralCleanse
+from detrojan.scans.base import Scan
 from detrojan.training import train_net
 from detrojan.triggers.patch import PatchTrigger
 from detrojan.workflow import Judge, Outcome, repair_in_sequence, repair_outcome, verify
@@ -157,7 +157,7 @@ def tell(
     networks: Networks,
     methods: Sequence[Repair],
     *,
-    scan: NeuralCleanse,
+    scan: Scan,
     run: Run,
     out: Path,
     command: Sequence[str],
@@ -213,7 +213,7 @@ def tell(
 
 
 def _scanned(
-    model: Classifier, data: Dataset, scan: NeuralCleanse, run: Run, command: Sequence[str], name: str
+    model: Classifier, data: Dataset, scan: Scan, run: Run, command: Sequence[str], name: str
 ) -> tuple[ScanResult, ScanReport]:
     started, begun = datetime.now(UTC), time.monotonic()
     with run.progress.task(f"scanning {name}"):
@@ -235,7 +235,7 @@ def _repaired(
     networks: Networks,
     result: ScanResult,
     methods: Sequence[Repair],
-    scan: NeuralCleanse,
+    scan: Scan,
     run: Run,
     out: Path,
     command: Sequence[str],

@@ -50,7 +50,7 @@ if TYPE_CHECKING:
     "--steps",
     type=click.IntRange(min=1),
     metavar="N",
-    help="Steps of the scan per label.  [default: the scan's own]",
+    help="Updates of each patch that the scan searches.  [default: the scan's own]",
 )
 @format_option()
 @run_options
@@ -74,11 +74,11 @@ def command(
     from detrojan.cli.outputs import emit_values  # noqa: PLC0415
     from detrojan.cli.settings import methods_named  # noqa: PLC0415
     from detrojan.cli.surroundings import kept, start  # noqa: PLC0415
-    from detrojan.scans.neural_cleanse import NeuralCleanse  # noqa: PLC0415
+    from detrojan.scans.cascade import Cascade  # noqa: PLC0415
 
     run, begun = start(surroundings), time.monotonic()
     methods: list[Any] = methods_named("repairs", method.split(","), settings)
-    scan = NeuralCleanse(restarts=1) if steps is None else NeuralCleanse(restarts=1, steps=steps)
+    scan = Cascade() if steps is None else Cascade(patch_steps=steps, window_steps=steps)
     try:
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
