@@ -12,7 +12,7 @@ from typing import Any
 from detrojan.benchmark.cache import key_of
 from detrojan.benchmark.judging import Judge
 from detrojan.benchmark.making import Subject, Workshop, modules_of
-from detrojan.benchmark.measuring import NotApplicableError, measure
+from detrojan.benchmark.measuring import Measured, NotApplicableError, measure
 from detrojan.benchmark.parts import NONE, Cell, DefencePlan
 from detrojan.benchmark.provenance import code_digest, surroundings
 from detrojan.benchmark.results import Row, add_rows, start_rows
@@ -163,6 +163,7 @@ class _Job:
     def _measured(self) -> Row:
         workshop, cell = self.workshop, self.cell
         subject, material = workshop.subject(cell), workshop.material(cell)
+        own, twin = self._before(subject)
         begun = time.monotonic()
         seconds = dict(subject.seconds)
         checkpoint = workshop.cache.folder / "running" / f"cell-{key_of([self.key, self.code])[:24]}"
@@ -173,21 +174,23 @@ class _Job:
             seconds["scan"] = spent
             return result
 
-        measured = measure(
-            self.method,
-            subject,
-            material,
-            knows=NONE if self.defence is None else self.defence.findings,
-            own=cell.defence,
-            scanned=scanned,
-            start=lambda: workshop.start(cell, workshop.run(cell.seed)),
-            inputs=2000 if self.defence is None else self.defence.inputs,
-            run=run,
-        )
-        if self.method is not None and not isinstance(self.method, Scan):
-            seconds["defence"] = round(time.monotonic() - begun, 3)
+        if self.method is None or self.defence is None:
+            measured = Measured(figures=own, details={})
+        else:
+            measured = measure(
+                self.method,
+                subject,
+                material,
+                knows=self.defence.findings,
+                own=cell.defence,
+                scanned=scanned,
+                start=lambda: workshop.start(cell, workshop.run(cell.seed)),
+                inputs=self.defence.inputs,
+                run=run,
+            )
+            if not isinstance(self.method, Scan):
+                seconds["defence"] = round(time.monotonic() - begun, 3)
         _remove(checkpoint)
-        own, twin = self._before(subject)
         return {
             "status": "done",
             "figures": measured.figures,

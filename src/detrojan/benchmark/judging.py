@@ -13,7 +13,7 @@ from detrojan.benchmark.making import Subject
 from detrojan.benchmark.materials import Material
 from detrojan.data.dataset import Dataset
 from detrojan.errors import LabelError
-from detrojan.metrics.accuracy import agreement, attack_success, clean_accuracy
+from detrojan.metrics.accuracy import agreement, attack_success
 from detrojan.models.classifier import Classifier
 from detrojan.models.units import remove_units
 from detrojan.triggers.input_aware import InputAwareTrigger
@@ -48,7 +48,17 @@ class Judge:
 
     @classmethod
     def of(cls, subject: Subject, material: Material) -> Judge:
-        """Return the judge of a subject and of its repaired copies."""
+        """Return the judge of a subject and of its repaired copies.
+
+        Raises:
+            LabelError: labels beyond the subject's classes.
+
+        """
+        labels, classes = material.test.labels, subject.model.num_classes
+        if labels is not None and int(labels.max()) >= classes:
+            raise LabelError(
+                f"expected labels of 0 to {classes - 1} to judge by, got up to {int(labels.max())}"
+            )
         answers = subject.model.answers(material.test.images)
         truth = answers if material.test.labels is None else material.test.labels
         return cls(
@@ -124,9 +134,10 @@ class Judge:
         Where triggers are sample-specific, `cross_asr` is the success of another image's trigger.
         """
         success, crossed = self.success(model), self.crossed(model)
+        answers, labels = model.answers(self.test.images), self.test.labels
         figures = {
-            "ca": None if self.test.labels is None else clean_accuracy(model, self.test),
-            "agreement": agreement(model, self.answers, self.test.images),
+            "ca": None if labels is None else _share(answers == labels),
+            "agreement": _share(answers == self.answers),
             "asr": sum(success) / len(success) if success else None,
             "asr_each": success,
         }
@@ -165,3 +176,7 @@ class Judge:
                 success = self.success(trial)
                 curve["attack success"].append(sum(success) / len(success))
         return curve
+
+
+def _share(hits: torch.Tensor) -> float:
+    return float(hits.float().mean())

@@ -47,7 +47,7 @@ class Measured:
 
 
 def measure(
-    method: Method | None,
+    method: Method,
     subject: Subject,
     material: Material,
     *,
@@ -61,7 +61,7 @@ def measure(
     """Try a defence on a subject; a `NotApplicableError` says that it makes no sense there.
 
     Args:
-        method: the defence; None for none.
+        method: the defence.
         subject: what it is tried on.
         material: the data.
         knows: what a repair is told: "none", "original", or a scan's name.
@@ -77,8 +77,6 @@ def measure(
     """
     judge = Judge.of(subject, material)
     match method:
-        case None:
-            return Measured(figures=judge.measure(subject.model), details={})
         case Repair():
             return _repair(method, subject, material, judge, knows=knows, scanned=scanned, run=run)
         case Scan():
