@@ -95,3 +95,81 @@ def test_what_cannot_be_searched_is_refused(twins):
         search(twins.clean, twins.test.images[:4], torch.ones(4).long(), [Job(1)], PLAN, run=Run())
     with pytest.raises(OptionError, match="steps of 1 or more, batch_size of 2 or more and goal"):
         Plan(goal=0)
+
+
+def in_turns(known):
+    """All jobs twice, then the even and the odd ones in turns of three steps."""
+    count = len(known.spent)
+    if known.step < 2:
+        return range(count)
+    if (known.step - 2) % 3:
+        return known.chosen
+    return range(((known.step - 2) // 3) % 2, count, 2)
+
+
+def test_the_jobs_that_are_chosen_advance_and_no_others(twins):
+    told = []
+
+    def choose(known):
+        told.append(known)
+        return in_turns(known) if known.step < 14 else []
+
+    result = ask(twins, replace(PLAN, steps=40), choose=choose)
+    # steps 2 to 4 and 8 to 10 are the even ones', 5 to 7 and 11 to 13 the odd ones'
+    assert {found.steps for found in result.found.values()} == {2 + 6}
+    assert result.passes == 16 * (2 * CLASSES + 12 * CLASSES // 2)
+    assert result.complete
+    assert told[4].spent.tolist() == [4, 2] * (CLASSES // 2)
+    assert told[4].chosen == tuple(range(0, CLASSES, 2))
+    assert torch.equal(told[4].best[1::2], told[2].best[1::2])
+    last = told[-1]
+    worked = last.best.isfinite()
+    assert worked.any()
+    assert bool((last.first[worked] >= last.best[worked]).all())
+
+
+def test_a_choice_of_all_is_the_same_as_no_choice(twins):
+    plan = replace(PLAN, steps=10)
+    plain, chosen = ask(twins, plan), ask(twins, plan, choose=lambda known: range(len(known.spent)))
+    for job, found in plain.found.items():
+        assert torch.equal(chosen.found[job].trigger.mask, found.trigger.mask)
+        assert chosen.found[job].size == found.size
+
+
+def test_a_choice_goes_on_where_it_stopped(twins, tmp_path, monkeypatch):
+    plan = replace(PLAN, steps=20)
+    whole = ask(twins, plan, choose=in_turns)
+    monkeypatch.setattr(engine, "SNAPSHOT_SECONDS", 0.0)
+    calls = iter([False] * 9 + [True])  # in the middle of a turn
+    run = Run(checkpoint=tmp_path)
+    assert not ask(twins, plan, run=run, stop=lambda: next(calls), choose=in_turns).complete
+    again = ask(twins, plan, run=run, choose=in_turns)
+    assert again.passes == whole.passes
+    for job, found in whole.found.items():
+        assert (again.found[job].size, again.found[job].steps) == (found.size, found.steps)
+        assert torch.equal(again.found[job].trigger.mask, found.trigger.mask)
+
+
+def test_an_interrupted_choice_is_saved_whole(twins, tmp_path, monkeypatch):
+    plan, run = replace(PLAN, steps=12), Run(checkpoint=tmp_path)
+    original, steps = engine._Search._slope, []
+
+    def interrupted(self, part, columns):
+        steps.append(self.step)
+        if len(steps) == 7:
+            raise KeyboardInterrupt
+        return original(self, part, columns)
+
+    whole = ask(twins, plan, choose=in_turns)
+    monkeypatch.setattr(engine._Search, "_slope", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        ask(twins, plan, run=run, choose=in_turns)
+    monkeypatch.setattr(engine._Search, "_slope", original)
+    again = ask(twins, plan, run=run, choose=in_turns)
+    assert again.passes == whole.passes
+    assert all(again.found[job].size == found.size for job, found in whole.found.items())
+
+
+def test_rungs_beside_a_choice_are_refused(twins):
+    with pytest.raises(OptionError, match="expected no rungs where each step's jobs are chosen"):
+        ask(twins, replace(PLAN, rungs=((4, 2),)), choose=in_turns)

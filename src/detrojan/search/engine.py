@@ -1,7 +1,8 @@
 """The search itself: many jobs side by side, each with its own images, success and best change so far.
 
 All jobs share the forward passes; at each rung those whose change is large leave (successive
-halving), except for the controls, which show what is usual. The state is written at intervals, whole.
+halving), except for the controls, which show what is usual; or a caller chooses before each step which
+go on, as a bandit does. The state is written at intervals, whole.
 """
 
 from __future__ import annotations
@@ -29,6 +30,8 @@ SNAPSHOT_SECONDS = 5.0
 NEARLY = 0.1
 #: images per forward pass: enough to fill the machine, few enough to stay in its caches
 SAMPLES_AT_ONCE = 256
+#: what is kept of each job, in rows
+ROWS = ("raw", "best", "best_size", "first_size", "spent", "worked", "picks", "goals")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -98,6 +101,30 @@ class Searched:
     complete: bool = True
 
 
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Known:
+    """What is known of the jobs before a step, for whoever chooses which of them go on.
+
+    Attributes:
+        step: steps that were made, whichever jobs they advanced.
+        spent: updates of each job (J,).
+        first: each job's size when its change worked for the first time (J,); infinite if never.
+        best: its smallest size that worked (J,); infinite if none did.
+        chosen: places of the jobs that the last step advanced; empty before the first.
+
+    """
+
+    step: int
+    spent: torch.Tensor
+    first: torch.Tensor
+    best: torch.Tensor
+    chosen: tuple[int, ...]
+
+
+#: says which jobs, by their places, the next step advances; none ends the search
+Choice = Callable[[Known], Sequence[int]]
+
+
 class _Search:
     """The loop, its buffers and its snapshots."""
 
@@ -111,7 +138,10 @@ class _Search:
         plan: Plan,
         starts: Mapping[Job, torch.Tensor],
         run: Run,
+        choose: Choice | None,
     ) -> None:
+        self.choose = choose
+        self.chosen: tuple[int, ...] = ()
         self.plan, self.run, self.form = plan, run, form_named(plan.form)
         self.asking = Asking(model, run)
         self.device, self.model = self.asking.device, self.asking.model
@@ -127,6 +157,8 @@ class _Search:
         self.raw = torch.stack(rows).to(self.device)
         self.best = self.raw.clone()
         self.best_size = torch.full((len(jobs),), math.inf, device=self.device)
+        self.first_size = self.best_size.clone()
+        self.spent = torch.zeros(len(jobs), dtype=torch.long, device=self.device)
         self.worked = torch.zeros(len(jobs), device=self.device)
         self.memory: State = self.form.begin(self.raw)
         self.step, self.passes = 0, 0
@@ -136,12 +168,43 @@ class _Search:
         self.batch = torch.empty(shape, device=self.device)
         self.stamped = torch.empty(shape, device=self.device)
 
+    def turn(self) -> bool:
+        """Make one step with every job, or with those that are chosen; return whether there were any."""
+        if self.choose is None:
+            self.advance()
+            return True
+        known = Known(
+            step=self.step,
+            spent=self.spent.cpu().clone(),
+            first=self.first_size.cpu().clone(),
+            best=self.best_size.cpu().clone(),
+            chosen=self.chosen,
+        )
+        self.chosen = tuple(self.choose(known))
+        if not self.chosen:
+            return False
+        places = torch.tensor(self.chosen, device=self.device)
+        rows, memory = {name: getattr(self, name) for name in ROWS}, self.memory
+        for name, values in rows.items():
+            setattr(self, name, values[places])
+        self.memory = {name: values[places] for name, values in memory.items()}
+        try:
+            self.advance()
+        finally:  # an interruption must find the jobs together again
+            for name, values in rows.items():
+                values[places] = getattr(self, name)
+                setattr(self, name, values)
+            for name, values in memory.items():
+                values[places] = self.memory[name]
+            self.memory = memory
+        return True
+
     def advance(self) -> None:
-        """One update of every job."""
+        """One update of every job that has a row."""
         size, count = self.plan.batch_size, self.picks.shape[1]
         columns = (self.step * size + torch.arange(size, device=self.device)) % count
         slopes, works = [], []
-        for first in range(0, len(self.jobs), self.at_once):
+        for first in range(0, len(self.raw), self.at_once):
             part = slice(first, first + self.at_once)
             slope, share = self._slope(part, columns)
             slopes.append(slope)
@@ -155,7 +218,9 @@ class _Search:
             better &= self.worked >= self.plan.goal - NEARLY
         self.best[better] = self.raw[better]
         self.best_size = torch.where(better, now, self.best_size)
+        self.first_size = torch.where(self.first_size.isinf(), self.best_size, self.first_size)
         self.raw = self.form.descend(self.raw, torch.cat(slopes), good, self.memory, self.step)
+        self.spent = self.spent + 1
         self.step += 1
 
     def _slope(self, part: slice, columns: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
@@ -176,12 +241,12 @@ class _Search:
             size = float(self.best_size[place])
             raw = self.best[place] if math.isfinite(size) else self.raw[place]
             trigger = self.form.trigger(raw.cpu(), self.model.input_shape)
-            self.done[job] = Found(job=job, trigger=trigger, size=size, steps=self.step)
+            self.done[job] = Found(job=job, trigger=trigger, size=size, steps=int(self.spent[place]))
         gone = set(places)
         stay = torch.tensor([place for place in range(len(self.jobs)) if place not in gone], dtype=torch.long)
         stay = stay.to(self.device)
         self.jobs = [job for place, job in enumerate(self.jobs) if place not in gone]
-        for name in ("raw", "best", "best_size", "worked", "picks", "goals"):
+        for name in ROWS:
             setattr(self, name, getattr(self, name)[stay])
         self.memory = {name: tensor[stay] for name, tensor in self.memory.items()}
 
@@ -195,7 +260,7 @@ class _Search:
 
     def save(self, store: Store) -> None:
         """Write the whole state."""
-        tensors: Tensors = {name: getattr(self, name) for name in ("raw", "best", "best_size", "worked")}
+        tensors: Tensors = {name: getattr(self, name) for name in ROWS if name not in {"picks", "goals"}}
         tensors |= {f"memory.{name}": tensor for name, tensor in self.memory.items()}
         done = []
         for number, found in enumerate(self.done.values()):
@@ -205,7 +270,8 @@ class _Search:
                 {"job": asdict(found.job), "size": found.size, "steps": found.steps, "values": values}
             )
         jobs = [asdict(job) for job in self.jobs]
-        store.save(tensors, {"step": self.step, "passes": self.passes, "jobs": jobs, "done": done})
+        values = {"step": self.step, "passes": self.passes, "jobs": jobs, "done": done}
+        store.save(tensors, values | {"chosen": list(self.chosen)})
 
     def restore(self, state: tuple[Tensors, dict[str, Any]]) -> None:
         """Take over a state that `save` has written."""
@@ -222,10 +288,12 @@ class _Search:
         self.jobs = [Job(**job) for job in values["jobs"]]
         rows = [place[job] for job in self.jobs]
         self.picks, self.goals = self.picks[rows], self.goals[rows]
-        for name in ("raw", "best", "best_size", "worked"):
-            setattr(self, name, tensors[name].to(self.device))
+        for name in ROWS:
+            if name in tensors:
+                setattr(self, name, tensors[name].to(self.device))
         self.memory = {name: tensors[f"memory.{name}"].to(self.device) for name in self.memory}
         self.step, self.passes = int(values["step"]), int(values["passes"])
+        self.chosen = tuple(values["chosen"])
 
     def finish(self, store: Store, title: str, stop: Callable[[], bool]) -> Searched:
         """Run to the end, from the stored state if there is one; or until `stop` says so."""
@@ -240,7 +308,8 @@ class _Search:
                     complete = False
                     break
                 try:
-                    self.advance()
+                    if not self.turn():
+                        break
                 except KeyboardInterrupt:
                     self.save(store)
                     raise
@@ -272,6 +341,7 @@ def search(
     starts: Mapping[Job, torch.Tensor] | None = None,
     title: str = "searching",
     stop: Callable[[], bool] = lambda: False,
+    choose: Choice | None = None,
 ) -> Searched:
     """Look for the smallest change of images that does each job.
 
@@ -286,20 +356,26 @@ def search(
         starts: what jobs begin with, in the form's raw numbers; the others begin at random.
         title: what the progress shows.
         stop: asked before each step; where it says yes, the search ends with what it has.
+        choose: asked before each step which jobs it advances (places among `jobs`); each step then
+            counts as one of the plan's, and no job leaves at a rung. What it says must depend on what it
+            is told and on nothing that a resumed run would not know.
 
     Raises:
         DataError: images of another shape, or fewer than 2 that a job is about.
         LabelError: no job, one twice, or a label beyond the model's classes.
+        OptionError: rungs beside a choice.
 
     """
     model.check(images)
+    if choose is not None and plan.rungs:
+        raise OptionError(f"expected no rungs where each step's jobs are chosen, got {plan.rungs}")
     named = {label for job in jobs for label in (job.target, job.source) if label not in {None, EACH}} or {0}
     if not jobs or len(set(jobs)) < len(jobs) or not 0 <= min(named) <= max(named) < model.num_classes:
         raise LabelError(
             f"expected jobs for labels of 0 to {model.num_classes - 1}, each once, "
             f"got {len(jobs)} with labels {sorted(named)[:5]}"
         )
-    work = _Search(model, images, truth, jobs, controls, plan, starts or {}, run)
+    work = _Search(model, images, truth, jobs, controls, plan, starts or {}, run, choose)
     fingerprint = {
         "plan": asdict(plan),
         "jobs": [asdict(job) for job in jobs],
@@ -309,5 +385,6 @@ def search(
         "preprocessing": str(model.preprocessing),
         "images": tensor_digest(images),
         "truth": tensor_digest(truth),
+        "chosen": choose is not None,
     }
     return work.finish(run.store("search", fingerprint), title, stop)
