@@ -19,8 +19,9 @@ class Finding:
         label: the label that was tested as a target, 0-based.
         anomaly_index: how far this label's statistic lies from the others', in robust standard
             deviations; 0 or more.
-        mask_l1: sum of the recovered mask, in pixels (0 to height x width); NaN where the method
-            recovers no mask.
+        mask_l1: sum of the recovered mask, in pixels (0 to height x width); where the trigger is added and
+            not blended in, the count of the pixels that it changes, faint changes counting for less than
+            1; NaN where the method recovers neither.
         attack_success: share of held-out images that the recovered trigger sends to `label`, 0 to 1;
             NaN where the method recovers no trigger.
         flagged: whether the scan holds this label for a backdoor's target.

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import pytest
 import torch
@@ -8,7 +10,7 @@ from hypothesis import strategies as st
 from scipy.stats import median_abs_deviation
 
 from detrojan.errors import OptionError
-from detrojan.metrics.outliers import anomaly_indices, median
+from detrojan.metrics.outliers import anomaly_indices, median, size_limit, small_p_values
 
 norms = st.lists(st.floats(1, 1000, allow_nan=False).map(lambda x: round(x, 2)), min_size=3, max_size=40)
 
@@ -89,3 +91,13 @@ def test_without_enough_controls_nothing_is_significant():
     assert (
         size_p_values(torch.tensor([1.0, 50.0, 60.0]), torch.tensor([False, True, True])).tolist() == [1] * 3
     )
+
+
+def test_a_size_at_the_limit_has_the_p_value_asked_for():
+    usual = torch.tensor([90.0, 120.0, 100.0, 150.0, 80.0, 3000.0, math.inf])
+    limit = size_limit(usual, 0.01)
+    assert 0 < limit < 80
+    sizes = torch.cat([usual, torch.tensor([limit])])
+    chances = small_p_values(sizes, torch.tensor([True] * 7 + [False]))
+    assert float(chances[-1]) == pytest.approx(0.01, rel=1e-3)
+    assert size_limit(torch.tensor([90.0, math.inf, math.inf, 3.0]), 0.01) == 0

@@ -123,10 +123,36 @@ def _chance_of(value: float, known: torch.Tensor) -> float:
     """Return how likely one more observation like the known ones is as small as `value`."""
     from scipy import stats  # noqa: PLC0415 - takes longer to import than to use
 
-    freedom = len(known) - 1
-    variance = (freedom * float(known.var()) + PRIOR_FREEDOM * PRIOR_SPREAD**2) / (freedom + PRIOR_FREEDOM)
-    score = (value - float(known.mean())) / (variance * (1 + 1 / len(known))) ** 0.5
-    return float(stats.t.cdf(score, freedom + PRIOR_FREEDOM))
+    spread, freedom = _spread_of_one_more(known)
+    return float(stats.t.cdf((value - float(known.mean())) / spread, freedom))
+
+
+def _spread_of_one_more(known: torch.Tensor) -> tuple[float, int]:
+    """Return the moderated standard deviation of one further observation, and its degrees of freedom."""
+    own = len(known) - 1
+    variance = (own * float(known.var()) + PRIOR_FREEDOM * PRIOR_SPREAD**2) / (own + PRIOR_FREEDOM)
+    return (variance * (1 + 1 / len(known))) ** 0.5, own + PRIOR_FREEDOM
+
+
+def size_limit(usual: torch.Tensor, chance: float) -> float:
+    """Return the size whose p-value by `small_p_values` is `chance`.
+
+    Args:
+        usual: sizes that show what is usual (J,); infinite where nothing worked.
+        chance: not corrected, in (0, 1).
+
+    Returns:
+        0 where fewer than 3 usual sizes are finite.
+
+    """
+    from scipy import stats  # noqa: PLC0415 - takes longer to import than to use
+
+    logs = usual.double().clamp(min=1e-3).log()
+    if int(logs.isfinite().sum()) < 3:
+        return 0.0
+    known = without_giants(logs)
+    spread, freedom = _spread_of_one_more(known)
+    return math.exp(float(known.mean()) + spread * float(stats.t.ppf(chance, freedom)))
 
 
 def deviations_below(size: float, usual: torch.Tensor) -> float:
