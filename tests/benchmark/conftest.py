@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -85,7 +86,7 @@ class Bench:
         known = {"blobs": str(self.folder / "blobs.npz"), **paths}
         return Workshop(plan=self.plan(text), paths=known, cache=Cache(folder=self.folder / "cache"))
 
-    def run(self, text: str = PLAN, **more: bool) -> tuple[Summary, dict[tuple[str, str], dict]]:
+    def run(self, text: str = PLAN, **more: Any) -> tuple[Summary, dict[tuple[str, str], dict]]:
         summary = execute(self.workshop(text), self.out, **more)
         return summary, {(row["attack"], row["defence"]): row for row in read_rows(self.out)}
 

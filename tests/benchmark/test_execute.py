@@ -156,6 +156,14 @@ def test_a_failing_cell_is_told_and_tried_again(bench, plan_text):
         assert "expected a layer out of" in rows["badnets", "finetune"]["reason"]
 
 
+def test_a_part_of_the_plan_can_be_run(bench):
+    summary, rows = bench.run(attacks=("none",))
+    assert {attack for attack, _ in rows} == {"none"}
+    assert summary.done + summary.skipped == 3
+    with pytest.raises(OptionError, match="expected attacks out of none, badnets, got 'blend'"):
+        bench.run(attacks=("blend",))
+
+
 def test_a_data_set_that_nobody_named_is_told_before_any_training(bench):
     workshop = bench.workshop()
     workshop.paths = {}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
+from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -18,7 +19,7 @@ from detrojan.benchmark.provenance import code_digest, surroundings
 from detrojan.benchmark.results import Row, add_rows, start_rows
 from detrojan.benchmark.scanning import read_scan, write_scan
 from detrojan.benchmark.settings import method_of
-from detrojan.errors import DetrojanError, InterruptedRunError
+from detrojan.errors import DetrojanError, InterruptedRunError, OptionError
 from detrojan.findings import ScanResult
 from detrojan.method import Method
 from detrojan.scans.base import Scan
@@ -44,20 +45,28 @@ class Summary:
     failed: tuple[tuple[Cell, str], ...]
 
 
-def execute(workshop: Workshop, out: Path, *, any_code: bool = False) -> Summary:
+def execute(
+    workshop: Workshop, out: Path, *, any_code: bool = False, attacks: Collection[str] = ()
+) -> Summary:
     """Run every cell of a plan whose result is not yet in `out`.
 
     Args:
         workshop: the plan and what is made for it.
         out: the results file, one JSON object per line.
         any_code: results of other versions of the code count as finished.
+        attacks: only cells with these attacks, by their names in the plan; empty for all.
 
     Raises:
         InputError, DataError: the file cannot be used.
-        OptionError: nobody says where a data set lies.
+        OptionError: nobody says where a data set lies, or no cell has such an attack.
 
     """
     cells = workshop.plan.cells()
+    known_attacks = dict.fromkeys(cell.attack for cell in cells)
+    for name in attacks:
+        if name not in known_attacks:
+            raise OptionError(f"expected attacks out of {', '.join(known_attacks)}, got {name!r}")
+    cells = [cell for cell in cells if not attacks or cell.attack in attacks]
     for cell in cells:
         workshop.depends(cell)  # what is missing is said before anything is trained
     finished = {

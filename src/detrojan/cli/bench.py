@@ -60,6 +60,13 @@ def command() -> None:
     help="Train in bfloat16, about twice as fast where the processor knows it.  [default: on a GPU only]",
 )
 @click.option(
+    "--attack",
+    "attacks",
+    multiple=True,
+    metavar="NAME",
+    help="Only cells with this attack of the plan. May be repeated.",
+)
+@click.option(
     "--any-code", is_flag=True, help="Also take over what another version of the code has computed."
 )
 @click.option("-v", "--verbose", is_flag=True, help="Say on stderr what is done.")
@@ -73,6 +80,7 @@ def run(
     device: str | None,
     threads: int | None,
     mixed_precision: bool | None,
+    attacks: tuple[str, ...],
     any_code: bool,
     verbose: bool,
 ) -> int:
@@ -109,7 +117,7 @@ def run(
         progress=RichProgress(state.console),
     )
     try:
-        summary = execute(workshop, target, any_code=any_code)
+        summary = execute(workshop, target, any_code=any_code, attacks=attacks)
     except KeyboardInterrupt:
         state.note("stopped; the same command goes on from here")
         return 130
