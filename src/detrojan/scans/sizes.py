@@ -170,6 +170,8 @@ class _Judged:
     def verdict(self, unit: str) -> tuple[VerdictText, str]:
         """Return the verdict and the sentence that says why."""
         looked = f"{self.looks} label{'s' if self.looks != 1 else ''} tested"
+        if len(self.labels) < self.looks:
+            looked += f", {self.looks - len(self.labels)} of them by the screening alone"
         if self.ready.check.doubtful:
             return "inconclusive", f"the input range is doubtful, and every figure with it ({looked})"
         if len(self.labels) < FEWEST_LABELS:
