@@ -38,6 +38,9 @@ def test_it_names_the_target_and_only_it(twins, found):
     assert attack_success(twins.backdoored, finding.trigger, images, truth, TARGET) > 0.8
     assert len(found.findings) == CLASSES
     assert found.details["complete"]
+    stages = found.details["stage_seconds"]
+    assert set(stages) == {"additive triggers", "patch triggers", "windows", "small patches"}
+    assert sum(stages.values()) > 0.1
     json.dumps(found.details, allow_nan=False)
 
 

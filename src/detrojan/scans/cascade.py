@@ -24,6 +24,8 @@ from detrojan.search.jobs import EACH
 
 #: fewer labels than this say nothing about what is usual
 FEWEST_LABELS = 5
+#: share of a batch that must reach the label in a strict search
+STRICT_GOAL = 0.99
 #: a label that is not flagged makes the verdict inconclusive below this p-value and this share of the
 #: usual size: far too small a trigger for "no evidence", though with many labels no proof either
 SUSPECT_CHANCE, SUSPECT_RATIO = 0.5, 0.3
@@ -38,7 +40,7 @@ class Cascade(Scan):
     random. For each of these the smallest additive perturbation and the smallest patch are searched,
     patches also from the places where a small window of pixels does most. The p-value is a moderated
     t-test of a label's sizes (logarithms of the patch's mask, of the perturbation's norm, and their
-    mean) against the controls', combined with that of its probes' scores by Brown's method, and
+    mean) against the controls', combined with that of its ranks in the probes by Stouffer's method, and
     corrected for all labels looked at, those that the probes put aside included. A flagged trigger is
     also small beside the usual one and works on held-out images. While targets are found, the next
     candidates are searched. If no label is found and all were looked at, one patch that moves every
@@ -100,13 +102,19 @@ class Cascade(Scan):
         if self.samples < FEWEST_IMAGES:
             raise OptionError(f"expected {FEWEST_IMAGES} samples or more, got {self.samples}")
 
-    def plan(self, kind: Literal["patch", "window", "additive"]) -> Plan:
-        """Return how patches that begin everywhere or in a window, or additive changes, are searched."""
-        steps = {"patch": self.patch_steps, "window": self.window_steps, "additive": self.additive_steps}[
-            kind
-        ]
-        form = "additive" if kind == "additive" else "patch"
-        return Plan(form=form, steps=steps, batch_size=self.batch_size, goal=self.goal)
+    def plan(self, kind: Literal["patch", "window", "additive"], *, strict: bool = False) -> Plan:
+        """Return how patches that begin everywhere or in a window, or additive changes, are searched.
+
+        A `strict` search wants (nearly) every image to arrive and takes half as many steps again:
+        what comes easily for most images is told from what works for all.
+        """
+        steps = {"patch": self.patch_steps, "window": self.window_steps}.get(kind, self.additive_steps)
+        return Plan(
+            form="additive" if kind == "additive" else "patch",
+            steps=steps * 3 // 2 if strict else steps,
+            batch_size=self.batch_size,
+            goal=max(STRICT_GOAL, self.goal) if strict else self.goal,
+        )
 
     def scan(
         self, model: Classifier, data: Dataset, *, run: Run, labels: Sequence[int] | None = None
@@ -172,7 +180,9 @@ class _Outcome:
             "test": "moderated one-sided t-test of the logarithm of the size against the controls', "
             f"Bonferroni over {work.looks} labels and 3 statistics"
             + (
-                "; combined with the probes' by Brown's method" if work.listed and work.listed.chances else ""
+                "; combined with that of the probes' ranks by Stouffer's method"
+                if work.listed and work.listed.chances
+                else ""
             ),
             "controls": work.controls,
             "searched": sorted(known),
@@ -190,6 +200,7 @@ class _Outcome:
             "detectable": self.reach,
             "complete": work.complete,
             "interrupted": work.interrupted,
+            "stage_seconds": {stage: round(spent, 1) for stage, spent in work.seconds.items()},
             "answers": ready.how,
             "images": ready.half,
             "held_out": len(ready.images) - ready.half,

@@ -6,7 +6,7 @@ import logging
 import math
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 
@@ -34,6 +34,8 @@ Result = TypeVar("Result")
 ALL = 48
 #: up to this many labels get several starts each, since one bad start could hide any of them
 FEW = 16
+#: a shown trigger that works on fewer held-out images is searched again
+WORKS = 0.9
 #: the most batches of candidates that are searched after targets were found
 MOST_BATCHES = 4
 
@@ -55,6 +57,7 @@ class Stages:
         passes: forward+backward passes of one sample so far.
         complete: whether nothing was cut short.
         interrupted: whether somebody stopped it.
+        seconds: wall time by stage.
 
     """
 
@@ -70,7 +73,9 @@ class Stages:
     passes: int = 0
     complete: bool = True
     interrupted: bool = False
+    seconds: dict[str, float] = field(default_factory=dict)
     _shown: dict[Job, tuple[Trigger, str, float]] = field(default_factory=dict)
+    _starts: dict[Job, torch.Tensor] = field(default_factory=dict)
 
     @property
     def looks(self) -> int:
@@ -93,6 +98,7 @@ class Stages:
             self._all()
         else:
             self._most_suspicious()
+        self._strengthen()
         if self.looks == self.model.num_classes <= ALL and not self.flagged():
             self._pairs()
 
@@ -114,7 +120,9 @@ class Stages:
         self.controls = self._drawn(set(order[: 2 * count]))
         for batch in range(MOST_BATCHES):
             candidates = [label for label in order if label not in self.controls]
-            candidates = candidates[batch * count : (batch + 1) * count]
+            # labels of later batches are less likely targets: half as many at a time
+            first = 0 if batch == 0 else count + (batch - 1) * (count // 2)
+            candidates = candidates[first : count + batch * (count // 2)]
             self._labels([*candidates, *self.controls] if batch == 0 else candidates)
             finalists = sorted(candidates, key=self._size)[: self.method.finalists]
             self._local(finalists, 2, "finalists")
@@ -138,7 +146,7 @@ class Stages:
         jobs = [Job(label) for label in labels]
         self._seek(self.method.plan("additive"), jobs, "additive triggers")
         if everywhere:
-            self._seek(self.method.plan("patch"), jobs, "patch triggers")
+            self._seek(self.method.plan("patch", strict=self.looks > ALL), jobs, "patch triggers")
         if windows:
             self._local(labels, windows, "small patches")
 
@@ -157,7 +165,33 @@ class Stages:
         self.passes += seen.passes
         self.complete &= len(seen.jobs) == len(labels)
         starts = seen.starts(count)
-        self._seek(self.method.plan("window"), list(starts), title, starts)
+        self._starts |= starts
+        self._seek(self.method.plan("window", strict=self.looks > ALL), list(starts), title, starts)
+
+    def _strengthen(self) -> None:
+        """Search labels again whose triggers are far too small but fail on held-out images.
+
+        The smallest trigger of a few batches may be too small for images that it has not seen. What
+        is found here is shown if it works better; the sizes that were tested stay as they were.
+        """
+        weak = [entry.job for entry in self._strong() if self.shown(entry)[2] < WORKS]
+        if not weak or self.stop():
+            return
+        plan = replace(self.method.plan("patch", strict=True), batch_size=2 * self.method.batch_size)
+        images, truth = self.ready.search
+        starts = {job: raw for job, raw in self._starts.items() if Job(job.target) in weak}
+        found = self._timed(
+            "stronger triggers",
+            lambda: search(
+                self.model, images, truth, [*weak, *starts], plan, run=self.run, starts=starts, stop=self.stop
+            ),
+        )
+        self.passes += found.passes
+        held, goals = self.ready.held_out
+        for job, change in found.found.items():
+            success = attack_success(self.model, change.trigger, held, goals, job.target)
+            if math.isfinite(change.size) and success > self._shown[Job(job.target)][2]:
+                self._shown[Job(job.target)] = (change.trigger, "patch", success)
 
     def _seek(
         self, plan: Plan, jobs: Sequence[Job], title: str, starts: Mapping[Job, torch.Tensor] | None = None
@@ -201,9 +235,12 @@ class Stages:
 
     def _timed(self, title: str, job: Callable[[], Result]) -> Result:
         begun = time.monotonic()
-        result = job()
-        logger.debug("%s: %.1f s", title, time.monotonic() - begun)
-        return result
+        try:
+            return job()
+        finally:
+            spent = time.monotonic() - begun
+            self.seconds[title] = self.seconds.get(title, 0.0) + spent
+            logger.debug("%s: %.1f s", title, spent)
 
     def evidence(self) -> list[Evidence]:
         """Return what is known of the labels so far, the strongest first."""
@@ -214,13 +251,11 @@ class Stages:
 
     def flagged(self) -> list[Evidence]:
         """Return the evidence that is strong enough, and confirmed on held-out images."""
-        method = self.method
-        strong = [
-            entry
-            for entry in self.evidence()
-            if entry.p_value < method.significance and entry.ratio <= method.ratio
-        ]
-        return [entry for entry in strong if self.shown(entry)[2] >= method.confirm]
+        return [entry for entry in self._strong() if self.shown(entry)[2] >= self.method.confirm]
+
+    def _strong(self) -> list[Evidence]:
+        significance, ratio = self.method.significance, self.method.ratio
+        return [e for e in self.evidence() if e.p_value < significance and e.ratio <= ratio]
 
     def shown(self, entry: Evidence) -> tuple[Trigger, str, float]:
         """Return the change to show, its form, and its attack success on held-out images.
