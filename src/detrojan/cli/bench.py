@@ -106,7 +106,8 @@ def run(
     profile = profile or ("cpu" if torch.device(device).type == "cpu" else "full")
     loaded = load_plan(plan, profile)
     sizes = ", ".join(f"{name} {value}" for name, value in loaded.sizes.model_dump().items() if value)
-    state.note(f"profile {profile}{f': {sizes}' if sizes else ''}; {len(loaded.cells())} cells; on {device}")
+    cells = [cell for cell in loaded.cells() if not attacks or cell.attack in attacks]
+    state.note(f"profile {profile}{f': {sizes}' if sizes else ''}; {len(cells)} cells; on {device}")
     target = out or Path(f"{plan.stem}-{profile}.jsonl")
     workshop = Workshop(
         plan=loaded,
