@@ -39,7 +39,7 @@ def test_it_names_the_target_and_only_it(twins, found):
     assert len(found.findings) == CLASSES
     assert found.details["complete"]
     stages = found.details["stage_seconds"]
-    assert set(stages) == {"additive triggers", "patch triggers", "windows", "small patches"}
+    assert {"additive triggers", "patch triggers", "windows", "small patches"} <= set(stages)
     assert sum(stages.values()) > 0.1
     json.dumps(found.details, allow_nan=False)
 
