@@ -7,10 +7,19 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy import stats
 from scipy.stats import median_abs_deviation
 
 from detrojan.errors import OptionError
-from detrojan.metrics.outliers import anomaly_indices, median, size_limit, small_p_values
+from detrojan.metrics.outliers import (
+    anomaly_indices,
+    combined_p_values,
+    deviations_below,
+    median,
+    rank_p_values,
+    size_limit,
+    small_p_values,
+)
 
 norms = st.lists(st.floats(1, 1000, allow_nan=False).map(lambda x: round(x, 2)), min_size=3, max_size=40)
 
@@ -69,8 +78,6 @@ def test_an_unknown_statistic_is_refused():
 
 
 def test_the_p_value_is_that_of_a_t_test_for_one_more_observation():
-    from scipy import stats  # noqa: PLC0415
-
     from detrojan.metrics.outliers import size_p_values  # noqa: PLC0415
 
     sizes = torch.tensor([5.0, 40.0, 55.0, 60.0, 80.0, 47.0])
@@ -101,3 +108,51 @@ def test_a_size_at_the_limit_has_the_p_value_asked_for():
     chances = small_p_values(sizes, torch.tensor([True] * 7 + [False]))
     assert float(chances[-1]) == pytest.approx(0.01, rel=1e-3)
     assert size_limit(torch.tensor([90.0, math.inf, math.inf, 3.0]), 0.01) == 0
+
+
+def test_giants_do_not_hide_a_small_size():
+    usual = [100.0, 110.0, 95.0, 120.0, 105.0, 90.0, 115.0]
+    plain = small_p_values(torch.tensor([20.0, *usual]), torch.tensor([False] + [True] * 7))
+    giants = small_p_values(
+        torch.tensor([20.0, *usual, 3000.0, math.inf]), torch.tensor([False] + [True] * 9)
+    )
+    assert float(plain[0]) < 1e-4
+    assert float(giants[0]) < 3e-4
+
+
+def test_deviations_below_the_median():
+    usual = torch.tensor([90.0, 100.0, 110.0, 100.0, math.inf])
+    assert deviations_below(100.0, usual) == 0
+    assert deviations_below(200.0, usual) == 0
+    assert deviations_below(math.inf, usual) == 0
+    assert deviations_below(30.0, usual) > deviations_below(60.0, usual) > 5
+
+
+def test_ranks_in_several_scores_count_together():
+    random = torch.Generator().manual_seed(0)
+    scores = [torch.randn(1000, generator=random) for _ in range(3)]
+    for part in scores:
+        part[7] = 100.0
+    chances = rank_p_values(scores)
+    assert int(chances.argmin()) == 7
+    assert float(chances[7]) < 1e-6
+    others = torch.cat([chances[:7], chances[8:]])
+    assert float((others < 0.05).double().mean()) == pytest.approx(0.05, abs=0.02)
+
+
+def test_ranks_that_say_the_same_count_once():
+    score = torch.randn(1000, generator=torch.Generator().manual_seed(1))
+    assert torch.allclose(rank_p_values([score, score]), rank_p_values([score]), rtol=1e-6)
+
+
+@pytest.mark.parametrize("correlation", [0.0, 0.5, 1.0])
+def test_combined_p_values_of_normal_scores_are_uniform(correlation):
+    random = torch.Generator().manual_seed(2)
+    first = torch.randn(20000, generator=random, dtype=torch.float64)
+    second = correlation * first + (1 - correlation**2) ** 0.5 * torch.randn(
+        20000, generator=random, dtype=torch.float64
+    )
+    parts = [torch.from_numpy(stats.norm.sf(part.numpy())) for part in (first, second)]
+    chances = combined_p_values(*parts, correlation)
+    for level in (0.01, 0.1, 0.5):
+        assert float((chances < level).double().mean()) == pytest.approx(level, rel=0.15)

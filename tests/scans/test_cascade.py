@@ -145,3 +145,14 @@ def test_a_wrong_range_is_never_a_silent_verdict(shared_data):
 def test_values_out_of_range_are_refused(settings, said):
     with pytest.raises(OptionError, match=said):
         Cascade(**settings)
+
+
+def test_a_small_trigger_that_fails_on_held_out_images_is_made_stronger(twins, monkeypatch):
+    scan = Cascade(samples=400, goal=0.4, confirm=0.9)
+    strong = scan.scan(twins.backdoored, twins.test, run=Run(seed=1))
+    assert "stronger triggers" in strong.details["stage_seconds"]
+    monkeypatch.setattr(stages.Stages, "_strengthen", lambda _self: None)
+    weak = scan.scan(twins.backdoored, twins.test, run=Run(seed=1))
+    success = [result.findings[TARGET].attack_success for result in (weak, strong)]
+    assert success[0] < success[1]
+    assert strong.findings[TARGET].p_value == weak.findings[TARGET].p_value

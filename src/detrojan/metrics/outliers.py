@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Literal
 
 import torch
@@ -174,45 +175,41 @@ def deviations_below(size: float, usual: torch.Tensor) -> float:
     return max(0.0, (middle - math.log(max(size, 1e-3))) / max(spread, PRIOR_SPREAD / 10))
 
 
-def tail_p_values(scores: torch.Tensor) -> torch.Tensor:
-    """Return for each of many scores how likely one so high is, from the upper tail of all of them.
+def rank_p_values(scores: Sequence[torch.Tensor]) -> torch.Tensor:
+    """Return how likely a label's ranks in several scores together are, if nothing is wrong with it.
 
-    The tail of the scores is taken for exponential, as it is for most distributions far out; its
-    scale comes from the median excess over the 1 in 25 that marks its beginning, so that several
-    outliers do not widen it. Scores below it get their share of ranks. Not corrected for the number
-    of scores.
+    Each score becomes a normal score by its rank, so that no score counts for more than its order;
+    the sum's variance comes from the normal scores' correlations over all labels. Not corrected for
+    the number of labels.
+
+    Reference: Strube, Combining and Comparing Significance Levels from Nonindependent Hypothesis Tests,
+    Psychological Bulletin 1985.
 
     Args:
-        scores: (K,), high is suspicious; 50 or more, all finite.
+        scores: one tensor (K,) per score, high is suspicious; two labels or more.
 
     Returns:
-        p-values (K,) in (0, 1].
-
-    Raises:
-        OptionError: fewer than 50 scores.
+        p-values (K,) in (0, 1).
 
     """
-    count = len(scores)
-    if count < 50:
-        raise OptionError(f"expected 50 scores or more to know their tail, got {count}")
-    scores = scores.double()
-    ranked = scores.sort(descending=True).values
-    tail = max(10, count // 25)
-    begin = ranked[tail]
-    scale = float((ranked[:tail] - begin).median()) / math.log(2)
-    places = (scores[:, None] <= ranked[None, :]).sum(1).double() / count
-    beyond = tail / count * torch.exp(-(scores - begin) / max(scale, 1e-9))
-    return torch.where(scores > begin, beyond, places.clamp(max=1.0))
+    from scipy import stats  # noqa: PLC0415 - takes longer to import than to use
+
+    rows = []
+    for values in scores:
+        places = torch.from_numpy(stats.rankdata(values.double().numpy()))
+        rows.append(torch.from_numpy(stats.norm.ppf(((places - 0.5) / len(values)).numpy())))
+    normal = torch.stack(rows)
+    likeness = torch.corrcoef(normal).nan_to_num(0.0) if len(rows) > 1 else torch.ones(1, 1)
+    sums = normal.sum(0) / likeness.sum().clamp(min=len(rows)).sqrt()
+    return torch.from_numpy(stats.norm.sf(sums.numpy()))
 
 
 def combined_p_values(first: torch.Tensor, second: torch.Tensor, correlation: float) -> torch.Tensor:
     """Return the p-values of two pieces of evidence together, which may be correlated.
 
-    Brown's method: Fisher's sum of logarithms, its distribution widened for the correlation of
-    the two statistics.
+    Stouffer's method with the variance of correlated normal scores.
 
-    Reference: Brown, A Method for Combining Non-Independent, One-Sided Tests of Significance,
-    Biometrics 1975 (with the covariance of Kost and McDermott, 2002).
+    Reference: Strube, Psychological Bulletin 1985.
 
     Args:
         first: p-values (J,), in (0, 1].
@@ -222,8 +219,5 @@ def combined_p_values(first: torch.Tensor, second: torch.Tensor, correlation: fl
     """
     from scipy import stats  # noqa: PLC0415 - takes longer to import than to use
 
-    covariance = 3.263 * correlation + 0.710 * correlation**2 + 0.027 * correlation**3
-    variance = 8 + 2 * covariance
-    freedom, scale = 2 * 16 / variance, variance / 8
-    total = -2 * (first.double().clamp(min=1e-300).log() + second.double().clamp(min=1e-300).log())
-    return torch.from_numpy(stats.chi2.sf((total / scale).numpy(), freedom))
+    scores = [stats.norm.isf(part.double().clamp(1e-300, 1 - 1e-9).numpy()) for part in (first, second)]
+    return torch.from_numpy(stats.norm.sf((scores[0] + scores[1]) / (2 + 2 * correlation) ** 0.5))

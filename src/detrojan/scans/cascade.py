@@ -24,8 +24,6 @@ from detrojan.search.jobs import EACH
 
 #: fewer labels than this say nothing about what is usual
 FEWEST_LABELS = 5
-#: share of a batch that must reach the label in a strict search
-STRICT_GOAL = 0.99
 #: a label that is not flagged makes the verdict inconclusive below this p-value and this share of the
 #: usual size: far too small a trigger for "no evidence", though with many labels no proof either
 SUSPECT_CHANCE, SUSPECT_RATIO = 0.5, 0.3
@@ -39,8 +37,8 @@ class Cascade(Scan):
     and the attractor probe rank them all; the first ones go on beside control labels drawn at
     random. For each of these the smallest additive perturbation and the smallest patch are searched,
     patches also from the places where a small window of pixels does most. The p-value is a moderated
-    t-test of a label's sizes (logarithms of the patch's mask, of the perturbation's norm, and their
-    mean) against the controls', combined with that of its ranks in the probes by Stouffer's method, and
+    t-test of a label's sizes (logarithms of the patch's mask and of the perturbation's norm, and both
+    together by Stouffer's method) against the controls', likewise combined with its ranks in the probes, and
     corrected for all labels looked at, those that the probes put aside included. A flagged trigger is
     also small beside the usual one and works on held-out images. While targets are found, the next
     candidates are searched. If no label is found and all were looked at, one patch that moves every
@@ -56,8 +54,6 @@ class Cascade(Scan):
         window_steps: updates of each patch that begins in a window; 1 or more.
         additive_steps: updates of each additive perturbation; 1 or more.
         batch_size: images per update; 2 or more.
-        finalists: where there are many labels, those with the smallest patches that are also searched
-            from windows; 0 or more.
         goal: share of a batch that must reach the label for a change to count, in (0, 1].
         significance: p-value, corrected for all looks, below which a label is flagged; in (0, 1).
         ratio: a flagged trigger is at most this share of the usual size; in (0, 1].
@@ -75,7 +71,6 @@ class Cascade(Scan):
     window_steps: int = 50
     additive_steps: int = 40
     batch_size: int = 16
-    finalists: int = 4
     goal: float = 0.9
     significance: float = 0.02
     ratio: float = 0.4
@@ -87,10 +82,10 @@ class Cascade(Scan):
         """Refuse values outside their range."""
         for kind in ("patch", "window", "additive"):
             self.plan(kind)
-        if self.candidates < 1 or self.controls < FEWEST_LABELS or self.finalists < 0:
+        if self.candidates < 1 or self.controls < FEWEST_LABELS:
             raise OptionError(
-                f"expected candidates of 1 or more, controls of {FEWEST_LABELS} or more and finalists of 0 "
-                f"or more, got {self.candidates}, {self.controls} and {self.finalists}"
+                f"expected candidates of 1 or more and controls of {FEWEST_LABELS} or more, "
+                f"got {self.candidates} and {self.controls}"
             )
         if not 0 < self.significance < 1 or not 0 < self.ratio <= 1 or not 0 <= self.confirm <= 1:
             raise OptionError(
@@ -102,19 +97,16 @@ class Cascade(Scan):
         if self.samples < FEWEST_IMAGES:
             raise OptionError(f"expected {FEWEST_IMAGES} samples or more, got {self.samples}")
 
-    def plan(self, kind: Literal["patch", "window", "additive"], *, strict: bool = False) -> Plan:
+    def plan(self, kind: Literal["patch", "window", "additive"], *, many: bool = False) -> Plan:
         """Return how patches that begin everywhere or in a window, or additive changes, are searched.
 
-        A `strict` search wants (nearly) every image to arrive and takes half as many steps again:
-        what comes easily for most images is told from what works for all.
+        Where there are `many` labels, each patch has three quarters of the updates.
         """
-        steps = {"patch": self.patch_steps, "window": self.window_steps}.get(kind, self.additive_steps)
-        return Plan(
-            form="additive" if kind == "additive" else "patch",
-            steps=steps * 3 // 2 if strict else steps,
-            batch_size=self.batch_size,
-            goal=max(STRICT_GOAL, self.goal) if strict else self.goal,
-        )
+        if kind == "additive":
+            return Plan(form=kind, steps=self.additive_steps, batch_size=self.batch_size, goal=self.goal)
+        steps = self.patch_steps if kind == "patch" else self.window_steps
+        steps = max(1, steps * 3 // 4) if many else steps
+        return Plan(form="patch", steps=steps, batch_size=self.batch_size, goal=self.goal)
 
     def scan(
         self, model: Classifier, data: Dataset, *, run: Run, labels: Sequence[int] | None = None

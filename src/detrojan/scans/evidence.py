@@ -9,22 +9,22 @@ from dataclasses import dataclass
 import torch
 
 from detrojan.metrics.outliers import (
-    PRIOR_FREEDOM,
-    PRIOR_SPREAD,
     combined_p_values,
     deviations_below,
     median,
+    size_limit,
     small_p_values,
-    without_giants,
 )
 from detrojan.search.engine import Found
 from detrojan.search.jobs import Job
 
-#: the statistics: each form's size, and the geometric mean of both, which is the steadier
+#: the statistics: each form's size, and both together
 STATISTICS = ("patch", "additive", "both")
-#: how closely probes and sizes go together on labels without a backdoor (0.61 to 0.71,
-#: measured on control labels of two face networks with a thousand labels)
-CORRELATION = 0.65
+#: how closely the ranks in the probes and those of the sizes go together on labels without a backdoor (0.52
+#: over 80 control labels of four face networks with a thousand labels, 0.2 to 0.8 on single ones)
+CORRELATION = 0.55
+#: how closely the logarithms of the two sizes go together there (0.7 to 0.9)
+FORMS_CORRELATION = 0.8
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,7 +83,8 @@ def weigh(
     sizes = {form: torch.tensor([best[form][job].size for job in jobs]) for form in ("patch", "additive")}
     sizes["both"] = (sizes["patch"] * sizes["additive"]).sqrt()
     usual = _usual(sizes, jobs, controls, ratio)
-    chances = {name: small_p_values(sizes[name], usual) for name in STATISTICS}
+    chances = {name: small_p_values(sizes[name], usual) for name in ("patch", "additive")}
+    chances["both"] = combined_p_values(chances["patch"], chances["additive"], FORMS_CORRELATION)
     least = torch.stack(list(chances.values())).amin(0).mul(len(STATISTICS)).clamp(max=1)
     if probes:
         scored = torch.tensor([probes.get(job.target, 1.0) for job in jobs], dtype=torch.float64)
@@ -147,20 +148,8 @@ def detectable(
         significance: the p-value, before correction, below which a job is flagged.
 
     """
-    from scipy import stats  # noqa: PLC0415 - takes longer to import than to use
-
     reach = {}
     for name in ("patch", "additive"):
-        sizes = torch.tensor(
-            [e.sizes[name] for e in evidence if controls is None or e.job in controls], dtype=torch.float64
-        )
-        if int(sizes.isfinite().sum()) < 3:
-            reach[name] = 0.0
-            continue
-        logs = without_giants(sizes.log())
-        freedom = len(logs) - 1 + PRIOR_FREEDOM
-        variance = ((len(logs) - 1) * float(logs.var()) + PRIOR_FREEDOM * PRIOR_SPREAD**2) / freedom
-        spread = (variance * (1 + 1 / len(logs))) ** 0.5
-        limit = math.exp(float(logs.mean()) + spread * float(stats.t.ppf(significance, freedom)))
-        reach[name] = min(limit, ratio * median(sizes[sizes.isfinite()]))
+        sizes = torch.tensor([e.sizes[name] for e in evidence if controls is None or e.job in controls])
+        reach[name] = min(size_limit(sizes, significance), ratio * _middle(sizes))
     return reach

@@ -11,14 +11,14 @@ import torch
 from detrojan.errors import ModelError
 from detrojan.metrics.attraction import attraction
 from detrojan.metrics.latent_margin import latent_margins
-from detrojan.metrics.outliers import MAD_TO_SIGMA, median, tail_p_values
+from detrojan.metrics.outliers import rank_p_values
 from detrojan.models.classifier import Classifier
 from detrojan.run import Run
 from detrojan.scans.preparing import Prepared
 from detrojan.search.screen import screen
 
 #: the first screening looks at every label, the second, with more care, at this share of them
-SECOND_LOOK = 0.25
+SECOND_LOOK = 0.15
 #: changes of the two screenings: a strong one is found in fewer steps, a fainter one tells more
 STRONG, FAINT = 0.15, 0.07
 #: how many strange images the attractor probe is shown
@@ -29,8 +29,6 @@ TURNS = ("screening", "screening", "latent_margin", "attractor")
 
 #: fewer labels than this do not show the tail of their scores
 FEWEST_FOR_TAIL = 50
-#: no probe counts for more than this many spreads, however far out a label is
-MOST_SPREADS = 8.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -110,17 +108,10 @@ def shortlist(model: Classifier, ready: Prepared, *, run: Run, stop: Callable[[]
 
 
 def _chances(labels: Sequence[int], scores: dict[str, torch.Tensor]) -> dict[int, float]:
-    """Return each label's chance of so high a sum of scores, each in units of its own upper spread."""
-    total = torch.zeros(len(labels), dtype=torch.float64)
-    if len(labels) < FEWEST_FOR_TAIL:
+    """Return each label's chance of so high ranks in all probes together."""
+    if len(labels) < FEWEST_FOR_TAIL or not all(bool(values.isfinite().all()) for values in scores.values()):
         return {}
-    for values in scores.values():
-        if not bool(values.isfinite().all()):
-            return {}
-        distance = values.double() - median(values)
-        spread = MAD_TO_SIGMA * median(distance[distance > 0]) if bool((distance > 0).any()) else 1.0
-        total += (distance / spread).clamp(max=MOST_SPREADS)
-    return dict(zip(labels, tail_p_values(total).tolist(), strict=True))
+    return dict(zip(labels, rank_p_values(list(scores.values())).tolist(), strict=True))
 
 
 def _ranked(labels: Sequence[int], scores: torch.Tensor) -> list[int]:

@@ -34,8 +34,8 @@ Result = TypeVar("Result")
 ALL = 48
 #: up to this many labels get several starts each, since one bad start could hide any of them
 FEW = 16
-#: a shown trigger that works on fewer held-out images is searched again
-WORKS = 0.9
+#: a shown trigger that works on fewer held-out images is searched again, to work on this share of a batch
+WORKS, STRONG_GOAL = 0.9, 0.99
 #: the most batches of candidates that are searched after targets were found
 MOST_BATCHES = 4
 
@@ -123,16 +123,10 @@ class Stages:
             # labels of later batches are less likely targets: half as many at a time
             first = 0 if batch == 0 else count + (batch - 1) * (count // 2)
             candidates = candidates[first : count + batch * (count // 2)]
-            self._labels([*candidates, *self.controls] if batch == 0 else candidates)
-            finalists = sorted(candidates, key=self._size)[: self.method.finalists]
-            self._local(finalists, 2, "finalists")
+            self._labels([*candidates, *self.controls] if batch == 0 else candidates, windows=1)
             new = {entry.job.target for entry in self.flagged()} & set(candidates)
             if not new or self.stop():
                 break
-
-    def _size(self, label: int) -> float:
-        found = self.found["patch"].get(Job(label))
-        return found.size if found else math.inf
 
     def _drawn(self, without: set[int]) -> list[int]:
         """Return control labels, drawn from all but these."""
@@ -146,11 +140,11 @@ class Stages:
         jobs = [Job(label) for label in labels]
         self._seek(self.method.plan("additive"), jobs, "additive triggers")
         if everywhere:
-            self._seek(self.method.plan("patch", strict=self.looks > ALL), jobs, "patch triggers")
+            self._seek(self.method.plan("patch", many=self.looks > ALL), jobs, "patch triggers")
         if windows:
-            self._local(labels, windows, "small patches")
+            self._local(labels, windows)
 
-    def _local(self, labels: Sequence[int], count: int, title: str) -> None:
+    def _local(self, labels: Sequence[int], count: int) -> None:
         """Search patches from each label's best windows."""
         if not labels or self.stop():
             self.complete &= not labels
@@ -166,7 +160,7 @@ class Stages:
         self.complete &= len(seen.jobs) == len(labels)
         starts = seen.starts(count)
         self._starts |= starts
-        self._seek(self.method.plan("window", strict=self.looks > ALL), list(starts), title, starts)
+        self._seek(self.method.plan("window", many=self.looks > ALL), list(starts), "small patches", starts)
 
     def _strengthen(self) -> None:
         """Search labels again whose triggers are far too small but fail on held-out images.
@@ -177,7 +171,8 @@ class Stages:
         weak = [entry.job for entry in self._strong() if self.shown(entry)[2] < WORKS]
         if not weak or self.stop():
             return
-        plan = replace(self.method.plan("patch", strict=True), batch_size=2 * self.method.batch_size)
+        plan = self.method.plan("patch")
+        plan = replace(plan, batch_size=2 * plan.batch_size, goal=max(plan.goal, STRONG_GOAL))
         images, truth = self.ready.search
         starts = {job: raw for job, raw in self._starts.items() if Job(job.target) in weak}
         found = self._timed(
