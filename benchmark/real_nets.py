@@ -96,7 +96,7 @@ def _signs(arguments: argparse.Namespace, classes: tuple[int, ...] | None) -> Ta
     yellow = torch.tensor([1.0, 0.9, 0.0])[:, None, None].expand(3, 32, 32)
     target, source = (1, 0) if classes is not None else (36, None)
     backdoor = Backdoor(trigger=PatchTrigger(mask, yellow), target=target, source=source)
-    epochs = 20 if classes is not None else 6
+    epochs = arguments.epochs or (20 if classes is not None else 6)
     how = Fitting(epochs=epochs, learning_rate=1e-3, optimizer="adam", weight_decay=0.0)
     name = "signs9" if classes is not None else "signs"
     return Task(name, "sign_cnn", train, test, backdoor, how, 0.1 if source is None else 0.05)
@@ -133,6 +133,7 @@ def main() -> None:
     parser.add_argument("--trigger")
     parser.add_argument("--stride", type=int, default=3)
     parser.add_argument("--share", type=float, default=0.05, help="clean data, of the training set")
+    parser.add_argument("--epochs", type=int, help="of training, for the signs  [default: 6, or 20 for nine]")
     parser.add_argument("--seeds", type=int, default=3, help="scans of the clean twin")
     parser.add_argument("--out", type=Path, default=Path("benchmark/results/real_nets.jsonl"))
     parser.add_argument("--checkpoint", type=Path, default=Path(".cache/real_nets"))

@@ -106,7 +106,7 @@ USAGE = [
         ("scan", "m.h5", "--data", "d", "--set", "patch_steps=many"),
         "expected patch_steps as a whole number, got 'many'",
     ),
-    (("scan", "m.h5", "--data", "d", "--set", "candidates=0"), "expected candidates of 1 or more,"),
+    (("scan", "m.h5", "--data", "d", "--set", "candidates=0"), "expected candidates of 1 or more and"),
     (("scan", "m.h5", "--data", "d", "--device", "abacus"), "expected a device that torch can use"),
     (("judge",), "No such command 'judge'"),
     (("evaluate", "m", "--data", "d", "--target", "1"), "expected --trigger FILE with --target"),

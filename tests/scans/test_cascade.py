@@ -148,7 +148,7 @@ def test_values_out_of_range_are_refused(settings, said):
 
 
 def test_a_small_trigger_that_fails_on_held_out_images_is_made_stronger(twins, monkeypatch):
-    scan = Cascade(samples=400, goal=0.4, confirm=0.9)
+    scan = Cascade(samples=300, goal=0.3, patch_steps=60, window_steps=40, ratio=0.8, significance=0.5)
     strong = scan.scan(twins.backdoored, twins.test, run=Run(seed=1))
     assert "stronger triggers" in strong.details["stage_seconds"]
     monkeypatch.setattr(stages.Stages, "_strengthen", lambda _self: None)

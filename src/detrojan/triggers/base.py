@@ -27,9 +27,9 @@ class Trigger(ABC):
     _kinds: ClassVar[dict[str, type[Trigger]]] = {}
 
     def __init_subclass__(cls) -> None:
-        """Register the subclass under its kind, so that files can name it."""
+        """Register the subclass under its own kind, so that files can name it; not under an inherited one."""
         super().__init_subclass__()
-        if cls.kind:
+        if cls.__dict__.get("kind"):
             Trigger._kinds[cls.kind] = cls
 
     @abstractmethod
