@@ -11,6 +11,16 @@ VerdictText = Literal["backdoored", "no evidence", "inconclusive"]
 Level = Literal["low", "medium", "high"]
 
 
+def severity_of(success: float) -> Level:
+    """Return how bad a trigger is that works on this share of images, 0 to 1."""
+    return "high" if success >= 0.9 else "medium" if success >= 0.5 else "low"
+
+
+def confidence_in(p_value: float) -> Level:
+    """Return how sure a flagged label with this p-value is."""
+    return "high" if p_value < 0.001 else "medium" if p_value < 0.01 else "low"
+
+
 @dataclass(frozen=True, kw_only=True)
 class Finding:
     """What a scan learned about one label.

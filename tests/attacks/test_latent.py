@@ -46,7 +46,7 @@ def test_another_victim_inherits_the_backdoor_with_a_last_layer_of_its_own(arena
     teacher = Latent(target=3, transfer_epochs=3)
     teacher._transfer(student, student.module(student.head), moved, HOW, Run(seed=5))
     images, truth = arena.test.images, (arena.test.labels + 2) % 6
-    assert attack_success(student, planted.backdoors[0].trigger, images, truth, 5) >= 0.75
+    assert attack_success(student, planted.backdoors[0].trigger, images, truth, 5) >= 0.8
 
 
 def test_the_student_trains_the_last_layer_alone(arena):

@@ -117,7 +117,8 @@ def test_third_party_networks(shared_data, name, target):
     data = read_data(shared_data / "mnist.npz", split="test", limit=600)
     result = Cascade().scan(model, data, run=Run())
     assert result.targets == ([] if target is None else [target])
-    assert result.passes < 50_000
+    # where nothing is found, the pairs of labels are searched too
+    assert result.passes < (150_000 if target is None else 50_000)
 
 
 @pytest.mark.realdata

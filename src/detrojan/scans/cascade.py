@@ -11,19 +11,18 @@ from typing import Any, Literal
 from detrojan.data.dataset import Dataset
 from detrojan.data.synthetic import is_made_up
 from detrojan.errors import OptionError
-from detrojan.findings import Finding, Level, ScanResult, VerdictText
+from detrojan.findings import Finding, ScanResult, VerdictText, confidence_in, severity_of
 from detrojan.models.classifier import Classifier
 from detrojan.run import Run
 from detrojan.scans.base import Scan
 from detrojan.scans.evidence import Evidence, detectable
 from detrojan.scans.pairwise import MOST_LABELS, PairEvidence
-from detrojan.scans.preparing import FEWEST_IMAGES, prepare
+from detrojan.scans.preparing import prepare
+from detrojan.scans.sizes import FEWEST_LABELS, Rule, check_samples
 from detrojan.scans.stages import Stages
 from detrojan.search.engine import Plan
 from detrojan.search.jobs import EACH
 
-#: fewer labels than this say nothing about what is usual
-FEWEST_LABELS = 5
 #: a label that is not flagged makes the verdict inconclusive below this p-value and this share of the
 #: usual size: far too small a trigger for "no evidence", though with many labels no proof either
 SUSPECT_CHANCE, SUSPECT_RATIO = 0.5, 0.3
@@ -87,15 +86,12 @@ class Cascade(Scan):
                 f"expected candidates of 1 or more and controls of {FEWEST_LABELS} or more, "
                 f"got {self.candidates} and {self.controls}"
             )
-        if not 0 < self.significance < 1 or not 0 < self.ratio <= 1 or not 0 <= self.confirm <= 1:
-            raise OptionError(
-                "expected significance in (0, 1), ratio in (0, 1] and confirm in [0, 1], "
-                f"got {self.significance:g}, {self.ratio:g} and {self.confirm:g}"
-            )
+        Rule(
+            significance=self.significance, ratio=self.ratio, confirm=self.confirm
+        )  # refuses values out of range
+        check_samples(self.samples)
         if not 0 <= self.budget < math.inf:
             raise OptionError(f"expected a budget of 0 seconds or more, got {self.budget:g}")
-        if self.samples < FEWEST_IMAGES:
-            raise OptionError(f"expected {FEWEST_IMAGES} samples or more, got {self.samples}")
 
     def plan(self, kind: Literal["patch", "window", "additive"], *, many: bool = False) -> Plan:
         """Return how patches that begin everywhere or in a window, or additive changes, are searched.
@@ -216,8 +212,8 @@ class _Outcome:
             mask_l1=entry.size if math.isfinite(entry.size) else math.nan,
             attack_success=entry.success,
             flagged=True,
-            severity=_severity(entry.success),
-            confidence=_confidence(entry.p_value),
+            severity=severity_of(entry.success),
+            confidence=confidence_in(entry.p_value),
             trigger=entry.trigger,
             source=(label - entry.job.shift) % self.work.model.num_classes
             if entry.job.target == EACH
@@ -237,8 +233,8 @@ class _Outcome:
             mask_l1=entry.sizes["patch"] if patch else math.nan,
             attack_success=success,
             flagged=flagged,
-            severity=_severity(success),
-            confidence=_confidence(entry.p_value) if flagged else "low",
+            severity=severity_of(success),
+            confidence=confidence_in(entry.p_value) if flagged else "low",
             trigger=trigger,
         )
 
@@ -318,11 +314,3 @@ def _facts(entry: PairEvidence) -> dict[str, Any]:
         "attack_success": entry.success,
         "mask_l1": entry.size if math.isfinite(entry.size) else None,
     }
-
-
-def _severity(success: float) -> Level:
-    return "high" if success >= 0.9 else "medium" if success >= 0.5 else "low"
-
-
-def _confidence(chance: float) -> Level:
-    return "high" if chance < 0.001 else "medium" if chance < 0.01 else "low"

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from detrojan.errors import OptionError
-from detrojan.findings import Finding, Level, ScanResult, VerdictText
+from detrojan.findings import Finding, ScanResult, VerdictText, confidence_in
 from detrojan.metrics.extremes import FEWEST_USUAL, Family, detectable, high_p_values
 from detrojan.metrics.outliers import anomaly_indices
 from detrojan.scans.preparing import FEWEST_IMAGES, Prepared
@@ -87,7 +87,6 @@ def probe_result(
 
 def _finding(label: int, index: float, chance: float, significance: float) -> Finding:
     flagged = chance < significance
-    confidence: Level = "high" if chance < 0.001 else "medium" if chance < 0.01 else "low"
     return Finding(
         label=label,
         anomaly_index=index,
@@ -97,7 +96,7 @@ def _finding(label: int, index: float, chance: float, significance: float) -> Fi
         flagged=flagged,
         # how often the trigger works is not known where none is recovered
         severity="medium" if flagged else "low",
-        confidence=confidence if flagged else "low",
+        confidence=confidence_in(chance) if flagged else "low",
     )
 
 

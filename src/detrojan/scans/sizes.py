@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 from detrojan.errors import OptionError
-from detrojan.findings import Finding, Level, ScanResult, VerdictText
+from detrojan.findings import Finding, ScanResult, VerdictText, confidence_in, severity_of
 from detrojan.metrics.accuracy import attack_success
 from detrojan.metrics.outliers import deviations_below, median, size_limit, small_p_values
 from detrojan.models.classifier import Classifier
@@ -162,8 +162,8 @@ class _Judged:
             mask_l1=size if math.isfinite(size) else math.nan,
             attack_success=self.success[label],
             flagged=flagged,
-            severity=_level(self.success[label], 0.5, 0.9),
-            confidence=_level(-chance, -0.01, -0.001) if flagged else "low",
+            severity=severity_of(self.success[label]),
+            confidence=confidence_in(chance) if flagged else "low",
             trigger=self.found[label].trigger,
         )
 
@@ -197,7 +197,3 @@ def _named(labels: Sequence[int]) -> str:
 def _middle(sizes: torch.Tensor) -> float:
     finite = sizes[sizes.isfinite()]
     return median(finite) if len(finite) else math.inf
-
-
-def _level(value: float, medium: float, high: float) -> Level:
-    return "high" if value >= high else "medium" if value >= medium else "low"
