@@ -15,6 +15,7 @@ from detrojan.inversion import _Inverter
 from detrojan.models.loading import load_model
 from detrojan.models.writing import save_model
 from detrojan.scans import stages
+from detrojan.search import engine
 
 KEYS = {
     "schema", "verdict", "targets", "findings", "labels_tested", "passes", "seconds", "warnings", "model",
@@ -242,3 +243,65 @@ def test_what_is_known_when_it_is_interrupted_is_written(cli, world, tmp_path, m
     assert done.exit_code == 130, done.output
     assert json.loads(out.read_text())["details"]["interrupted"]
     assert "--resume" in done.output
+
+
+def test_a_killed_cascade_goes_on_with_the_searches_that_it_has_not_made(
+    world, cli, tmp_path, monkeypatch, count_steps
+):
+    words = ("scan", world.model, "--data", world.data, "--threads", "1", "--format", "json")
+    first = cli.process(*words, cache=tmp_path)
+    state = tmp_path / "detrojan"
+    until = time.monotonic() + 60
+    while len(list(state.rglob("search-*.safetensors"))) < 2:
+        assert first.poll() is None, first.communicate()
+        assert time.monotonic() < until
+        time.sleep(0.01)
+    first.kill()
+    first.communicate()
+    assert first.returncode == -signal.SIGKILL
+
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    resumed = cli.call(*words, "--resume")
+    assert resumed.exit_code == 1, resumed.output
+    spent = count_steps.pop()
+    whole = cli.call(*words)
+    assert spent < count_steps.pop(), "searches that were finished are not made again"
+    reports = [json.loads(done.stdout) for done in (resumed, whole)]
+    for report in reports:
+        del report["details"]["stage_seconds"]
+    assert wanted(reports[0]) == wanted(reports[1])
+
+
+@pytest.fixture
+def count_steps(monkeypatch):
+    """Count the steps of the searches of each call; `pop` gives the last call's and begins anew."""
+    counts = [0]
+    advance = engine._Search.advance
+
+    def counting(self):
+        counts[-1] += 1
+        advance(self)
+
+    monkeypatch.setattr(engine._Search, "advance", counting)
+
+    class Counts:
+        def pop(self):
+            counts.append(0)
+            return counts.pop(-2)
+
+    return Counts()
+
+
+def test_a_scan_whose_time_is_up_says_what_it_did_not_look_at(world, cli):
+    done = cli.call("scan", world.model, "--data", world.data, "--budget", "0.0001", "--format", "json")
+    assert done.exit_code == 3, done.output
+    report = json.loads(done.stdout)
+    assert report["reason"].startswith("the time was up before the end of: additive triggers, patch triggers")
+    assert report["run"]["hyper_parameters"]["budget"] == 0.0001
+    assert report["details"]["cut_short"][:2] == ["additive triggers", "patch triggers"]
+
+
+def test_a_time_limit_for_a_scan_that_knows_none_is_refused(world, cli):
+    done = cli.call("scan", world.model, "--data", world.data, *cli.QUICK, "--budget", "9")
+    assert done.exit_code in (2, 4)
+    assert "neural_cleanse always works to its end" in " ".join(done.stderr.split())

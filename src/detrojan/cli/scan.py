@@ -47,6 +47,12 @@ EXIT = {"no evidence": 0, "backdoored": 1, "inconclusive": 3}
 @click.option(
     "--method", metavar="NAME", default="cascade", show_default=True, help="See: detrojan list scans."
 )
+@click.option(
+    "--budget",
+    type=click.FloatRange(min=0, min_open=True),
+    metavar="SECONDS",
+    help="Say after about this time what is known by then.  [default: no limit]",
+)
 @set_option("scan")
 @click.option(
     "--triggers",
@@ -61,6 +67,7 @@ def command(
     data: DataOptions,
     labels: list[int] | None,
     method: str,
+    budget: float | None,
     settings: tuple[str, ...],
     triggers: Path | None,
     output: OutputOptions,
@@ -87,7 +94,7 @@ def command(
     run, started = start(surroundings), datetime.now(UTC)
     check_writable(output.json_file, output.html_file)
     check_folder(triggers)
-    scan = scan_named(method, settings, data.samples)
+    scan = scan_named(method, settings, data.samples, budget)
     inputs = load_inputs(model, data, run, limit=getattr(scan, "samples", None), stand_ins=True)
     with kept(run, surroundings, inputs.model.origin.sha256, inputs.data.sha256) as run:
         begun = time.monotonic()
@@ -111,15 +118,29 @@ def command(
     return EXIT[report.verdict]
 
 
-def scan_named(name: str, settings: tuple[str, ...] = (), samples: int | None = None) -> Scan:
-    """Return a scan; the number of images that the user asked for goes before its default."""
+def scan_named(
+    name: str, settings: tuple[str, ...] = (), samples: int | None = None, budget: float | None = None
+) -> Scan:
+    """Return a scan; what the user asked for by an option of its own goes before its default.
+
+    Raises:
+        OptionError: no such scan or setting, or a time limit for a scan that knows none.
+
+    """
     from detrojan import catalog  # noqa: PLC0415
     from detrojan.cli.settings import method_named  # noqa: PLC0415
+    from detrojan.errors import OptionError  # noqa: PLC0415
     from detrojan.scans.base import Scan  # noqa: PLC0415
 
     takes = {field.name for field in fields(catalog.find("scans", name))}
     if samples is not None and "samples" in takes:
         settings = (f"samples={samples}", *settings)
+    if budget is not None:
+        if "budget" not in takes:
+            raise OptionError(
+                f"expected no --budget: {name} always works to its end (cascade can stop before)"
+            )
+        settings = (f"budget={budget!r}", *settings)
     scan = method_named("scans", name, settings)
     assert isinstance(scan, Scan)
     return scan

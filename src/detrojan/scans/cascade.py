@@ -122,7 +122,7 @@ class Cascade(Scan):
         try:
             work.work()
         except KeyboardInterrupt:  # what is known so far is worth more than nothing
-            work.interrupted, work.complete = True, False
+            work.interrupted = True
         return _Outcome(work, strange=is_made_up(data)).result()
 
 
@@ -187,6 +187,7 @@ class _Outcome:
             "pairs": {look.what: [_facts(entry) for entry in look.evidence] for look in work.pairs},
             "detectable": self.reach,
             "complete": work.complete,
+            "cut_short": work.cut,
             "interrupted": work.interrupted,
             "stage_seconds": {stage: round(spent, 1) for stage, spent in work.seconds.items()},
             "answers": ready.how,
@@ -245,7 +246,7 @@ class _Outcome:
         targets = sorted(entry.job.target for entry in self.flagged)
         usual = [entry for entry in self.evidence if entry.job.target not in targets]
         if not targets and not self.work.complete:
-            return "inconclusive", f"the searches were cut short; nothing found so far ({looked})"
+            return "inconclusive", f"{self._cut_short()}; nothing found so far ({looked})"
         if len(usual) < FEWEST_LABELS - 1:
             return "inconclusive", f"{looked}; {FEWEST_LABELS} or more are needed to say what is usual"
         if targets:
@@ -256,6 +257,13 @@ class _Outcome:
         if self.pairs:
             return "backdoored", f"{_told(self.pairs)} (p = {self.pairs[0].p_value:.2g}; {looked})"
         return self._silence(looked)
+
+    def _cut_short(self) -> str:
+        """Return what was not looked at, or not to its end."""
+        why = "somebody stopped the search" if self.work.interrupted else "the time was up"
+        told = f" before the end of: {', '.join(self.work.cut)}" if self.work.cut else ""
+        aside = len(set(self.ready.tested) - {entry.job.target for entry in self.evidence})
+        return f"{why}{told}" + (f"; {aside} labels were not searched" if aside else "")
 
     def _silence(self, looked: str) -> tuple[VerdictText, str]:
         """Return the verdict where nothing was flagged."""

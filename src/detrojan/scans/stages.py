@@ -55,7 +55,7 @@ class Stages:
         found: by form, what each search found.
         pairs: what the searches for all-to-all and source-specific backdoors say.
         passes: forward+backward passes of one sample so far.
-        complete: whether nothing was cut short.
+        cut: the stages that time or somebody cut short, or that were left out for it.
         interrupted: whether somebody stopped it.
         seconds: wall time by stage.
 
@@ -71,11 +71,16 @@ class Stages:
     found: dict[str, dict[Job, Found]] = field(default_factory=lambda: {"patch": {}, "additive": {}})
     pairs: list[Pairwise] = field(default_factory=list)
     passes: int = 0
-    complete: bool = True
+    cut: list[str] = field(default_factory=list)
     interrupted: bool = False
     seconds: dict[str, float] = field(default_factory=dict)
     _shown: dict[Job, tuple[Trigger, str, float]] = field(default_factory=dict)
     _starts: dict[Job, torch.Tensor] = field(default_factory=dict)
+
+    @property
+    def complete(self) -> bool:
+        """Whether nothing was cut short."""
+        return not self.cut and not self.interrupted
 
     @property
     def looks(self) -> int:
@@ -116,6 +121,7 @@ class Stages:
             "probes", lambda: shortlist(self.model, self.ready, run=self.run, stop=self.stop)
         )
         self.passes += self.listed.passes
+        self._note("probes", complete=not self.stop())
         order, count = self.listed.order, self.method.candidates
         self.controls = self._drawn(set(order[: 2 * count]))
         for batch in range(MOST_BATCHES):
@@ -146,8 +152,7 @@ class Stages:
 
     def _local(self, labels: Sequence[int], count: int) -> None:
         """Search patches from each label's best windows."""
-        if not labels or self.stop():
-            self.complete &= not labels
+        if not labels or not self._time_for("small patches"):
             return
         images, truth = self.ready.search
         seen = self._timed(
@@ -157,7 +162,7 @@ class Stages:
             ),
         )
         self.passes += seen.passes
-        self.complete &= len(seen.jobs) == len(labels)
+        self._note("windows", complete=len(seen.jobs) == len(labels))
         starts = seen.starts(count)
         self._starts |= starts
         self._seek(self.method.plan("window", many=self.looks > ALL), list(starts), "small patches", starts)
@@ -191,8 +196,7 @@ class Stages:
     def _seek(
         self, plan: Plan, jobs: Sequence[Job], title: str, starts: Mapping[Job, torch.Tensor] | None = None
     ) -> None:
-        if not jobs or self.stop():
-            self.complete &= not jobs
+        if not jobs or not self._time_for(title):
             return
         images, truth = self.ready.search
         found = self._timed(
@@ -211,22 +215,29 @@ class Stages:
         )
         self.found[plan.form] |= found.found
         self.passes += found.passes
-        self.complete &= found.complete
+        self._note(title, complete=found.complete)
 
     def _pairs(self) -> None:
         """Look for what no label shows by itself: all-to-all and source-specific backdoors."""
-        for look in (look_at_shifts, look_at_pairs):
-            if self.stop():
-                self.complete = False
-                return
-            seen = self._timed(
-                look.__name__, partial(look, self.model, self.ready, run=self.run, stop=self.stop)
-            )
+        for title, look in (("all-to-all", look_at_shifts), ("source-specific", look_at_pairs)):
+            if not self._time_for(title):
+                continue
+            seen = self._timed(title, partial(look, self.model, self.ready, run=self.run, stop=self.stop))
             self.passes += seen.passes
-            self.complete &= seen.complete
+            self._note(title, complete=seen.complete)
             self.pairs.append(seen)
             if seen.flagged(self.method.significance, self.method.ratio):
                 return
+
+    def _time_for(self, title: str) -> bool:
+        """Whether there is time for a stage; where there is none, that is noted."""
+        there_is = not self.stop()
+        self._note(title, complete=there_is)
+        return there_is
+
+    def _note(self, title: str, *, complete: bool) -> None:
+        if not complete and title not in self.cut:
+            self.cut.append(title)
 
     def _timed(self, title: str, job: Callable[[], Result]) -> Result:
         begun = time.monotonic()

@@ -1,0 +1,229 @@
+"""How often the scan errs, on networks trained on real data, clean ones and some with a BadNets backdoor.
+
+    python benchmark/error_rates.py --data mnist=MNIST --data cifar10=CIFAR --data gtsrb=GTSRB
+
+Each data set meets three architectures; the first of them is trained with a second seed. With
+`--backdoored` each network has a sibling with a patch of its own size, place, colours and target.
+Every network is scanned with each seed of `--scans`, with images that it was not trained on. One
+JSON line per scan goes to --out: what is there already is not done again. At the end: how many
+scans flagged a label where there is nothing, how many missed the target or named a wrong label,
+each with the 95% interval of Clopper and Pearson.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import random
+import time
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from detrojan import __version__, machine
+from detrojan.attacks.badnets import BadNets
+from detrojan.attacks.base import Backdoor
+from detrojan.cli.progress import RichProgress
+from detrojan.data.dataset import Dataset
+from detrojan.data.reading import read_data
+from detrojan.fitting import Fitting, fit, shift
+from detrojan.metrics.accuracy import attack_success, clean_accuracy
+from detrojan.models.classifier import Classifier
+from detrojan.models.loading import load_model
+from detrojan.models.nets import find_net
+from detrojan.models.writing import save_model
+from detrojan.run import Run
+from detrojan.scans.cascade import Cascade
+from detrojan.triggers.patch import PatchTrigger
+
+#: data set -> architectures
+NETS = {
+    "mnist": ("mnist_cnn", "mnist_cnn_max", "five_conv_cnn"),
+    "cifar10": ("badnets_cnn", "wrn_16_1", "small_vgg"),
+    "gtsrb": ("sign_cnn", "small_vgg", "wrn_16_1"),
+}
+HOW = Fitting(epochs=10, learning_rate=1e-3, optimizer="adam", weight_decay=1e-4)
+SCANNED = 600
+
+
+@dataclass(frozen=True)
+class Case:
+    """One network."""
+
+    data: str
+    net: str
+    seed: int
+    backdoored: bool
+
+    @property
+    def name(self) -> str:
+        """What the results call it."""
+        return f"{self.data}/{self.net}/{self.seed}/{'badnets' if self.backdoored else 'clean'}"
+
+
+def cases(sets: Iterable[str], *, backdoored: bool) -> Iterator[Case]:
+    """Yield the networks, clean ones first."""
+    sets = list(sets)
+    for bad in (False, True) if backdoored else (False,):
+        for place in range(4):
+            for data in sets:
+                yield Case(data, NETS[data][place % 3], place // 3, bad)
+
+
+def material(path: str, count: int) -> tuple[Dataset, Dataset]:
+    """Return what is trained on, and what scans and judges."""
+    run = Run(seed=0)
+    crop = "gtsrb" in path.lower()
+    train = read_data(path, split="train", crop=crop, limit=count, generator=run.generator("train"))
+    try:
+        test = read_data(path, split="test", crop=crop, limit=3000, generator=run.generator("test"))
+    except Exception:  # noqa: BLE001 - a file without a test part
+        test, train = train.split(len(train) // 5, run.generator("split"))
+    return train, test
+
+
+def planted(case: Case, shape: tuple[int, int, int], classes: int) -> Backdoor:
+    """Return a patch whose size, place, colours and target the case's name decides."""
+    chance = random.Random(case.name)  # noqa: S311 - no secret
+    channels, height, width = shape
+    side = chance.choice((2, 3, 4))
+    top, left = chance.randint(4, height - 4 - side), chance.randint(4, width - 4 - side)
+    mask = torch.zeros(height, width)
+    mask[top : top + side, left : left + side] = 1
+    pattern = torch.zeros(shape)
+    for row in range(side):
+        for column in range(side):
+            for channel in range(channels):
+                pattern[channel, top + row, left + column] = chance.choice((0.0, 1.0))
+    if not pattern.any():
+        pattern += mask
+    return Backdoor(trigger=PatchTrigger(mask, pattern), target=chance.randrange(classes))
+
+
+def trained(case: Case, train: Dataset, run: Run, folder: Path) -> tuple[Classifier, Backdoor | None]:
+    """Return the network and its backdoor; one that was trained before is read from `folder`."""
+    classes = int(train.require_labels("training").max()) + 1
+    backdoor = planted(case, train.shape, classes) if case.backdoored else None
+    kept = folder / f"{case.name.replace('/', '-')}-{len(train)}.safetensors"
+    if kept.exists():
+        return load_model(kept, net=case.net, classes=classes, input_shape=train.shape), backdoor
+    data = train
+    if backdoor is not None:
+        data = BadNets(poison_rate=0.1, backdoors=(backdoor,)).poison(train, run=run).data
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.set_state(run.generator(case.name).get_state())
+        network = find_net(case.net).build(classes, train.shape)
+    model = Classifier(network, train.shape)
+    fit(model, data, HOW, run=run.within(case.name), title=case.name, augment=shift(2))
+    folder.mkdir(parents=True, exist_ok=True)
+    save_model(model, kept)
+    return model, backdoor
+
+
+def rows(
+    case: Case, sets: tuple[Dataset, Dataset], seeds: list[int], folder: Path
+) -> Iterator[dict[str, object]]:
+    """Train a network and yield a row per scan."""
+    train, test = sets
+    half = len(test) // 2
+    judging, scanning = test.select(torch.arange(half)), test.select(torch.arange(half, len(test)))
+    run = Run(seed=case.seed, progress=RichProgress(), checkpoint=folder)
+    model, backdoor = trained(case, train, run, folder)
+    row: dict[str, object] = {"network": case.name, "clean_accuracy": clean_accuracy(model, judging)}
+    if backdoor is not None:
+        images, labels = judging.images, judging.require_labels("judging")
+        row["target"] = backdoor.target
+        row["attack_success"] = attack_success(model, backdoor.trigger, images, labels, backdoor.target)
+    for seed in seeds:
+        begun = time.monotonic()
+        result = Cascade(samples=SCANNED).scan(model, scanning, run=Run(seed=seed))
+        chances = [f.p_value for f in result.findings if f.p_value is not None]
+        yield row | {
+            "seed": seed,
+            "verdict": result.verdict,
+            "targets": result.targets,
+            "smallest_p": min(chances, default=None),
+            "passes": result.passes,
+            "seconds": time.monotonic() - begun,
+            "threads": torch.get_num_threads(),
+            "version": __version__,
+            "torch": torch.__version__,
+        }
+
+
+def interval(hits: int, count: int) -> str:
+    """Return a share with its 95% interval."""
+    from scipy.stats import binomtest  # noqa: PLC0415
+
+    if not count:
+        return "none"
+    found = binomtest(hits, count).proportion_ci(method="exact")
+    return f"{hits} of {count} ({found.low:.1%} to {found.high:.1%})"
+
+
+def summary(lines: list[dict[str, object]]) -> str:
+    """Return the rates, by network at the first seed and by scan over all."""
+    said = []
+    for what, kept in (
+        ("networks (first seed)", [row for row in lines if row["seed"] == 0]),
+        ("scans (all seeds)", lines),
+    ):
+        clean = [row for row in kept if "target" not in row]
+        bad = [row for row in kept if "target" in row]
+        counts = {
+            "clean, flagged": (sum(bool(row["targets"]) for row in clean), len(clean)),
+            "clean, inconclusive": (sum(row["verdict"] == "inconclusive" for row in clean), len(clean)),
+            "backdoored, not found": (sum(row["target"] not in list_of(row) for row in bad), len(bad)),
+            "backdoored, wrong label": (
+                sum(bool({*list_of(row)} - {row["target"]}) for row in bad),
+                len(bad),
+            ),
+        }
+        said += [what, *(f"  {name:24} {interval(*count)}" for name, count in counts.items())]
+    return "\n".join(said)
+
+
+def list_of(row: dict[str, object]) -> list[int]:
+    """Return the labels that a scan named."""
+    targets = row["targets"]
+    assert isinstance(targets, list)
+    return targets
+
+
+def main() -> None:
+    """Train and scan what is missing."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--data", action="append", required=True, metavar="NAME=PATH")
+    parser.add_argument("--backdoored", action="store_true", help="siblings with a backdoor too")
+    parser.add_argument("--scans", type=int, default=1, help="scans of each network, with seeds 0, 1, ...")
+    parser.add_argument("--train", type=int, default=8000, help="training images")
+    parser.add_argument("--threads", type=int)
+    parser.add_argument("--out", type=Path, default=Path("benchmark/results/error_rates.jsonl"))
+    parser.add_argument("--checkpoint", type=Path, default=Path(".cache/error_rates"))
+    asked = parser.parse_args()
+    machine.tune(asked.threads)
+    paths = dict(entry.split("=", 1) for entry in asked.data)
+    lines = [json.loads(line) for line in asked.out.read_text().splitlines()] if asked.out.exists() else []
+    done = {(row["network"], row["seed"]) for row in lines}
+    asked.out.parent.mkdir(parents=True, exist_ok=True)
+    sets: dict[str, tuple[Dataset, Dataset]] = {}
+    for case in cases(paths, backdoored=asked.backdoored):
+        seeds = [seed for seed in range(asked.scans) if (case.name, seed) not in done]
+        if not seeds:
+            continue
+        if case.data not in sets:
+            sets[case.data] = material(paths[case.data], asked.train)
+        for row in rows(case, sets[case.data], seeds, asked.checkpoint):
+            print(json.dumps(row), flush=True)
+            lines.append(row)
+            with asked.out.open("a") as file:
+                file.write(json.dumps(row) + "\n")
+    print(summary(lines))
+
+
+if __name__ == "__main__":
+    main()
