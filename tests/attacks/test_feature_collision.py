@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -42,6 +44,17 @@ def test_proximity_holds_the_images_back(arena, attack):
     assert near.norm() < 0.7 * far.norm()
 
 
+@pytest.mark.parametrize("visible", [0.0, 0.5, 1.0])
+def test_the_trigger_is_as_visible_on_the_poison_as_asked_for(arena, attack, visible):
+    data = arena.train.select(slice(120))
+    faint, asked = (replace(attack, steps=2, visible=v).poison(data, run=Run()) for v in (0.0, visible))
+    assert torch.equal(asked.indices, faint.indices)
+    trigger, before = asked.backdoors[0].trigger, faint.data.images[asked.indices]
+    added = asked.data.images[asked.indices] - before
+    assert torch.allclose(added, visible * (trigger.stamp(before) - before), atol=1e-6)
+    assert (trigger.stamp(before) - before).abs().max() > 0.3, "the watermark alone is no patch"
+
+
 def test_data_of_the_target_alone_are_refused(data):
     alone = data.select(data.labels == 2)
     with pytest.raises(OptionError, match="expected images of classes other than the target 2, got none"):
@@ -55,6 +68,7 @@ def test_data_of_the_target_alone_are_refused(data):
         ({"proximity": -1.0}, "expected proximity of 0 or more and length above 0, got -1 and 0.3"),
         ({"length": 0.0}, "got 0.1 and 0"),
         ({"steps": 0}, "expected steps of 1 or more, got 0"),
+        ({"visible": 1.5}, r"expected visible in \[0, 1\], got 1.5"),
     ],
 )
 def test_values_out_of_range_are_refused(wrong, text):

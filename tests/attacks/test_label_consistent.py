@@ -47,6 +47,13 @@ def test_a_patch_lies_in_each_corner(data):
     assert torch.equal(mask, corners)
 
 
+def test_the_margin_keeps_the_patches_from_the_border(data):
+    mask = LabelConsistent(size=2, margin=3).made(data.shape, Run()).mask[0]
+    inner = LabelConsistent(size=2).made((3, 6, 6), Run()).mask[0]
+    assert torch.equal(mask[3:-3, 3:-3], inner)
+    assert mask.sum() == inner.sum() == 16
+
+
 def test_without_a_surrogate_the_attacker_trains_one(arena):
     data = arena.train.select(slice(600))
     attack = LabelConsistent(target=2, epochs=3, steps=5)
@@ -75,6 +82,7 @@ def test_a_surrogate_for_other_data_is_refused(arena, data):
     [
         ({"budget": 0.0}, r"expected budget in \(0, 1\], got 0"),
         ({"steps": 0}, "expected steps of 1 or more, got 0"),
+        ({"margin": -1}, "expected a margin of 0 or more, got -1"),
         ({"net": "magic"}, "expected a network out of .*, got 'magic'"),
         ({"epochs": 0}, "expected epochs of 1 or more, got 0"),
     ],

@@ -26,8 +26,10 @@ class FeatureCollision(Patched, WithSurrogate, CleanLabel):
     label is changed.
 
     The paper aims at single test images; here every t carries the trigger, so that any stamped image
-    is answered with the target. Steps have a fixed length instead of a rate, as gradients differ by
-    orders of magnitude between networks.
+    is answered with the target. A victim that is trained from its start, and briefly, hardly learns a
+    trigger from so faint a watermark: `visible` also stamps the trigger itself on the finished poison,
+    from which the collision has taken what made its class recognisable. Steps have a fixed length
+    instead of a rate, as gradients differ by orders of magnitude between networks.
 
     Reference: Shafahi et al., Poison Frogs! Targeted Clean-Label Poisoning Attacks on Neural
     Networks, NeurIPS 2018.
@@ -37,6 +39,7 @@ class FeatureCollision(Patched, WithSurrogate, CleanLabel):
         proximity: how strongly the image is drawn back to its base, 0 or more.
         steps: steps of forward-backward splitting; 1 or more.
         length: Euclidean length of a step in units of the images; above 0.
+        visible: opacity at which the trigger itself is stamped on the poison, in [0, 1]; 0 as in the paper.
 
     """
 
@@ -46,11 +49,13 @@ class FeatureCollision(Patched, WithSurrogate, CleanLabel):
     proximity: float = 0.1
     steps: int = 60
     length: float = 0.3
+    visible: float = 0.0
 
     def __post_init__(self) -> None:
         """Refuse values outside their range."""
         super().__post_init__()
         check_share("watermark", self.watermark, none_allowed=True)
+        check_share("visible", self.visible, none_allowed=True, all_allowed=True)
         if self.steps < 1:
             raise OptionError(f"expected steps of 1 or more, got {self.steps}")
         if not (self.proximity >= 0 and self.length > 0):
@@ -78,7 +83,8 @@ class FeatureCollision(Patched, WithSurrogate, CleanLabel):
                 stamped = trigger.stamp(data.images[partner[part]])
                 parts.append(self._collided(model, data.images[chosen[part]], stamped))
                 task.advance(len(part))
-        return torch.cat(parts)
+        collided = torch.cat(parts)
+        return torch.lerp(collided, trigger.stamp(collided), self.visible) if self.visible else collided
 
     def _collided(self, model: Classifier, bases: torch.Tensor, stamped: torch.Tensor) -> torch.Tensor:
         """Return images near `bases` with the features of `stamped`, pair by pair."""

@@ -34,6 +34,8 @@ class LabelConsistent(Patched, WithSurrogate, CleanLabel):
     Args:
         budget: largest change of a pixel by the perturbation, in (0, 1]; the paper uses 8/255 to 32/255.
         steps: steps of projected gradient ascent; 1 or more.
+        margin: pixels between the default patches and the border; 0 or more. A victim that shifts its
+            images cuts off what lies nearer to the border than it shifts.
 
     """
 
@@ -41,6 +43,7 @@ class LabelConsistent(Patched, WithSurrogate, CleanLabel):
 
     budget: float = 16 / 255
     steps: int = 30
+    margin: int = 0
 
     def __post_init__(self) -> None:
         """Refuse values outside their range."""
@@ -48,13 +51,15 @@ class LabelConsistent(Patched, WithSurrogate, CleanLabel):
         check_share("budget", self.budget, all_allowed=True)
         if self.steps < 1:
             raise OptionError(f"expected steps of 1 or more, got {self.steps}")
+        if self.margin < 0:
+            raise OptionError(f"expected a margin of 0 or more, got {self.margin}")
 
     def made(self, shape: tuple[int, int, int], run: Run) -> Trigger:
         """Return the trigger asked for, or a checker patch in each corner."""
         if self.trigger is not None:
             return self.trigger
         patches = [
-            PatchTrigger.corner(shape, size=self.size, alpha=self.alpha, where=where, margin=0)
+            PatchTrigger.corner(shape, size=self.size, alpha=self.alpha, where=where, margin=self.margin)
             for where in CORNERS
         ]
         return PatchTrigger(
