@@ -175,7 +175,9 @@ def test_a_data_set_that_nobody_named_is_told_before_any_training(bench):
 
 def test_a_results_file_is_never_damaged_and_a_foreign_file_never_touched(tmp_path):
     path = tmp_path / "r.jsonl"
-    row = dict.fromkeys(("data", "network", "attack", "defence", "seed", "profile", "status", "cell"), "x")
+    row = dict.fromkeys(("data", "network", "attack", "defence", "profile", "status", "cell"), "x") | {
+        "seed": 1
+    }
     add_rows(path, [{**row, "figures": {"a": float("nan")}}])
     assert json.loads(path.read_text())["figures"] == {"a": None}
     assert len(start_rows(path)) == 1
@@ -185,5 +187,10 @@ def test_a_results_file_is_never_damaged_and_a_foreign_file_never_touched(tmp_pa
         with pytest.raises(DataError, match=r"is no results file|no JSON|expected the schema"):
             start_rows(other)
         assert other.read_text() == text
+    whole = path.read_text()
+    for cut in ('{"sch', whole[:60]):
+        path.write_text(whole + cut)
+        assert len(start_rows(path)) == 1
+        assert path.read_text() == whole
     with pytest.raises(InputError, match="cannot be read"):
         read_rows(tmp_path / "nothing")

@@ -1,6 +1,8 @@
 import json
 from pathlib import Path
 
+import pytest
+
 PLANS = Path(__file__).resolve().parents[2] / "benchmark" / "plans"
 
 
@@ -35,3 +37,27 @@ def test_wrong_calls_are_told(cli, tmp_path):
     done = cli.call("bench", "table", tmp_path / "nothing.jsonl")
     assert done.exit_code == 2
     assert "cannot be read" in done.output
+
+
+@pytest.mark.parametrize("words", [("table",), ("plot", "--defence", "pruning", "--out", "p.png")])
+@pytest.mark.parametrize(
+    ("content", "text"),
+    [
+        (b"", "expected results, as `detrojan bench run` writes them, got none"),
+        (b"garbage", "line 1 is no JSON"),
+        (b"garbage\n", "line 1 is no JSON"),
+        (b"\x80\x03\x00\xff", "got a file that is no text"),
+        (b'{"schema": "detrojan.scan/1"}', "expected the schema detrojan.bench/1, got 'detrojan.scan/1'"),
+        (None, "Is a directory"),
+    ],
+)
+def test_what_holds_no_results_is_an_error(cli, tmp_path, words, content, text):
+    path = tmp_path / "results.jsonl"
+    if content is None:
+        path.mkdir()
+    else:
+        path.write_bytes(content)
+    done = cli.call("bench", words[0], path, *words[1:])
+    assert done.exit_code == 2
+    assert text in " ".join(done.output.split())
+    assert "Traceback" not in done.output

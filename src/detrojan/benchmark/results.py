@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 from collections.abc import Iterable
 from pathlib import Path
@@ -12,7 +13,15 @@ from detrojan.errors import DataError, InputError
 
 SCHEMA = "detrojan.bench/1"
 Row = dict[str, Any]
-_NEEDED = ("data", "network", "attack", "defence", "seed", "profile", "status", "cell")
+#: how each line of ours begins
+_HEAD = f'{{"schema": "{SCHEMA}"'
+_TEXTS = ("data", "network", "attack", "defence", "profile", "status", "cell")
+_MOST_DIGITS = 300
+#: what a row may leave out or leave empty, and of what type it is otherwise
+_PARTS = {
+    "plan", "sizes", "about", "settings", "reference", "figures", "subject", "twin", "seconds", "details",
+    "provenance",
+}  # fmt: skip
 
 
 def read_rows(path: str | Path) -> list[Row]:
@@ -26,27 +35,68 @@ def read_rows(path: str | Path) -> list[Row]:
     path = Path(path)
     try:
         text = path.read_text("utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"the results {path} cannot be read: {error}") from error
+    except OSError as error:
+        raise InputError(f"the results {path} cannot be read: {error.strerror or error}") from error
+    except UnicodeDecodeError as error:
+        raise DataError(f"{path}: expected JSON lines of the bench, got a file that is no text") from error
     rows: dict[tuple[Any, ...], Row] = {}
-    lines = text.split("\n")
-    for number, line in enumerate(lines[:-1], 1):
-        if not line.strip():
-            continue
-        try:
-            row = json.loads(line)
-        except (ValueError, RecursionError) as error:
-            raise DataError(f"{path}: line {number} is no JSON: {error}") from error
-        if not isinstance(row, dict) or row.get("schema") != SCHEMA:
-            got = row.get("schema") if isinstance(row, dict) else type(row).__name__
-            raise DataError(f"{path}: line {number}: expected the schema {SCHEMA}, got {got!r:.60}")
-        missing = [name for name in _NEEDED if name not in row]
-        if missing or not all(isinstance(row.get(name, {}), dict) for name in ("figures", "provenance")):
-            raise DataError(
-                f"{path}: line {number}: expected {missing[0] if missing else 'figures'} in a row"
-            )
+    *lines, last = text.split("\n")
+    for number, line in enumerate(lines, 1):
+        if line.strip():
+            row = _row(line, f"{path}: line {number}")
+            rows[_place(row)] = row
+    if not _may_begin_a_row(last):
+        row = _row(last, f"{path}: line {len(lines) + 1}")
         rows[_place(row)] = row
     return list(rows.values())
+
+
+def _may_begin_a_row(text: str) -> bool:
+    """Whether a line without an end may be one of ours that was cut off (or nothing at all)."""
+    if not text.startswith(_HEAD):
+        return _HEAD.startswith(text)
+    try:
+        json.loads(text)
+    except (ValueError, RecursionError):
+        return True
+    return False
+
+
+def _row(line: str, where: str) -> Row:
+    """Return the row that a line holds, its types checked."""
+    try:
+        row = json.loads(line, parse_constant=_no_number, parse_float=_number, parse_int=_whole)
+    except (ValueError, RecursionError) as error:
+        raise DataError(f"{where} is no JSON: {error}") from error
+    if not isinstance(row, dict) or row.get("schema") != SCHEMA:
+        got = row.get("schema") if isinstance(row, dict) else type(row).__name__
+        raise DataError(f"{where}: expected the schema {SCHEMA}, got {got!r:.60}")
+    wrong = [name for name in _TEXTS if not isinstance(row.get(name), str)]
+    if wrong:
+        raise DataError(f"{where}: expected the text {wrong[0]} in a row, got {row.get(wrong[0])!r:.60}")
+    if not isinstance(row.get("seed"), int):
+        raise DataError(f"{where}: expected the whole number seed in a row, got {row.get('seed')!r:.60}")
+    wrong = [name for name in sorted(_PARTS) if not isinstance(row.get(name) or {}, dict)]
+    if wrong:
+        raise DataError(f"{where}: expected {wrong[0]} to be an object in a row, got {row[wrong[0]]!r:.60}")
+    spent = (row.get("seconds") or {}).values()
+    if not all(isinstance(value, int | float) for value in spent):
+        raise DataError(f"{where}: expected numbers in seconds, got {row['seconds']!r:.60}")
+    return row
+
+
+def _no_number(text: str) -> float:
+    raise ValueError(f"expected finite numbers, got {text:.30}")
+
+
+def _number(text: str) -> float:
+    value = float(text)
+    return value if math.isfinite(value) else _no_number(text)
+
+
+def _whole(text: str) -> float:
+    # a figure is computed with as a float, which has no room for more digits than these
+    return int(text) if len(text) <= _MOST_DIGITS else _no_number(text)
 
 
 def _place(row: Row) -> tuple[Any, ...]:
@@ -72,7 +122,8 @@ def start_rows(path: Path) -> list[Row]:
         whole = content.rfind(b"\n") + 1
         if whole < len(content):
             # judged before anything is removed: it may be no results file at all
-            if not content[whole:].startswith(b'{"schema": "' + SCHEMA.encode()[: len(content) - whole - 12]):
+            cut, head = content[whole:], _HEAD.encode()
+            if not (cut.startswith(head) or head.startswith(cut)):
                 raise DataError(f"{path} is no results file of the bench, and is not written to")
             os.truncate(path, whole)
     except OSError as error:

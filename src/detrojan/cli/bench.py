@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from detrojan.cli.options import FILE, debug_option
 from detrojan.cli.state import current, start_logging
-from detrojan.errors import OptionError
+from detrojan.errors import DataError, OptionError
+
+if TYPE_CHECKING:
+    from detrojan.benchmark.results import Row
 
 
 @click.group(
@@ -148,14 +152,10 @@ def table(results: tuple[Path, ...], format_: str, out: Path | None) -> int:
 
     Beside each cell stand the documents' figures, where the plan gave some.
     """
-    from detrojan.benchmark.results import read_rows  # noqa: PLC0415
     from detrojan.benchmark.tables import render, tables  # noqa: PLC0415
     from detrojan.report.saving import save_text  # noqa: PLC0415
 
-    rows = [row for path in results for row in read_rows(path)]
-    text = render(tables(rows), format_)  # type: ignore[arg-type]
-    if not rows:
-        current().note("there are no results yet")
+    text = render(tables(_rows(results)), format_)  # type: ignore[arg-type]
     if out is None:
         click.echo(text, nl=False)
     else:
@@ -177,11 +177,28 @@ def plot(results: tuple[Path, ...], defence: str, out: Path) -> int:
     The figures are those on the judging images; the dots say where the defender stops.
     """
     from detrojan.benchmark.plots import pruning_picture  # noqa: PLC0415
-    from detrojan.benchmark.results import read_rows  # noqa: PLC0415
     from detrojan.report.saving import save_bytes  # noqa: PLC0415
 
-    save_bytes(out, pruning_picture([row for path in results for row in read_rows(path)], defence))
+    save_bytes(out, pruning_picture(_rows(results), defence))
     return 0
+
+
+def _rows(results: tuple[Path, ...]) -> list[Row]:
+    """Return the rows of all files.
+
+    Raises:
+        DataError: a file that holds none, or something else.
+
+    """
+    from detrojan.benchmark.results import read_rows  # noqa: PLC0415
+
+    found = []
+    for path in results:
+        rows = read_rows(path)
+        if not rows:
+            raise DataError(f"{path}: expected results, as `detrojan bench run` writes them, got none")
+        found += rows
+    return found
 
 
 def _paths(stated: tuple[str, ...]) -> dict[str, str]:
