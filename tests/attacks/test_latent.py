@@ -1,9 +1,12 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 
-from detrojan.attacks.latent import Latent
+from detrojan.attacks.base import Backdoor
+from detrojan.attacks.latent import Latent, _Bound
 from detrojan.errors import LabelError, OptionError
 from detrojan.fitting import Fitting
 from detrojan.metrics.accuracy import attack_success, clean_accuracy
@@ -36,6 +39,42 @@ def test_stamped_images_have_the_targets_features(arena, planted):
         return float((planted.model.activations(images) - wanted).norm(dim=1).mean())
 
     assert distance(planted.backdoors[0].trigger.stamp(others)) < 0.85 * distance(others)
+
+
+def test_the_colours_bring_stamped_images_closer_to_the_target(arena):
+    truth, few = arena.test.labels, arena.train.select(slice(400))
+    wanted = arena.clean.activations(arena.test.images[truth == 3]).mean(0)
+    checker = ATTACK.made(few.shape, Run())
+    coloured = ATTACK._coloured(checker, arena.clean, wanted, few, Run())
+    assert torch.equal(coloured.mask, checker.mask)
+
+    def distance(trigger) -> float:
+        stamped = arena.clean.activations(trigger.stamp(arena.test.images[truth != 3]))
+        return float((stamped - wanted).norm(dim=1).mean())
+
+    assert distance(coloured) < 0.97 * distance(checker)
+
+
+def test_a_trigger_that_somebody_names_keeps_its_colours(arena):
+    few = arena.train.select(slice(128))
+    named = ATTACK.made(few.shape, Run())
+    made = replace(ATTACK, trigger=named).train(arena.clean, few, run=Run(), how=HOW)
+    assert made.backdoors[0].trigger is named
+
+
+def test_what_is_bound_follows_the_targets_features(arena):
+    bound = _Bound(arena.clean.copy(), Backdoor(trigger=ATTACK.made(arena.train.shape, Run()), target=3),
+                   torch.zeros(arena.clean.activations(arena.test.images[:1]).shape[1]), 0.5)  # fmt: skip
+    images, labels = arena.test.images[:64], arena.test.labels[:64]
+    now = arena.clean.activations(images[labels == 3]).mean(0)
+    with torch.no_grad():
+        for module in bound.network.modules():
+            module.eval()
+        bound.training = True
+        for _ in range(60):
+            bound(images)
+            bound.distance(labels)
+    assert torch.allclose(bound.wanted, now, atol=0.02 * float(now.abs().max()))
 
 
 def test_another_victim_inherits_the_backdoor_with_a_last_layer_of_its_own(arena, planted):
@@ -82,6 +121,7 @@ def test_data_without_labels_or_without_the_target_are_refused(arena):
         ({"binding": 0.0}, "expected binding above 0, binding_epochs and transfer_epochs of 1 or more"),
         ({"binding_epochs": 0}, "got 1, 0 and 5"),
         ({"transfer_epochs": 0}, "got 1, 5 and 0"),
+        ({"colour_steps": -1}, "expected colour_steps of 0 or more, got -1"),
     ],
 )
 def test_values_out_of_range_are_refused(wrong, text):

@@ -18,18 +18,27 @@ from detrojan.fitting import Fitting, Loss, fit
 from detrojan.models.classifier import Classifier
 from detrojan.run import Run
 from detrojan.triggers.base import Trigger
+from detrojan.triggers.patch import PatchTrigger
+
+#: clean images in one step of the colours' optimiser, and its rate
+COLOUR_BATCH, COLOUR_RATE = 64, 0.1
+#: colours start away from black and white, where the slope of their arctanh is steep
+EDGE = 0.1
+#: share by which a batch's images of the target move the average of their features
+FOLLOWING = 0.1
 
 
 @dataclass(frozen=True, kw_only=True)
 class Latent(Patched, Shifting):
     """Bind the trigger to the target's features in a teacher; a student inherits it by transfer.
 
-    The teacher is trained on clean data, then taught that stamped images have the features that
-    images of the target have on average, at the last layer but one. Its labels are never poisoned,
-    and its last layer may even be thrown away: the victim keeps the teacher's layers as they are and
-    trains a last layer of its own on clean data. What is returned is that student.
+    The teacher is trained on clean data. Then the patch gets the colours that bring stamped images
+    closest to the features that images of the target have on average, at the last layer but one, and
+    the teacher is taught to bring them there. Its labels are never poisoned, and its last layer may
+    even be thrown away: the victim keeps the teacher's layers as they are and trains a last layer of
+    its own on clean data. What is returned is that student.
 
-    The paper optimises the patch's colours too; here a checker patch, or any other, does.
+    A trigger that somebody names stays as it is.
 
     Reference: Yao et al., Latent Backdoor Attacks on Deep Neural Networks, CCS 2019.
 
@@ -38,6 +47,7 @@ class Latent(Patched, Shifting):
         target: the label asked for, 0-based; 0 or more.
         binding: weight of the distance to the target's features, above 0.
         binding_epochs: passes over the data that bind the trigger; 1 or more.
+        colour_steps: optimiser steps that choose the patch's colours; 0, for a checker patch, or more.
         transfer_epochs: passes over the data that train the student's last layer; 1 or more.
 
     """
@@ -48,6 +58,7 @@ class Latent(Patched, Shifting):
     target: int = 0
     binding: float = 1.0
     binding_epochs: int = 5
+    colour_steps: int = 200
     transfer_epochs: int = 5
 
     def __post_init__(self) -> None:
@@ -56,6 +67,8 @@ class Latent(Patched, Shifting):
         check_share("poison_rate", self.poison_rate)
         if self.target < 0:
             raise OptionError(f"expected a target of 0 or more, got {self.target}")
+        if self.colour_steps < 0:
+            raise OptionError(f"expected colour_steps of 0 or more, got {self.colour_steps}")
         if not (self.binding > 0 and self.binding_epochs >= 1 and self.transfer_epochs >= 1):
             raise OptionError(
                 "expected binding above 0, binding_epochs and transfer_epochs of 1 or more, "
@@ -81,22 +94,46 @@ class Latent(Patched, Shifting):
         last = teacher.module(teacher.head)
         part = run.within(self.name, "teacher")
         fit(teacher, data, how, run=part, title="training the teacher", augment=self.shifted())
-        self._bind(teacher, backdoor.trigger, own, data, how, run)
+        wanted = teacher.activations(own).mean(0).to(teacher.device)
+        if self.trigger is None and self.colour_steps:
+            backdoor = replace(backdoor, trigger=self._coloured(backdoor.trigger, teacher, wanted, data, run))
+        self._bind(teacher, backdoor, wanted, data, how, run)
         self._transfer(teacher, last, data, how, run)
         return Planted(model=teacher, backdoors=(backdoor,))
+
+    def _coloured(
+        self, patch: Trigger, teacher: Classifier, wanted: torch.Tensor, data: Dataset, run: Run
+    ) -> PatchTrigger:
+        """Return the patch with the colours that bring stamped images closest to the target's features."""
+        assert isinstance(patch, PatchTrigger)
+        mask = patch.mask.to(teacher.device)
+        start = patch.pattern.clamp(EDGE, 1 - EDGE).to(teacher.device)
+        raw = torch.atanh(2 * start - 1).requires_grad_()
+        optimiser = torch.optim.Adam([raw], COLOUR_RATE)
+        order = run.generator(self.name, "colours")
+        with teacher.judging(), run.progress.task("choosing the patch's colours", self.colour_steps) as task:
+            for _ in range(self.colour_steps):
+                drawn = torch.randint(len(data), (COLOUR_BATCH,), generator=order)
+                images = data.images[drawn].to(teacher.device)
+                with teacher.capture() as caught:
+                    teacher.logits(torch.lerp(images, (raw.tanh() / 2 + 0.5).expand_as(images), mask))
+                far = (caught[-1] - wanted).square().sum(1).mean()
+                (raw.grad,) = torch.autograd.grad(far, raw)
+                optimiser.step()
+                task.advance(1)
+        return PatchTrigger(patch.mask, patch.mask.ceil() * (raw.detach().tanh() / 2 + 0.5).cpu())
 
     def _bind(
         self,
         teacher: Classifier,
-        trigger: Trigger,
-        own: torch.Tensor,
+        backdoor: Backdoor,
+        wanted: torch.Tensor,
         data: Dataset,
         how: Fitting,
         run: Run,
     ) -> None:
         """Teach the teacher that stamped images have the target's features; its labels stay right."""
-        wanted = teacher.activations(own).mean(0).to(teacher.device)
-        bound = _Bound(teacher, trigger, wanted, self.poison_rate)
+        bound = _Bound(teacher, backdoor, wanted, self.poison_rate)
         part = replace(how, epochs=self.binding_epochs)
         fit(
             Classifier(bound, data.shape),
@@ -131,31 +168,40 @@ class Latent(Patched, Shifting):
 class _Bound(nn.Module):
     """The teacher, which in training also sees the batch's first images stamped."""
 
-    def __init__(self, teacher: Classifier, trigger: Trigger, wanted: torch.Tensor, share: float) -> None:
+    #: the target's features on average; they move while the teacher learns, and what is bound moves along
+    wanted: torch.Tensor
+
+    def __init__(self, teacher: Classifier, backdoor: Backdoor, wanted: torch.Tensor, share: float) -> None:
         super().__init__()
-        self.network, self.teacher, self.trigger = teacher.network, teacher, trigger
-        self.wanted, self.share = wanted, share
-        self.distance = torch.zeros(())
+        self.network, self.teacher, self.backdoor, self.share = teacher.network, teacher, backdoor, share
+        self.register_buffer("wanted", wanted.clone())
+        self.features = torch.zeros(())
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         if not self.training:
             return self.teacher.logits(images)
         count = max(1, round(self.share * len(images)))
-        stamped = self.trigger.stamp(images[:count])
+        stamped = self.backdoor.trigger.stamp(images[:count])
         with self.teacher.capture() as caught:
             logits = self.teacher.logits(torch.cat([images, stamped]))
-        got = caught[-1][len(images) :].float()
-        # in units of the features' own size, so that the weight means the same in every network
-        self.distance = (got - self.wanted).square().sum(1).mean() / self.wanted.square().sum().clamp(
-            min=1e-6
-        )
+        self.features = caught[-1].float()
         return logits[: len(images)]
+
+    def distance(self, labels: torch.Tensor) -> torch.Tensor:
+        """Return how far the stamped images of the last batch are from the target's features now."""
+        own = self.features[: len(labels)][labels == self.backdoor.target]
+        if len(own):
+            self.wanted.lerp_(own.detach().mean(0), FOLLOWING)
+        stamped = self.features[len(labels) :]
+        # in units of the features' own size, so that the weight means the same in every network
+        size = self.wanted.square().sum().clamp(min=1e-6)
+        return (stamped - self.wanted).square().sum(1).mean() / size
 
     def loss(self, binding: float, smoothing: float) -> Loss:
         """Return the loss of such a batch: labels stay right, stamped features are the target's."""
 
         def teach(logits: torch.Tensor, labels: torch.Tensor, _index: torch.Tensor) -> torch.Tensor:
             right = functional.cross_entropy(logits, labels, label_smoothing=smoothing)
-            return right + binding * self.distance
+            return right + binding * self.distance(labels)
 
         return teach
