@@ -1,6 +1,7 @@
-"""How often the scan errs, on networks trained on real data, clean ones and some with a BadNets backdoor.
+r"""How often the scan errs, on networks trained on real data, clean ones and some with a BadNets backdoor.
 
-    python benchmark/error_rates.py --data mnist=MNIST --data cifar10=CIFAR --data gtsrb=GTSRB
+    python benchmark/error_rates.py --data mnist=MNIST --data cifar10=CIFAR --data gtsrb=GTSRB_TRAIN \
+        --data gtsrb.test=GTSRB_TEST
 
 Each data set meets three architectures; the first of them is trained with a second seed. With
 `--backdoored` each network has a sibling with a patch of its own size, place, colours and target.
@@ -72,16 +73,14 @@ def cases(sets: Iterable[str], *, backdoored: bool) -> Iterator[Case]:
                 yield Case(data, NETS[data][place % 3], place // 3, bad)
 
 
-def material(path: str, count: int) -> tuple[Dataset, Dataset]:
-    """Return what is trained on, and what scans and judges."""
+def material(paths: dict[str, str], name: str, count: int) -> tuple[Dataset, Dataset]:
+    """Return what is trained on, and what scans and judges; traffic signs are cut to the signs."""
     run = Run(seed=0)
-    crop = "gtsrb" in path.lower()
-    train = read_data(path, split="train", crop=crop, limit=count, generator=run.generator("train"))
-    try:
-        test = read_data(path, split="test", crop=crop, limit=3000, generator=run.generator("test"))
-    except Exception:  # noqa: BLE001 - a file without a test part
-        test, train = train.split(len(train) // 5, run.generator("split"))
-    return train, test
+    crop, test = name == "gtsrb", paths.get(f"{name}.test", paths[name])
+    return (
+        read_data(paths[name], split="train", crop=crop, limit=count, generator=run.generator("train")),
+        read_data(test, split="test", crop=crop, limit=3000, generator=run.generator("test")),
+    )
 
 
 def planted(case: Case, shape: tuple[int, int, int], classes: int) -> Backdoor:
@@ -211,12 +210,13 @@ def main() -> None:
     done = {(row["network"], row["seed"]) for row in lines}
     asked.out.parent.mkdir(parents=True, exist_ok=True)
     sets: dict[str, tuple[Dataset, Dataset]] = {}
-    for case in cases(paths, backdoored=asked.backdoored):
+    names = [name for name in paths if name in NETS]
+    for case in cases(names, backdoored=asked.backdoored):
         seeds = [seed for seed in range(asked.scans) if (case.name, seed) not in done]
         if not seeds:
             continue
         if case.data not in sets:
-            sets[case.data] = material(paths[case.data], asked.train)
+            sets[case.data] = material(paths, case.data, asked.train)
         for row in rows(case, sets[case.data], seeds, asked.checkpoint):
             print(json.dumps(row), flush=True)
             lines.append(row)
