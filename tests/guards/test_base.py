@@ -46,7 +46,7 @@ def test_a_guard_of_another_network_is_refused(twins, folder):
 @pytest.mark.parametrize(
     ("change", "says"),
     [
-        ({"schema": "x/1"}, "expected the schema detrojan.guard/1, got 'x/1'"),
+        ({"schema": "x/1"}, "expected the schema detrojan.guard/2, got 'x/1'"),
         ({"kind": "magic"}, "expected a guard out of .*strip, got 'magic'"),
         ({"threshold": "1"}, "expected threshold, got none of its type"),
         ({"hyper_parameters": {"copies": 3}}, "expected the hyper-parameters boundary, copies"),

@@ -37,7 +37,7 @@ def slow_entropies(model, images, overlays, mode):
     for image in images.double():
         total = 0.0
         for overlay in overlays.double():
-            copy = (image + overlay).clamp(0, 1) if mode == "add" else 0.5 * image + 0.5 * overlay
+            copy = image + overlay if mode == "add" else 0.5 * image + 0.5 * overlay
             with torch.no_grad():
                 logits = network(copy[None])[0]
             shares = (logits - logits.max()).exp()
@@ -63,6 +63,25 @@ def test_stamped_images_are_caught_and_clean_ones_pass(dark, mode, far):
     assert found.far <= far
     assert found.frr < 0.05
     assert found.auroc > 0.99
+
+
+def test_sums_of_bright_images_keep_the_trigger(twins, clean):
+    """Cut off at 1 they would not: two bright signs would leave white where the sticker was."""
+
+    class Clipped(Strip):
+        def mixed(self, images, overlays):
+            return super().mixed(images, overlays).clamp(0, 1)
+
+    bad = twins.trigger.stamp(twins.test.images[twins.test.labels != TWIN_TARGET][:FEW])
+    areas = []
+    for kind, model in ((Strip, twins.backdoored), (Clipped, twins.backdoored), (Strip, twins.clean)):
+        made = kind(copies=40).calibrate(model, clean, run=Run(seed=1))
+        areas.append(auroc(made.score(twins.test.images[:FEW]), made.score(bad)))
+    assert areas[0] > 0.88
+    assert areas[0] > areas[1] + 0.1
+    assert 0.3 < areas[2] < 0.7
+    copies = Strip().mixed(torch.full((1, 1, 2, 2), 0.9), torch.full((1, 1, 2, 2), 0.8))
+    assert torch.allclose(copies, torch.tensor(1.7))
 
 
 @pytest.mark.parametrize("mode", ["add", "blend"])

