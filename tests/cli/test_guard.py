@@ -164,3 +164,27 @@ def test_a_guard_of_a_keras_model_keeps_its_range(cli, tmp_path, monkeypatch):
     done = cli.call("guard", "check", out, "--data", tmp_path / "one.npz", "--format", "json")
     assert done.exit_code in {0, 1}, done.output
     assert json.loads((out / "guard.json").read_text())["preprocessing"].startswith("0..255")
+
+
+def test_pages_show_the_boundary_the_fit_and_the_figures(world, guard, cli, tmp_path):
+    page, out = tmp_path / "calibrated.html", tmp_path / "guard"
+    done = cli.call(
+        "guard", "calibrate", world.model, "--data", world.data, "--frr", "0.05",
+        "--set", "copies=10", "--out", out, "--html", page, "--format", "json",
+    )  # fmt: skip
+    assert done.exit_code == 0, done.output
+    record, html = json.loads(done.stdout), page.read_text()
+    assert f"an entropy at or below {record['boundary']:.3g} bits" in html
+    assert f"<dd>{record['called_backdoored']}<" in html
+    assert f"{record['fit']['mean']:.3g}\u00a0bits" in html
+    assert 'class="bar usual"' in html
+    assert all(text.split(":")[0] in html for text in record["warnings"])
+    assert "<script" not in html
+    assert "http" not in html.replace("http-equiv", "").replace("http://www.w3.org", "")
+    words = ("--data", world.data, "--trigger", world.trigger, "--target", cli.TARGET)
+    done = cli.call("guard", "measure", guard, *words, "--html", tmp_path / "m.html", "--format", "json")
+    assert done.exit_code == 0, done.output
+    html = (tmp_path / "m.html").read_text()
+    assert f"<dd>{100 * json.loads(done.stdout)['far']:.1f}%<" in html
+    assert 'class="bar flagged"' in html
+    assert cli.call("guard", "measure", guard, *words, "--html", tmp_path).exit_code == 2

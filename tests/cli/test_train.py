@@ -18,10 +18,17 @@ def test_abl_writes_the_model_the_isolated_samples_and_the_report(world, cli, tm
     done = cli.call(
         "train", "--data", attacked / "poisoned.npz", "--net", "mnist_cnn", "--method", "abl", *QUICK,
         "--test", world.data, "--poisoned", attacked / "poisoned.npz", "--trigger", world.trigger,
-        "--target", cli.TARGET, "--out", tmp_path / "o", "--format", "json",
+        "--target", cli.TARGET, "--out", tmp_path / "o", "--format", "json", "--html", tmp_path / "page.html",
     )  # fmt: skip
     assert done.exit_code == 0, done.output
     record = json.loads(done.stdout)
+    page = (tmp_path / "page.html").read_text()
+    assert f"<dd>{100 * record['clean_accuracy']:.1f}%<" in page
+    assert "<dd>60<small>5.0% of the samples</small>" in page
+    assert "60 samples of" in page
+    assert 'src="data:image/png' in page
+    assert "poisoned loss" in page
+    assert "<script" not in page
     assert record == json.loads((tmp_path / "o" / "train.json").read_text())
     assert record["isolated"] == len(record["isolated_positions"]) == 60
     assert record["held_out"] == 480

@@ -37,6 +37,9 @@ def test_shares_come_together_and_others_stand_alone():
         "attack success": [1.0, None],
     }
     assert curve_groups(curves) == [["clean accuracy", "attack success"], ["loss"]]
+    small = {"epoch": [1, 2], "loss": [0.2, 0.1], "clean loss": [0.9, 0.2], "share": [0.5, 1.0]}
+    assert curve_groups(small) == [["share"], ["loss", "clean loss"]], "a loss below 1 is no share"
+    assert "Share of images" not in curve_chart(small, ["loss", "clean loss"])
     assert curve_groups({"epoch": [1]}) == []
     assert curve_groups({}) == []
     assert curve_groups({"epoch": [1], "nothing": [None]}) == []

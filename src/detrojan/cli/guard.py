@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,13 +22,18 @@ from detrojan.cli.options import (
     run_options,
     set_option,
 )
+from detrojan.cli.state import current
 from detrojan.errors import DataError, OptionError
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     import torch
 
     from detrojan.data.dataset import Dataset
     from detrojan.guards.base import Calibrated
+    from detrojan.metrics.detection import Detection
+    from detrojan.run import Run
 
 _JSON = click.option("--json", "json_file", type=FILE, metavar="FILE", help="Also write the JSON here.")
 _FACTORY = click.option(
@@ -35,6 +41,7 @@ _FACTORY = click.option(
     metavar="PACKAGE.MODULE:FUNCTION",
     help="Your own code that makes the network, where it needs some; it is imported and run.",
 )
+_HTML = click.option("--html", "html_file", type=FILE, metavar="FILE", help="Also write a page here.")
 _FIGURES = click.option("--figures", type=FILE, metavar="DIR", help="Also write pictures (PNG) here.")
 
 
@@ -66,12 +73,14 @@ def command() -> None:
 @set_option("guard")
 @click.option("--out", type=FILE, required=True, metavar="DIR", help="The folder that is written.")
 @format_option()
+@_HTML
 @run_options
 def calibrate(
     model: ModelOptions,
     data: DataOptions,
     out: Path,
     format_: str,
+    html_file: Path | None,
     surroundings: RunOptions,
     **how: Any,
 ) -> int:
@@ -80,7 +89,11 @@ def calibrate(
     The folder holds the guard and a copy of the model, so that it can be put into service by itself,
     and scores.png, the distribution of the clean inputs' scores with the boundary.
     """
-    from detrojan.cli.outputs import check_folder, emit_values  # noqa: PLC0415 - `--help` shall be fast
+    from detrojan.cli.outputs import (  # noqa: PLC0415 - `--help` shall be fast
+        check_folder,
+        check_writable,
+        emit_values,
+    )
     from detrojan.cli.settings import method_named  # noqa: PLC0415
     from detrojan.cli.surroundings import start  # noqa: PLC0415
     from detrojan.guards.base import Guard  # noqa: PLC0415
@@ -88,7 +101,8 @@ def calibrate(
     from detrojan.report.saving import save_bytes  # noqa: PLC0415
 
     check_folder(out)
-    run = start(surroundings)
+    check_writable(html_file)
+    run, started = start(surroundings), datetime.now(UTC)
     settings = [*how["settings"], *([] if how["frr"] is None else [f"frr={how['frr']}"])]
     method = method_named("guards", how["method"], settings)
     assert isinstance(method, Guard)
@@ -104,6 +118,9 @@ def calibrate(
         ),
     )
     values = _calibrated(guard, inputs.warnings, out)
+    if html_file is not None:
+        shown = {"clean": guard.clean_scores}
+        _page(html_file, guard, shown, inputs.data, run, started, warnings=values["warnings"])
     output = OutputOptions(format_=format_, json_file=None, html_file=None)
     emit_values(values, output, _calibrated_text(values))
     return 0
@@ -184,6 +201,7 @@ def check(
 @_FACTORY
 @format_option()
 @_JSON
+@_HTML
 @run_options
 def measure(
     guard: Path,
@@ -191,6 +209,7 @@ def measure(
     trigger_file: Path,
     format_: str,
     json_file: Path | None,
+    html_file: Path | None,
     surroundings: RunOptions,
     **asked: Any,
 ) -> int:
@@ -208,8 +227,8 @@ def measure(
     from detrojan.metrics.accuracy import victims  # noqa: PLC0415
     from detrojan.metrics.detection import detection  # noqa: PLC0415
 
-    run = start(surroundings)
-    check_writable(json_file)
+    run, started = start(surroundings), datetime.now(UTC)
+    check_writable(json_file, html_file)
     check_folder(asked["figures"])
     guarded = bundled_guard(guard, run, factory=asked["factory"])
     found = load_data(data, run)
@@ -236,9 +255,35 @@ def measure(
     if asked["figures"] is not None:
         _draw(guarded, {"clean": clean, "stamped": bad}, asked["figures"])
         _draw_labels(guarded, _both(found.images, stamped), None, asked["figures"])
+    if html_file is not None:
+        _page(html_file, guarded, {"clean": clean, "stamped": bad}, found, run, started, measured=measured)
     output = OutputOptions(format_=format_, json_file=json_file, html_file=None)
     emit_values(values, output, _measured_text(values))
     return 0
+
+
+def _page(
+    file: Path,
+    guard: Calibrated,
+    scores: dict[str, torch.Tensor],
+    data: Dataset,
+    run: Run,
+    started: datetime,
+    *,
+    warnings: Sequence[str] = (),
+    measured: Detection | None = None,
+) -> None:
+    """Write the page of a guard."""
+    from detrojan.report.guard_page import guard_page  # noqa: PLC0415
+    from detrojan.report.report import data_facts, model_facts, run_facts  # noqa: PLC0415
+    from detrojan.report.saving import save_text  # noqa: PLC0415
+    from detrojan.report.sentences import record_rows  # noqa: PLC0415
+
+    how = guard.method.hyper_parameters()
+    facts = run_facts(run, [guard.method], started, current().command, hyper_parameters=how)
+    record = record_rows(model_facts(guard.model), data_facts(data), facts)
+    page = guard_page(guard, scores, record=record, facts=facts, warnings=warnings, measured=measured)
+    save_text(file, page)
 
 
 def _both(clean: torch.Tensor, stamped: torch.Tensor) -> dict[str, torch.Tensor]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -65,23 +66,35 @@ LEARNED = 0.5
 @click.option("--target", type=click.IntRange(min=0), metavar="LABEL", help="The label the trigger leads to.")
 @click.option("--out", type=FILE, required=True, metavar="DIR", help="The folder that is written.")
 @format_option()
+@click.option("--html", "html_file", type=FILE, metavar="FILE", help="Also write a page here.")
 @run_options
 def command(
-    data: DataOptions, net: str, out: Path, format_: str, surroundings: RunOptions, **asked: Any
+    data: DataOptions,
+    net: str,
+    out: Path,
+    format_: str,
+    html_file: Path | None,
+    surroundings: RunOptions,
+    **asked: Any,
 ) -> int:
     """Train a network on --data, which may be poisoned, so that it learns no backdoor from them.
 
     The folder then holds model.safetensors, train.json with losses.png, and what was isolated as
     isolated.npz and isolated.png.
     """
-    from detrojan.cli.outputs import check_folder, emit_values  # noqa: PLC0415 - `--help` shall be fast
+    from detrojan.cli.outputs import (  # noqa: PLC0415 - `--help` shall be fast
+        check_folder,
+        check_writable,
+        emit_values,
+    )
     from detrojan.cli.positions import read_positions  # noqa: PLC0415
     from detrojan.cli.settings import method_named  # noqa: PLC0415
     from detrojan.cli.surroundings import kept, start  # noqa: PLC0415
     from detrojan.trainers.base import Trainer  # noqa: PLC0415
 
-    run, begun = start(surroundings), time.monotonic()
+    run, begun, started = start(surroundings), time.monotonic(), datetime.now(UTC)
     check_folder(out)
+    check_writable(html_file)
     if (asked["trigger_file"] is None) != (asked["target"] is None):
         raise OptionError("expected --trigger FILE and --target LABEL together")
     method = method_named("trainers", asked["method"], asked["settings"])
@@ -96,6 +109,8 @@ def command(
         values |= _scores(trained.model, train, test, trigger, asked["target"])
         values["seconds"] = round(time.monotonic() - begun, 3)
         write_folder(out, trained, train)
+        if html_file is not None:
+            _page(html_file, values, trained, train, method, run, started, out)
         output = OutputOptions(format_=format_, json_file=out / "train.json", html_file=None)
         emit_values(values, output, _text(values, out))
     return 0
@@ -240,6 +255,28 @@ def write_folder(out: Path, trained: Trained, data: Dataset) -> None:
     if len(trained.isolated):
         save_bytes(out / "isolated.png", contact_sheet(data.images[trained.isolated[:DRAWN]], columns=9))
     save_bytes(out / "losses.png", lines(_curves(trained), across="epoch", up="loss"))
+
+
+def _page(
+    file: Path,
+    values: dict[str, Any],
+    trained: Trained,
+    data: Dataset,
+    method: Trainer,
+    run: Run,
+    started: datetime,
+    out: Path,
+) -> None:
+    """Write the page of a training."""
+    from detrojan.report.report import data_facts, model_facts, run_facts  # noqa: PLC0415
+    from detrojan.report.saving import save_text  # noqa: PLC0415
+    from detrojan.report.sentences import record_rows  # noqa: PLC0415
+    from detrojan.report.train_page import train_page  # noqa: PLC0415
+
+    how = method.hyper_parameters()
+    facts = run_facts(run, [method], started, current().command, hyper_parameters=how)
+    record = record_rows(model_facts(trained.model), data_facts(data), facts)
+    save_text(file, train_page(values, trained, data, record=record, facts=facts, output=str(out)))
 
 
 def _curves(trained: Trained) -> dict[str, tuple[list[float], list[float]]]:

@@ -76,12 +76,14 @@ def size_chart(report: ScanReport, width: int = WIDE) -> Markup:
 def curve_groups(curves: Mapping[str, Sequence[float | None]]) -> list[list[str]]:
     """Return which series share a chart.
 
-    The first series is the horizontal axis. Series within [0, 1] are shares and come together, in
-    percent; each other one stands alone.
+    The first series is the horizontal axis. Losses come together; so do series within [0, 1], which are
+    shares, in percent; each other one stands alone.
     """
     names = [name for name in list(curves)[1:] if any(value is not None for value in curves[name])]
-    shares = [name for name in names if _is_share(curves[name])]
-    return [group for group in (shares, *([name] for name in names if name not in shares)) if group]
+    losses = [name for name in names if _is_loss(name)]
+    shares = [name for name in names if name not in losses and _is_share(curves[name])]
+    others = [[name] for name in names if name not in {*shares, *losses}]
+    return [group for group in (shares, losses, *others) if group]
 
 
 def curve_chart(
@@ -101,7 +103,7 @@ def curve_chart(
 
     """
     across = next(iter(curves))
-    percent = all(_is_share(curves[name]) for name in names)
+    percent = all(_is_share(curves[name]) and not _is_loss(name) for name in names)
     unit, times = ("%", 100.0) if percent else ("", 1.0)
     along = [value or 0.0 for value in curves[across]]
     series = {name: [None if v is None else v * times for v in curves[name]] for name in names}
@@ -109,7 +111,8 @@ def curve_chart(
     low = min(0.0, *known)
     x = Scale(min(along), max(along), 48, width - 18)
     y = Scale(low, 100.0 if percent else padded(max(known)), 232, 28)
-    parts = left_axis(y, x.start, x.end, "Share of images" if percent else printable(names[0], 40), unit=unit)
+    up = "Share of images" if percent else "Loss" if len(names) > 1 else printable(names[0], 40)
+    parts = left_axis(y, x.start, x.end, up, unit=unit)
     if chosen is not None and x.low <= chosen <= x.high:
         px = x(chosen)
         right = px < width * 0.7
@@ -167,6 +170,10 @@ def _size_marks(report: ScanReport, x: Scale, floor: float, width: int) -> list[
 def _is_share(values: Sequence[float | None]) -> bool:
     known = [value for value in values if value is not None]
     return bool(known) and all(0 <= value <= 1 for value in known)
+
+
+def _is_loss(name: str) -> bool:
+    return name.rpartition(" ")[2] == "loss"
 
 
 def _first(values: Sequence[float | None]) -> str:

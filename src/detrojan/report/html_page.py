@@ -115,20 +115,23 @@ def section(report: AnyReport, pictures: Pictures | None = None, *, title: str =
     else:
         heading, said, values = "Evaluation", evaluate_sentence(report), _evaluate_values(report)
     name = type(report).__name__.removesuffix("Report").lower()
-    body = (
-        _environment()
-        .get_template(f"{name}.html.jinja")
-        .render(
-            said=said,
-            warnings=[printable(text, 600) for text in report.warnings],
-            record=inputs(report),
-            cost=cost(report),
-            **values,
-        )
+    return filled(
+        f"{name}.html.jinja",
+        title=title or heading,
+        said=said,
+        version=report.run.versions.get("detrojan", ""),
+        warnings=[printable(text, 600) for text in report.warnings],
+        record=inputs(report),
+        cost=cost(report),
+        **values,
     )
+
+
+def filled(template: str, *, title: str, said: str, version: str, **values: Any) -> Section:
+    """Return a section made from one of our templates; what it is given is escaped there."""
+    body = _environment().get_template(template).render(said=said, **values)
     # The template has escaped every value: this only tells the outer one so.
-    marked = Markup(body)  # noqa: S704
-    return Section(title or heading, said, marked, report.run.versions.get("detrojan", ""))
+    return Section(title, said, Markup(body), version)  # noqa: S704
 
 
 @cache
@@ -252,7 +255,7 @@ def _repair_values(report: RepairReport, pictures: Pictures) -> dict[str, Any]:
         "output": f"Written to {printable(report.output)}" if report.output else "",
         "measured": measure_rows(report.before, report.after, report.model),
         "counts": counted(report.after.counts),
-        "steps": [_step(step) for step in report.steps],
+        "steps": [step_values(step) for step in report.steps],
         "checked": verification_sentence(report),
         "checked_mood": str(verdict).replace(" ", "-"),
         # what could not be verified says why by itself
@@ -264,7 +267,8 @@ def _repair_values(report: RepairReport, pictures: Pictures) -> dict[str, Any]:
     }
 
 
-def _step(step: Step) -> dict[str, Any]:
+def step_values(step: Step) -> dict[str, Any]:
+    """Return what the templates show of one step."""
     chosen = stopped_at(step)
     return {
         "method": printable(step.method),

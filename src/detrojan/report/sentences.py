@@ -7,12 +7,14 @@ import statistics
 
 from detrojan.report.schema import (
     AnyReport,
+    DataFacts,
     EvaluateReport,
     Evidence,
     FlaggedLabel,
     Measures,
     ModelFacts,
     RepairReport,
+    RunFacts,
     ScanReport,
     Step,
 )
@@ -202,7 +204,11 @@ def _points(before: float | None, after: float | None) -> str:
 
 def inputs(report: AnyReport) -> list[tuple[str, str]]:
     """Return the record of what was judged and how, as (name, value) in reading order."""
-    model, data, run = report.model, report.data, report.run
+    return record_rows(report.model, report.data, report.run)
+
+
+def record_rows(model: ModelFacts, data: DataFacts, run: RunFacts) -> list[tuple[str, str]]:
+    """Return the record of any run as (name, value) in reading order, without what is not known."""
     pre = model.preprocessing
     labelled = "labelled" if data.labelled else "without labels"
     mean, std = ("/".join(f"{value:g}" for value in values) for values in (pre.mean, pre.std))

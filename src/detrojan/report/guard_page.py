@@ -1,0 +1,128 @@
+"""The page of a guard: how its scores spread, where its boundary lies, and how good that is."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import torch
+
+from detrojan.guards.base import Calibrated
+from detrojan.guards.strip import CalibratedStrip, Fit
+from detrojan.metrics.detection import Detection
+from detrojan.report.charts import NARROW, WIDE
+from detrojan.report.histogram_chart import BARS, histogram_chart
+from detrojan.report.html_page import filled, render_page
+from detrojan.report.schema import RunFacts
+from detrojan.report.words import MINUS, percent, printable
+
+_UNSAID = (
+    "The boundary holds for this network, its preprocessing and inputs like those it was set on.",
+    "A trigger that is specific to each image, or that the guard's own question destroys, gets past it.",
+    "That an input passes does not mean that it is clean: nothing about it was noticed.",
+)
+
+
+def guard_page(
+    guard: Calibrated,
+    scores: Mapping[str, torch.Tensor],
+    *,
+    record: Sequence[tuple[str, str]],
+    facts: RunFacts,
+    warnings: Sequence[str] = (),
+    measured: Detection | None = None,
+) -> str:
+    """Return one self-contained page.
+
+    Args:
+        guard: calibrated.
+        scores: of the inputs that are shown, (N,) each, by what they are, clean ones first.
+        record: what is in the table of inputs and settings.
+        facts: of the run.
+        warnings: what the owner must know.
+        measured: how the guard did with a known trigger, or None.
+
+    """
+    shown = {name: (values * guard.sign).tolist() for name, values in scores.items() if len(values)}
+    fit = guard.fit if isinstance(guard, CalibratedStrip) else None
+    limit, unit = guard.threshold * guard.sign, " (bits)" if fit else ""
+    normal = (fit.mean, fit.std) if fit and measured is None else None
+    charts = [
+        histogram_chart(
+            shown, limit=limit, axis=f"{guard.statistic}{unit}".capitalize(), normal=normal, width=width
+        )
+        for width in (WIDE, NARROW)
+    ] if shown else []  # fmt: skip
+    legend = [(printable(name, 40), css) for name, css in zip(shown, BARS, strict=False)]
+    part = filled(
+        "guard.html.jinja",
+        title="Result",
+        said=_said(guard, limit, " bits" if fit else "", measured),
+        version=facts.versions.get("detrojan", ""),
+        warnings=[printable(text, 600) for text in warnings],
+        tiles=_measured_tiles(measured, limit, guard.statistic) if measured else _tiles(guard, limit, fit),
+        statistic=guard.statistic,
+        charts=charts,
+        legend=legend,
+        normal=normal is not None,
+        fit=_fit_rows(fit) if fit else [],
+        quality=_quality(fit) if fit else "",
+        unsaid=_UNSAID,
+        record=record,
+    )
+    verb = "Measurement" if measured else "Calibration"
+    return render_page(f"{verb} of the guard {guard.method.name}", [part])
+
+
+def _said(guard: Calibrated, limit: float, unit: str, measured: Detection | None) -> str:
+    if measured:
+        return (
+            f"{percent(measured.far)} of the stamped inputs get past the guard; "
+            f"{percent(measured.frr)} of the clean ones are called backdoored."
+        )
+    side = "at or below" if guard.sign < 0 else "at or above"
+    article = "an" if guard.statistic[:1] in "aeiou" else "a"
+    where = f"{article} {guard.statistic} {side} {limit:.3g}"
+    return f"Called backdoored is every input with {where}{unit}."
+
+
+def _tiles(guard: Calibrated, limit: float, fit: Fit | None) -> list[tuple[str, str, str]]:
+    called = int(guard.suspicious(guard.clean_scores).sum())
+    count = len(guard.clean_scores)
+    tiles = [
+        ("Boundary", f"{limit:.3g}", f"{guard.statistic}{', bits' if fit else ''}"),
+        ("Clean inputs", f"{count:,}", "that it was set on"),
+        ("Of them called backdoored", f"{called:,}", percent(called / count)),
+    ]
+    if fit:
+        tiles.append(("Normal fit", "poor" if fit.complaint else "holds", f"boundary by {_used(fit)}"))
+    return tiles
+
+
+def _measured_tiles(found: Detection, limit: float, statistic: str) -> list[tuple[str, str, str]]:
+    return [
+        ("Boundary", f"{limit:.3g}", statistic),
+        ("False rejection rate", percent(found.frr), f"of {found.clean:,} clean inputs"),
+        ("False acceptance rate", percent(found.far), f"of {found.bad:,} stamped inputs"),
+        ("AUROC", f"{found.auroc:.4f}", "over all boundaries"),
+    ]
+
+
+def _used(fit: Fit) -> str:
+    return "the normal curve" if fit.used == "normal" else "counting"
+
+
+def _fit_rows(fit: Fit) -> list[tuple[str, str]]:
+    return [
+        ("Mean", f"{fit.mean:.3g}\u00a0bits"),
+        ("Standard deviation", f"{fit.std:.3g}\u00a0bits"),
+        ("Boundary by the normal curve", f"{MINUS if fit.normal < 0 else ''}{abs(fit.normal):.3g}\u00a0bits"),
+        ("Boundary by counting", f"{fit.quantile:.3g}\u00a0bits"),
+        ("Clean inputs below the normal one", f"{100 * fit.rejected:.2f}%"),
+        ("Largest gap to the normal distribution", f"{100 * fit.distance:.1f}\u00a0points"),
+    ]
+
+
+def _quality(fit: Fit) -> str:
+    if not fit.complaint:
+        return f"The normal curve describes the clean entropies well enough; the boundary is by {_used(fit)}."
+    return printable(f"The normal fit is poor: {fit.complaint}. The boundary is by {_used(fit)}.", 300)
