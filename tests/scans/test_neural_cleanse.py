@@ -241,9 +241,9 @@ def test_few_images_and_wrong_labels_are_refused(twins):
     ("wrong", "text"),
     [
         ({"steps": 0}, "expected steps of 1 or more, got 0"),
-        ({"threshold": 0.0}, "expected threshold above 0"),
+        ({"threshold": 0.0}, "expected threshold above 0, got 0"),
         ({"ratio": 0.0}, r"ratio in \(0, 1\]"),
-        ({"confirm": 1.5}, r"confirm in \[0, 1\], got 2, 0.4 and 1.5"),
+        ({"confirm": 1.5}, r"confirm in \[0, 1\], got 0.05, 0.4 and 1.5"),
         ({"statistic": "mean"}, "expected the statistic mad or median, got 'mean'"),
         ({"samples": 19}, "expected 20 samples or more, got 19"),
         ({"attack_threshold": 1.5}, r"expected a threshold in \(0, 1\]"),

@@ -15,8 +15,8 @@ from detrojan.models.classifier import Classifier
 from detrojan.run import Run
 from detrojan.scans.base import Scan
 from detrojan.scans.preparing import Prepared, prepare
-from detrojan.scans.sizes import FEWEST_LABELS, Rule, check_samples, size_result
-from detrojan.search.engine import Found, Known, Plan, search
+from detrojan.scans.sizes import FEWEST_LABELS, Rule, check_samples, size_result, smallest
+from detrojan.search.engine import Known, Plan, search
 from detrojan.search.forms import form_named
 from detrojan.search.jobs import Job
 
@@ -130,11 +130,9 @@ class KArm(Scan):
         jobs = [Job(label, start=start) for label in kept for start in range(self.starts)]
         bandit = Bandit(self, jobs, set(controls), model.input_shape[1] * model.input_shape[2], run)
         searched = search(model, *ready.search, jobs, self.plan(), run=run, title="arms", choose=bandit)
-        best, spent = dict[int, Found](), dict[str, int]()
+        spent: dict[str, int] = {}
         for job, found in searched.found.items():
             spent[str(job.target)] = spent.get(str(job.target), 0) + found.steps
-            if job.target not in best or found.size < best[job.target].size:
-                best[job.target] = found
         details: dict[str, Any] = {
             "controls": controls,
             "put_aside": len(ready.tested) - len(kept),
@@ -144,7 +142,7 @@ class KArm(Scan):
         return size_result(
             model,
             ready,
-            best,
+            smallest(searched.found),
             self.rule(),
             controls=controls,
             unit=form_named("patch").unit,

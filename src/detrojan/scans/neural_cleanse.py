@@ -10,7 +10,7 @@ import torch
 
 from detrojan.data.dataset import Dataset
 from detrojan.errors import OptionError
-from detrojan.findings import Finding, Level, ScanResult, VerdictText
+from detrojan.findings import Finding, Level, ScanResult, VerdictText, severity_of
 from detrojan.inversion import Inversion, Inverted, Schedule, invert
 from detrojan.metrics.accuracy import attack_success
 from detrojan.metrics.input_range import RangeCheck
@@ -18,10 +18,8 @@ from detrojan.metrics.outliers import Statistic, anomaly_indices, median, size_p
 from detrojan.models.classifier import Classifier
 from detrojan.run import Run
 from detrojan.scans.base import Scan
-from detrojan.scans.preparing import FEWEST_IMAGES, prepare
-
-#: fewer labels than this say nothing about what is usual
-FEWEST_LABELS = 5
+from detrojan.scans.preparing import prepare
+from detrojan.scans.sizes import FEWEST_LABELS, Rule, check_samples
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,17 +82,12 @@ class NeuralCleanse(Scan):
         self.schedule()
         if self.restarts < 1:
             raise OptionError(f"expected restarts of 1 or more, got {self.restarts}")
-        if not 0 < self.significance < 1:
-            raise OptionError(f"expected significance in (0, 1), got {self.significance:g}")
-        if self.threshold <= 0 or not 0 < self.ratio <= 1 or not 0 <= self.confirm <= 1:
-            raise OptionError(
-                "expected threshold above 0, ratio in (0, 1] and confirm in [0, 1], "
-                f"got {self.threshold:g}, {self.ratio:g} and {self.confirm:g}"
-            )
+        Rule(significance=self.significance, ratio=self.ratio, confirm=self.confirm)
+        if self.threshold <= 0:
+            raise OptionError(f"expected threshold above 0, got {self.threshold:g}")
         if self.statistic not in get_args(Statistic):
             raise OptionError(f"expected the statistic mad or median, got {self.statistic!r}")
-        if self.samples < FEWEST_IMAGES:
-            raise OptionError(f"expected {FEWEST_IMAGES} samples or more, got {self.samples}")
+        check_samples(self.samples)
 
     def schedule(self) -> Schedule:
         """Return how each label's trigger is optimised."""
@@ -193,8 +186,8 @@ class NeuralCleanse(Scan):
                     mask_l1=item.mask_l1,
                     attack_success=works,
                     flagged=flagged and len(inverted) >= FEWEST_LABELS,
-                    severity=_level(works, 0.5, 0.9),
-                    confidence=_level(middle / max(item.mask_l1, 1e-9), 2.0, 3.0) if flagged else "low",
+                    severity=severity_of(works),
+                    confidence=_confidence(middle / max(item.mask_l1, 1e-9)) if flagged else "low",
                     trigger=item.trigger,
                 )
             )
@@ -225,8 +218,9 @@ class NeuralCleanse(Scan):
         return "no evidence", f"no label needs an abnormally small trigger ({looked})"
 
 
-def _level(value: float, medium: float, high: float) -> Level:
-    return "high" if value >= high else "medium" if value >= medium else "low"
+def _confidence(times: float) -> Level:
+    """Return how sure a flagged label is whose mask is so many times smaller than the usual one."""
+    return "high" if times >= 3 else "medium" if times >= 2 else "low"
 
 
 def quick(scan: NeuralCleanse) -> NeuralCleanse:

@@ -12,7 +12,7 @@ from detrojan.models.classifier import Classifier
 from detrojan.run import Run
 from detrojan.scans.base import Scan
 from detrojan.scans.preparing import Prepared, prepare
-from detrojan.scans.sizes import Rule, check_samples, size_result
+from detrojan.scans.sizes import Rule, check_samples, size_result, smallest
 from detrojan.search.engine import Found, Plan, search
 from detrojan.search.forms import form_named
 from detrojan.search.jobs import Job
@@ -105,7 +105,5 @@ class Pixel(Scan):
             title = "pixels" if len(part) == len(ready.tested) else f"pixels, labels {part[0]} to {part[-1]}"
             searched = search(model, *ready.search, jobs, self.plan(), run=run, title=title)
             passes += searched.passes
-            for job, found in searched.found.items():
-                if job.target not in best or found.size < best[job.target].size:
-                    best[job.target] = found
+            best |= smallest(searched.found)
         return best, passes

@@ -12,7 +12,8 @@ from detrojan.errors import OptionError
 from detrojan.findings import Finding, ScanResult, VerdictText, confidence_in
 from detrojan.metrics.extremes import FEWEST_USUAL, Family, detectable, high_p_values
 from detrojan.metrics.outliers import anomaly_indices
-from detrojan.scans.preparing import FEWEST_IMAGES, Prepared
+from detrojan.scans.preparing import Prepared
+from detrojan.scans.sizes import check_samples
 
 
 def check_probe(significance: float, samples: int) -> None:
@@ -24,8 +25,7 @@ def check_probe(significance: float, samples: int) -> None:
     """
     if not 0 < significance < 1:
         raise OptionError(f"expected significance in (0, 1), got {significance:g}")
-    if samples < FEWEST_IMAGES:
-        raise OptionError(f"expected {FEWEST_IMAGES} samples or more, got {samples}")
+    check_samples(samples)
 
 
 def probe_result(

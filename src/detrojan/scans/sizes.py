@@ -16,6 +16,7 @@ from detrojan.metrics.outliers import deviations_below, median, size_limit, smal
 from detrojan.models.classifier import Classifier
 from detrojan.scans.preparing import FEWEST_IMAGES, Prepared
 from detrojan.search.engine import Found
+from detrojan.search.jobs import Job
 
 #: fewer labels than this say nothing about what is usual
 FEWEST_LABELS = 5
@@ -57,6 +58,15 @@ def check_samples(samples: int) -> None:
     """
     if samples < FEWEST_IMAGES:
         raise OptionError(f"expected {FEWEST_IMAGES} samples or more, got {samples}")
+
+
+def smallest(found: Mapping[Job, Found]) -> dict[int, Found]:
+    """Return for each label the smallest trigger of all its starts."""
+    best: dict[int, Found] = {}
+    for job, one in found.items():
+        if job.target not in best or one.size < best[job.target].size:
+            best[job.target] = one
+    return best
 
 
 def size_result(
