@@ -26,7 +26,7 @@ from detrojan.triggers.patch import PatchTrigger
 def main() -> None:
     """Train a network on poisoned data, calibrate the guard on clean images, and judge stamped ones."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--mode", choices=["add", "blend"], default="blend", help="how images are mixed")
+    parser.add_argument("--mode", choices=["add", "blend"], default="add", help="how images are mixed")
     parser.add_argument("--frr", type=float, default=0.01, help="share of clean inputs that may be refused")
     parser.add_argument("--out", type=Path, default=None, help="where to save the guard")
     asked = parser.parse_args()
