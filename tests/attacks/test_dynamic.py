@@ -6,12 +6,14 @@ from dataclasses import replace
 import pytest
 import torch
 
+from detrojan.attacks.drawing import PatternTeacher
 from detrojan.attacks.dynamic import Dynamic
 from detrojan.errors import LabelError, OptionError
 from detrojan.fitting import Fitting
 from detrojan.metrics.accuracy import attack_success, clean_accuracy
 from detrojan.run import Run, SilentProgress
 from detrojan.store import digest
+from detrojan.triggers.input_aware import InputAwareTrigger
 
 #: fewer passes and a smaller generator than by default; a demand for diversity that makes up for it
 ATTACK = Dynamic(
@@ -55,6 +57,34 @@ def test_masks_are_sparse_and_differ(arena, planted):
         masks = planted.backdoors[0].trigger.masks(arena.test.images[:100])
     assert 0.005 < masks.mean() < 0.2
     assert (masks - masks.roll(1, 0)).abs().flatten(1).mean(1).min() > 0.001
+
+
+def test_patterns_can_be_taught_before_there_is_a_victim(arena):
+    few = arena.train.select(slice(1500))
+    attack = replace(ATTACK, pattern_epochs=8, diversity_weight=0.3)
+
+    def misread(trigger: InputAwareTrigger) -> float:
+        """Return what a reader that begins anew still misreads after a few steps."""
+        torch.manual_seed(2)
+        teacher = PatternTeacher(trigger, 0.0)
+        optimiser = torch.optim.Adam(teacher.reader.parameters(), 0.01)
+        losses = []
+        for batch in torch.split(arena.test.images, 60) * 4:
+            teacher(batch)
+            optimiser.zero_grad()
+            teacher.loss.backward()
+            optimiser.step()
+            losses.append(float(teacher.loss.detach()))
+        return sum(losses[-10:]) / 10
+
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(1)
+        trigger = InputAwareTrigger(few.shape, 8)
+        attack._train_masks(trigger, few, 6, HOW, Run())
+        masks, untaught = digest(trigger.mask_drawer), misread(trigger)
+        attack._train_patterns(trigger, few, HOW, Run())
+        assert misread(trigger) < 0.9 * untaught
+    assert digest(trigger.mask_drawer) == masks
 
 
 def test_the_model_given_is_unchanged(arena):
@@ -111,6 +141,7 @@ def test_labels_and_targets_beyond_the_classes_are_refused(arena):
         ({"density": 1.0}, r"expected density in \(0, 1\), got 1"),
         ({"target": -2}, "expected a target of -1 or more, got -2"),
         ({"mask_epochs": 0}, "expected norm_weight and diversity_weight of 0 or more and mask_epochs of 1"),
+        ({"pattern_epochs": -1}, "expected pattern_epochs of 0 or more, got -1"),
         ({"width": 10}, "expected a width of 4 to 256 in steps of 4, got 10"),
     ],
 )

@@ -10,6 +10,7 @@ from torch import nn
 from torch.nn import functional
 
 from detrojan.attacks.base import Backdoor, Planted, check_share
+from detrojan.attacks.drawing import MaskTeacher, PatternTeacher, spread_ratio
 from detrojan.attacks.shifting import Shifting
 from detrojan.data.dataset import Dataset
 from detrojan.errors import OptionError
@@ -20,8 +21,10 @@ from detrojan.triggers.input_aware import InputAwareTrigger
 
 #: the paper's rate for both generators, which suits them whatever the classifier needs
 DRAWING_RATE = 0.01
-#: what keeps a distance from becoming a divisor of zero
-TINY = 1e-6
+#: rate at which the patterns and their reader learn before there is a classifier
+WARMING_RATE = 0.004
+#: rate at which patterns go on learning with the classifier when they learnt before: it has to keep up
+REFINING_RATE = 0.001
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,6 +37,9 @@ class Dynamic(Shifting):
     taught its true label. The generator has an optimiser of its own, as in the paper: Adam, whatever
     the classifier is trained with.
 
+    In a short training the two do not find together: `pattern_epochs` lets the generator learn first,
+    beside a small network of the attacker's that tells an image's own trigger from another one's.
+
     Reference: Nguyen and Tran, Input-Aware Dynamic Backdoor Attack, NeurIPS 2020.
 
     Args:
@@ -41,10 +47,12 @@ class Dynamic(Shifting):
         cross_rate: share of each batch that carries the trigger of another image; in [0, 0.5).
         target: the label asked for, 0-based, or -1 to make it untargeted (label y becomes
             (y + 1) mod K); -1 or more.
-        density: mean opacity of the mask that is not penalised, in (0, 1).
-        norm_weight: weight of that penalty, 0 or more.
+        density: opacity of a pixel of the mask that is not penalised, in (0, 1).
+        norm_weight: weight of that penalty, 0 or more; the less, the more pixels a trigger has.
         diversity_weight: weight of the demand that different images get different triggers, 0 or more.
         mask_epochs: passes over the data that train the mask; 1 or more.
+        pattern_epochs: passes over the data that train the patterns before the classifier is there; 0,
+            as in the paper, or more.
         width: channels of the generators' first layer, a multiple of 4, 4 to 256.
 
     """
@@ -58,6 +66,7 @@ class Dynamic(Shifting):
     norm_weight: float = 100.0
     diversity_weight: float = 1.0
     mask_epochs: int = 25
+    pattern_epochs: int = 0
     width: int = 16
 
     def __post_init__(self) -> None:
@@ -76,6 +85,8 @@ class Dynamic(Shifting):
                 "expected norm_weight and diversity_weight of 0 or more and mask_epochs of 1 or more, "
                 f"got {self.norm_weight:g}, {self.diversity_weight:g} and {self.mask_epochs}"
             )
+        if self.pattern_epochs < 0:
+            raise OptionError(f"expected pattern_epochs of 0 or more, got {self.pattern_epochs}")
         if not 4 <= self.width <= 256 or self.width % 4:
             raise OptionError(f"expected a width of 4 to 256 in steps of 4, got {self.width}")
 
@@ -95,6 +106,8 @@ class Dynamic(Shifting):
             trigger = InputAwareTrigger(data.shape, self.width)
         victim = model.copy().to(run.device)
         self._train_masks(trigger, data, victim.num_classes, how, run)
+        if self.pattern_epochs:
+            self._train_patterns(trigger, data, how, run)
         target = None if self.target < 0 else self.target
         backdoor = Backdoor(trigger=trigger, target=target)
         self._train_together(victim, backdoor, data, how, run)
@@ -103,7 +116,7 @@ class Dynamic(Shifting):
     def _train_masks(
         self, trigger: InputAwareTrigger, data: Dataset, classes: int, how: Fitting, run: Run
     ) -> None:
-        teacher = _MaskTeacher(trigger, self.density, self.norm_weight, self.diversity_weight, classes)
+        teacher = MaskTeacher(trigger, self.density, self.norm_weight, self.diversity_weight, classes)
         masks = replace(
             how, epochs=self.mask_epochs, optimizer="adam", learning_rate=DRAWING_RATE, weight_decay=0.0
         )
@@ -117,10 +130,28 @@ class Dynamic(Shifting):
         )
         trigger.mask_drawer.requires_grad_(requires_grad=False)
 
+    def _train_patterns(self, trigger: InputAwareTrigger, data: Dataset, how: Fitting, run: Run) -> None:
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(run.derived_seed(self.name, "reader"))
+            teacher = PatternTeacher(trigger, self.diversity_weight)
+        patterns = replace(
+            how, epochs=self.pattern_epochs, optimizer="adam", learning_rate=WARMING_RATE, weight_decay=0.0
+        )
+        fit(
+            Classifier(teacher, data.shape),
+            data.with_labels(torch.zeros(len(data), dtype=torch.int64)),
+            patterns,
+            run=replace(run.within(self.name, "patterns"), mixed_precision=False),
+            title="training the patterns",
+            augment=self.shifted(),
+            loss=lambda _logits, _labels, _index: teacher.loss,
+        )
+
     def _train_together(
         self, victim: Classifier, backdoor: Backdoor, data: Dataset, how: Fitting, run: Run
     ) -> None:
         both = _Together(victim, backdoor, self.poison_rate, self.cross_rate, self.diversity_weight)
+        both.drawing_rate = REFINING_RATE if self.pattern_epochs else DRAWING_RATE
         fit(
             Classifier(both, data.shape),
             data,
@@ -130,33 +161,6 @@ class Dynamic(Shifting):
             augment=self.shifted(),
             loss=both.loss(how.label_smoothing),
         )
-
-
-def _ratio(images: torch.Tensor, drawn: torch.Tensor) -> torch.Tensor:
-    """Return how far images differ from their neighbours, over how far what was drawn for them does."""
-
-    def distance(maps: torch.Tensor) -> torch.Tensor:
-        return (maps - maps.roll(1, 0)).square().flatten(1).mean(1).clamp(min=TINY).sqrt()
-
-    return (distance(images) / (distance(drawn) + TINY)).mean()
-
-
-class _MaskTeacher(nn.Module):
-    """Stands for a classifier, so that the one training loop can train the mask."""
-
-    def __init__(
-        self, trigger: InputAwareTrigger, density: float, norm: float, diversity: float, classes: int
-    ) -> None:
-        super().__init__()
-        self.drawer, self.masks = trigger.mask_drawer, trigger.masks
-        self.density, self.norm, self.diversity, self.classes = density, norm, diversity, classes
-        self.loss = torch.zeros(())
-
-    def forward(self, images: torch.Tensor) -> torch.Tensor:
-        masks = self.masks(images)
-        too_dense = functional.relu(masks - self.density).mean()
-        self.loss = self.norm * too_dense + self.diversity * _ratio(images, masks)
-        return images.new_zeros(len(images), self.classes)
 
 
 class _Together(nn.Module):
@@ -171,6 +175,7 @@ class _Together(nn.Module):
         self.network, self.drawer, self.masker = victim.network, trigger.pattern_drawer, trigger.mask_drawer
         self.victim, self.backdoor, self.trigger = victim, backdoor, trigger
         self.poisoned, self.crossed, self.diversity = poisoned, crossed, diversity
+        self.drawing_rate = DRAWING_RATE
         self.spread = torch.zeros(())
 
     def counts(self, batch: int) -> tuple[int, int]:
@@ -186,7 +191,7 @@ class _Together(nn.Module):
         with torch.autocast(images.device.type, enabled=False):  # what is drawn counts to the last digit
             patterns, masks = self.trigger.patterns(givers), self.trigger.masks(givers)
         stamped = torch.lerp(images[: own + crossed], patterns, masks.expand_as(patterns))
-        self.spread = _ratio(givers, patterns)
+        self.spread = spread_ratio(givers, patterns)
         return self.victim.logits(torch.cat([stamped, images[own + crossed :]]))
 
     def loss(self, smoothing: float) -> Loss:
@@ -208,18 +213,21 @@ class _Apart(Fitting):
 
     def optimizer_for(self, network: nn.Module) -> torch.optim.Optimizer:
         assert isinstance(network, _Together)
-        return _Two(super().optimizer_for(network.network), network.drawer, self.learning_rate)
+        first = super().optimizer_for(network.network)
+        return _Two(first, network.drawer, self.learning_rate, network.drawing_rate)
 
 
 class _Two(torch.optim.Optimizer):
     """Two optimisers in step: the second one's rate falls as the first one's does."""
 
-    def __init__(self, first: torch.optim.Optimizer, drawer: nn.Module, start: float) -> None:
+    def __init__(
+        self, first: torch.optim.Optimizer, drawer: nn.Module, start: float, drawing_rate: float
+    ) -> None:
         drawn = list(drawer.parameters())
         known = [parameter for group in first.param_groups for parameter in group["params"]]
         super().__init__([{"params": known}, {"params": drawn}], {"lr": start})
-        self.first, self.start = first, start
-        self.second = torch.optim.Adam(drawn, DRAWING_RATE, betas=(0.5, 0.9))
+        self.first, self.start, self.drawing_rate = first, start, drawing_rate
+        self.second = torch.optim.Adam(drawn, drawing_rate, betas=(0.5, 0.9))
         self._share_state()
 
     def _share_state(self) -> None:
@@ -232,7 +240,7 @@ class _Two(torch.optim.Optimizer):
 
     def step(self, closure: None = None) -> None:  # type: ignore[override]
         rate = self.param_groups[0]["lr"]
-        for optimiser, own in ((self.first, rate), (self.second, DRAWING_RATE * rate / self.start)):
+        for optimiser, own in ((self.first, rate), (self.second, self.drawing_rate * rate / self.start)):
             for group in optimiser.param_groups:
                 group["lr"] = own
             optimiser.step(closure)
