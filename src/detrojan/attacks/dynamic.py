@@ -51,8 +51,8 @@ class Dynamic(Shifting):
         norm_weight: weight of that penalty, 0 or more; the less, the more pixels a trigger has.
         diversity_weight: weight of the demand that different images get different triggers, 0 or more.
         mask_epochs: passes over the data that train the mask; 1 or more.
-        pattern_epochs: passes over the data that train the patterns before the classifier is there; 0,
-            as in the paper, or more.
+        pattern_epochs: passes over the data that train the patterns before the classifier is there; 0
+            or more, 0 as in the paper.
         width: channels of the generators' first layer, a multiple of 4, 4 to 256.
 
     """

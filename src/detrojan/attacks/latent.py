@@ -47,7 +47,7 @@ class Latent(Patched, Shifting):
         target: the label asked for, 0-based; 0 or more.
         binding: weight of the distance to the target's features, above 0.
         binding_epochs: passes over the data that bind the trigger; 1 or more.
-        colour_steps: optimiser steps that choose the patch's colours; 0, for a checker patch, or more.
+        colour_steps: optimiser steps that choose the patch's colours; 0 or more, 0 for a checker patch.
         transfer_epochs: passes over the data that train the student's last layer; 1 or more.
 
     """
