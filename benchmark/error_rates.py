@@ -45,7 +45,7 @@ NETS = {
     "cifar10": ("badnets_cnn", "wrn_16_1", "small_vgg"),
     "gtsrb": ("sign_cnn", "small_vgg", "wrn_16_1"),
 }
-HOW = Fitting(epochs=10, learning_rate=1e-3, optimizer="adam", weight_decay=1e-4)
+HOW = Fitting(epochs=6, learning_rate=1e-3, optimizer="adam", weight_decay=1e-4)
 SCANNED = 600
 
 

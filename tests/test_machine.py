@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from detrojan.errors import OptionError
-from detrojan.machine import keep_memory, tune
+from detrojan.machine import bfloat16_is_fast, keep_memory, tune
 
 
 def test_threads_are_set_and_denormals_count_as_zero():
@@ -45,3 +45,16 @@ def test_freed_memory_stays_with_the_process():
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     loose, kept = map(int, done.stdout.split())
     assert kept < loose / 10
+
+
+def test_bfloat16_is_fast_where_the_processor_has_instructions_for_it(monkeypatch):
+    names = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
+    for name in names:
+        monkeypatch.setattr(torch.cpu, name, lambda: False, raising=False)
+    assert not bfloat16_is_fast(torch.device("cpu"))
+    monkeypatch.setattr(torch.cpu, names[1], lambda: True)
+    assert bfloat16_is_fast(torch.device("cpu"))
+    for name in names:
+        monkeypatch.delattr(torch.cpu, name)
+    assert not bfloat16_is_fast(torch.device("cpu"))
+    assert not bfloat16_is_fast(torch.device("meta"))

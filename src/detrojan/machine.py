@@ -39,6 +39,17 @@ def tune(threads: int | None = None) -> None:
     keep_memory()
 
 
+def bfloat16_is_fast(device: torch.device) -> bool:
+    """Whether the device multiplies in bfloat16 by instructions of its own."""
+    if device.type == "cuda":
+        return bool(torch.cuda.is_bf16_supported())
+    if device.type != "cpu":
+        return False
+    # torch has no public names for these; where they change, the searches work in float32
+    asked = (getattr(torch.cpu, f"_is_{name}_supported", None) for name in ("avx512_bf16", "amx_tile"))
+    return any(ask is not None and ask() for ask in asked)
+
+
 def keep_memory() -> bool:
     """Have glibc keep freed memory; return whether it does. Nothing happens with another C library."""
     if platform.libc_ver()[0] != "glibc":

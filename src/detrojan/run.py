@@ -56,6 +56,7 @@ class Run:
         progress: who shows the progress; silent by default.
         checkpoint: a folder in which long work keeps its state, or None to keep nothing.
         mixed_precision: trainings multiply in bfloat16; faster on an accelerator, weights stay float32.
+        float32: searches for triggers compute in float32 also where the device is made for bfloat16.
 
     """
 
@@ -64,6 +65,7 @@ class Run:
     progress: Progress = field(default_factory=SilentProgress, repr=False, compare=False)
     checkpoint: Path | None = None
     mixed_precision: bool = False
+    float32: bool = False
 
     def generator(self, *names: str | int) -> torch.Generator:
         """Return a fresh CPU generator for the stream called `names`."""

@@ -237,6 +237,7 @@ def test_what_is_known_when_it_is_interrupted_is_written(cli, world, tmp_path, m
     def interrupted(*_args, **_more):
         raise KeyboardInterrupt
 
+    monkeypatch.setattr(stages.Stages, "_decided", lambda _self: False)
     monkeypatch.setattr(stages.Stages, "_local", interrupted)
     out = tmp_path / "out.json"
     done = cli.call("scan", world.model, "--data", world.data, "--json", out)

@@ -15,17 +15,18 @@ from detrojan.findings import Finding, ScanResult, VerdictText, confidence_in, s
 from detrojan.models.classifier import Classifier
 from detrojan.run import Run
 from detrojan.scans.base import Scan
-from detrojan.scans.evidence import Evidence, detectable
+from detrojan.scans.evidence import EFFECTIVE, Evidence, detectable
 from detrojan.scans.pairwise import MOST_LABELS, PairEvidence
 from detrojan.scans.preparing import prepare
 from detrojan.scans.sizes import FEWEST_LABELS, Rule, check_samples
 from detrojan.scans.stages import Stages
+from detrojan.search.asking import searches_in_half
 from detrojan.search.engine import Plan
 from detrojan.search.jobs import EACH
 
 #: a label that is not flagged makes the verdict inconclusive below this p-value and this share of the
 #: usual size: far too small a trigger for "no evidence", though with many labels no proof either
-SUSPECT_CHANCE, SUSPECT_RATIO = 0.5, 0.3
+SUSPECT_CHANCE, SUSPECT_RATIO = 0.5, 0.35
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,7 +66,7 @@ class Cascade(Scan):
     name = "cascade"
 
     candidates: int = 12
-    controls: int = 16
+    controls: int = 24
     patch_steps: int = 80
     window_steps: int = 50
     additive_steps: int = 40
@@ -142,7 +143,7 @@ class _Outcome:
             self.evidence,
             work.null,
             ratio=self.method.ratio,
-            significance=self.method.significance / (3 * max(1, work.looks)),
+            significance=self.method.significance / (EFFECTIVE * max(1, work.looks)),
         )
 
     def result(self) -> ScanResult:
@@ -166,7 +167,7 @@ class _Outcome:
         work, ready = self.work, self.ready
         details: dict[str, Any] = {
             "test": "moderated one-sided t-test of the logarithm of the size against the controls', "
-            f"Bonferroni over {work.looks} labels and 3 statistics"
+            f"Bonferroni over {work.looks} labels and the effective number of the 3 statistics, {EFFECTIVE:g}"
             + (
                 "; combined with that of the probes' ranks by Stouffer's method"
                 if work.listed and work.listed.chances
@@ -189,6 +190,7 @@ class _Outcome:
             "complete": work.complete,
             "cut_short": work.cut,
             "interrupted": work.interrupted,
+            "computed_in": "bfloat16" if searches_in_half(work.run) else "float32",
             "stage_seconds": {stage: round(spent, 1) for stage, spent in work.seconds.items()},
             "answers": ready.how,
             "images": ready.half,

@@ -29,6 +29,11 @@ FINALISTS = 8
 CONFIRM_SHIFT, CONFIRM_PAIR = 0.4, 0.6
 #: the tail of pairs' residuals is heavier than normal; that of Student's t with so many degrees is nearer
 TAIL_FREEDOM = 5
+#: what the residuals' spread is averaged with: that of clean networks of three data sets is 0.12 to 0.22, and
+#: by a small one of its own a network's most alike classes would stand out
+PRIOR_SPREAD = 0.2
+#: a flagged pair's residual is at most this share of the usual one, since alike classes come to 0.4
+PAIR_RATIO = 0.3
 #: how much of a pair's likeness goes both ways (a truck for a car, a car for a truck)
 MUTUAL = 0.7
 
@@ -67,6 +72,7 @@ class Pairwise:
         passes: forward+backward passes of one sample.
         complete: whether nothing was cut short.
         confirm: attack success that a flagged change must reach.
+        most: share of the usual statistic above which nothing is flagged, 0 to 1.
 
     """
 
@@ -75,13 +81,16 @@ class Pairwise:
     passes: int
     complete: bool
     confirm: float
+    most: float = 1.0
 
     def flagged(self, significance: float, ratio: float) -> list[PairEvidence]:
         """Return the evidence that is strong enough."""
         return [
             entry
             for entry in self.evidence
-            if entry.p_value < significance and entry.ratio <= ratio and entry.success >= self.confirm
+            if entry.p_value < significance
+            and entry.ratio <= min(ratio, self.most)
+            and entry.success >= self.confirm
         ]
 
 
@@ -191,7 +200,8 @@ def look_at_pairs(
     first = search(model, images, truth, list(starts), plan, run=run, starts=starts, title="pairs", stop=stop)
     sizes = {Job(job.target, job.source): entry.size for job, entry in first.found.items()}
     scores = _residuals(sizes, sources, ready.tested)
-    spread = MAD_TO_SIGMA * median(torch.tensor([abs(score) for score in scores.values()]))
+    own = MAD_TO_SIGMA * median(torch.tensor([abs(score) for score in scores.values()]))
+    spread = ((own**2 + PRIOR_SPREAD**2) / 2) ** 0.5
     finalists = sorted(scores, key=lambda job: scores[job])[:FINALISTS]
     plan = Plan(form="patch", steps=60, batch_size=16, goal=0.95)
     chosen = {job: raw for job, raw in seen.starts(2).items() if Job(job.target, job.source) in finalists}
@@ -210,8 +220,8 @@ def look_at_pairs(
             PairEvidence(
                 job=job,
                 ratio=math.exp(min(0.0, scores[job])),
-                p_value=min(1.0, _tail(scores[job] / max(spread, 1e-6)) * len(jobs)),
-                index=max(0.0, -scores[job] / max(spread, 1e-6)),
+                p_value=min(1.0, _tail(scores[job] / spread) * len(jobs)),
+                index=max(0.0, -scores[job] / spread),
                 success=shares[best],
                 size=tries[best].size,
                 trigger=tries[best].trigger,
@@ -223,6 +233,7 @@ def look_at_pairs(
         passes=seen.passes + first.passes + second.passes,
         complete=first.complete and second.complete,
         confirm=CONFIRM_PAIR,
+        most=PAIR_RATIO,
     )
 
 

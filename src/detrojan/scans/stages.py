@@ -34,6 +34,9 @@ Result = TypeVar("Result")
 ALL = 48
 #: up to this many labels get several starts each, since one bad start could hide any of them
 FEW = 16
+#: all is decided where a label's p-value lies below the first of these, and each other label's above the
+#: second, at more than this share of the usual size: no search of windows would change the verdict
+CERTAIN, DOUBTFUL, NEAR = 0.001, 0.5, 0.5
 #: a shown trigger that works on fewer held-out images is searched again, to work on this share of a batch
 WORKS, STRONG_GOAL = 0.9, 0.99
 #: the most batches of candidates that are searched after targets were found
@@ -110,7 +113,8 @@ class Stages:
     def _all(self) -> None:
         tested = self.ready.tested
         few = self.looks <= FEW
-        self._labels(tested, windows=2 if few else 1, everywhere=few)
+        whole = self.looks == self.model.num_classes
+        self._labels(tested, windows=2 if few else 1, everywhere=few, until_decided=few and whole)
         if self.looks < self.model.num_classes and self.looks < self.method.controls:
             self.controls = self._drawn(set(tested))
             self._labels(self.controls, windows=2 if few else 1, everywhere=few)
@@ -141,14 +145,27 @@ class Stages:
         chosen = torch.randperm(len(pool), generator=self.run.generator("controls"))
         return sorted(pool[place] for place in chosen[: self.method.controls].tolist())
 
-    def _labels(self, labels: Sequence[int], *, windows: int = 0, everywhere: bool = True) -> None:
+    def _labels(
+        self,
+        labels: Sequence[int],
+        *,
+        windows: int = 0,
+        everywhere: bool = True,
+        until_decided: bool = False,
+    ) -> None:
         """Search both forms for these labels: patches everywhere, and from the best windows."""
         jobs = [Job(label) for label in labels]
         self._seek(self.method.plan("additive"), jobs, "additive triggers")
         if everywhere:
             self._seek(self.method.plan("patch", many=self.looks > ALL), jobs, "patch triggers")
-        if windows:
+        if windows and not (until_decided and self._decided()):
             self._local(labels, windows)
+
+    def _decided(self) -> bool:
+        """Whether some labels stand out beyond doubt, and no other one at all."""
+        flagged = {entry.job for entry in self.flagged() if entry.p_value < CERTAIN}
+        rest = [entry for entry in self.evidence() if entry.job not in flagged]
+        return bool(flagged) and all(e.p_value >= DOUBTFUL and e.ratio > NEAR for e in rest)
 
     def _local(self, labels: Sequence[int], count: int) -> None:
         """Search patches from each label's best windows."""

@@ -5,8 +5,14 @@ from __future__ import annotations
 import torch
 from torch.nn import functional
 
+from detrojan.machine import bfloat16_is_fast
 from detrojan.models.classifier import Classifier
 from detrojan.run import Run
+
+
+def searches_in_half(run: Run) -> bool:
+    """Whether searches multiply in bfloat16 there."""
+    return not run.float32 and bfloat16_is_fast(torch.device(run.device))
 
 
 class Asking:
@@ -15,20 +21,31 @@ class Asking:
     Attributes:
         device: where it computes.
         model: the copy.
+        plain: whether it takes pixels as they are; or else `scale` and `shift` (C,) bring them there.
+        half: whether it multiplies in bfloat16, where the device is made for that. A search only needs to
+            know which way is down; what it finds is judged in float32 afterwards.
 
     """
 
     def __init__(self, model: Classifier, run: Run) -> None:
         self.device = torch.device(run.device)
+        self.half = searches_in_half(run)
         self.model = model.copy().to(self.device)
         self.model.network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         scale, shift = (part.flatten() for part in model.preprocessing.affine(model.input_shape[0]))
-        self._plain = bool((scale == 1).all() and (shift == 0).all())
-        self._scale, self._shift = scale.to(self.device), shift.to(self.device)
+        self.plain = bool((scale == 1).all() and (shift == 0).all())
+        self.scale, self.shift = scale.to(self.device), shift.to(self.device)
 
     def flat(self, images: torch.Tensor) -> torch.Tensor:
         """Return images (N, C, H, W) channels last and flat, (N, H * W * C), on the device."""
         return images.permute(0, 2, 3, 1).reshape(len(images), -1).contiguous().to(self.device)
+
+    def logits(self, pixels: torch.Tensor) -> torch.Tensor:
+        """Return the logits (N, K), float32, of images as the network wants them, but channels last."""
+        seen = pixels.permute(0, 3, 1, 2) if self.model.preprocessing.layout == "NCHW" else pixels
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.half):
+            logits: torch.Tensor = self.model.network(seen)
+        return logits.float()
 
     def slope(
         self, stamped: torch.Tensor, wanted: torch.Tensor
@@ -47,14 +64,13 @@ class Asking:
         count, size, _ = stamped.shape
         channels, height, width = self.model.input_shape
         pixels = stamped.view(count * size, height, width, channels)
-        if not self._plain:
-            pixels = torch.addcmul(self._shift, pixels, self._scale)
+        if not self.plain:
+            pixels = torch.addcmul(self.shift, pixels, self.scale)
         pixels = pixels.detach().requires_grad_(True)
-        seen = pixels.permute(0, 3, 1, 2) if self.model.preprocessing.layout == "NCHW" else pixels
         wanted = wanted.flatten()
-        logits: torch.Tensor = self.model.network(seen)
+        logits = self.logits(pixels)
         losses = functional.cross_entropy(logits, wanted, reduction="none")
         (slope,) = torch.autograd.grad(losses.sum() / size, pixels)
-        slope = slope if self._plain else slope.mul_(self._scale)
+        slope = slope if self.plain else slope.mul_(self.scale)
         share = (logits.argmax(1) == wanted).view(count, size).float().mean(1)
         return share, losses.detach().view(count, size).mean(1), slope.reshape(stamped.shape)

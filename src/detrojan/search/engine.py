@@ -386,5 +386,6 @@ def search(
         "images": tensor_digest(images),
         "truth": tensor_digest(truth),
         "chosen": choose is not None,
+        "half": work.asking.half,
     }
     return work.finish(run.store("search", fingerprint), title, stop)

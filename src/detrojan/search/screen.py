@@ -15,6 +15,7 @@ from torch.nn import functional
 from detrojan.errors import DataError, OptionError
 from detrojan.models.classifier import Classifier
 from detrojan.run import Run
+from detrojan.search.asking import Asking
 
 #: images per forward pass
 SAMPLES_AT_ONCE = 256
@@ -44,11 +45,8 @@ class _Screen:
     def __init__(self, model: Classifier, strength: float, steps: int, run: Run) -> None:
         channels, height, width = model.input_shape
         self.size, self.steps = strength * (channels * height * width) ** 0.5, steps
-        self.device = torch.device(run.device)
-        self.model = model.copy().to(self.device)
-        self.model.network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        scale, shift = model.preprocessing.affine(channels)
-        self.scale, self.shift = scale.flatten().to(self.device), shift.flatten().to(self.device)
+        self.asking = Asking(model, run)
+        self.device = self.asking.device
         self.passes = 0
 
     def score(self, images: torch.Tensor, targets: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
@@ -79,10 +77,7 @@ class _Screen:
         return (reached - others).view(shape).mean(1), (reached > others).view(shape).float().mean(1)
 
     def _logits(self, changed: torch.Tensor) -> torch.Tensor:
-        seen = torch.addcmul(self.shift, changed, self.scale)
-        seen = seen.permute(0, 3, 1, 2) if self.model.preprocessing.layout == "NCHW" else seen
-        logits: torch.Tensor = self.model.network(seen)
-        return logits
+        return self.asking.logits(torch.addcmul(self.asking.shift, changed, self.asking.scale))
 
 
 def _margin(logits: torch.Tensor, wanted: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
@@ -146,7 +141,7 @@ def screen(
     margins = torch.full((len(wanted),), -torch.inf, device=work.device)
     success = torch.zeros(len(wanted), device=work.device)
     at_once = max(1, SAMPLES_AT_ONCE // images_each)
-    with run.progress.task(title, len(wanted)) as task, work.model.judging():
+    with run.progress.task(title, len(wanted)) as task, work.asking.model.judging():
         for first in range(0, len(wanted), at_once):
             if stop():
                 break
