@@ -36,7 +36,7 @@ ALL = 48
 FEW = 16
 #: all is decided where a label's p-value lies below the first of these, and each other label's above the
 #: second, at more than this share of the usual size: no search of windows would change the verdict
-CERTAIN, DOUBTFUL, NEAR = 0.001, 0.5, 0.5
+CERTAIN, DOUBTFUL, NEAR = 0.001, 0.1, 0.5
 #: a shown trigger that works on fewer held-out images is searched again, to work on this share of a batch
 WORKS, STRONG_GOAL = 0.9, 0.99
 #: the most batches of candidates that are searched after targets were found
