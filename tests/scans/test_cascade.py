@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -19,6 +20,7 @@ from detrojan.models.loading import load_model
 from detrojan.run import Run
 from detrojan.scans import stages
 from detrojan.scans.cascade import Cascade
+from detrojan.scans.preparing import prepare
 from twins import CLASSES, TARGET
 
 SCAN = Cascade(samples=400)
@@ -176,3 +178,20 @@ def test_a_small_trigger_that_fails_on_held_out_images_is_made_stronger(twins, m
     success = [result.findings[TARGET].attack_success for result in (weak, strong)]
     assert success[0] < success[1]
     assert strong.findings[TARGET].p_value == weak.findings[TARGET].p_value
+
+
+@pytest.mark.parametrize(
+    ("chances", "flagged"),
+    [
+        ((0.001, 0.03, 0.05, 0.5), 3),  # the third lies below three times 0.02
+        ((0.001, 0.05, 0.05, 0.5), 1),
+        ((0.03, 0.03, 0.03, 0.5), 0),  # without a first one there is no second
+    ],
+)
+def test_of_several_labels_the_later_ones_may_have_larger_p_values(twins, monkeypatch, chances, flagged):
+    ready = prepare(twins.clean, twins.test, None, 100, Run())
+    work = stages.Stages(Cascade(), twins.clean, ready, Run(), 0.0)
+    evidence = [SimpleNamespace(p_value=chance, ratio=0.2) for chance in chances]
+    evidence.insert(1, SimpleNamespace(p_value=0.002, ratio=0.9))  # not small, whatever its p-value
+    monkeypatch.setattr(work, "evidence", lambda: evidence)
+    assert [entry.p_value for entry in work._strong()] == list(chances[:flagged])

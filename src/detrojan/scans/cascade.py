@@ -39,10 +39,11 @@ class Cascade(Scan):
     patches also from the places where a small window of pixels does most. The p-value is a moderated
     t-test of a label's sizes (logarithms of the patch's mask and of the perturbation's norm, and both
     together by Stouffer's method) against the controls', likewise combined with its ranks in the probes, and
-    corrected for all labels looked at, those that the probes put aside included. A flagged trigger is
-    also small beside the usual one and works on held-out images. While targets are found, the next
-    candidates are searched. If no label is found and all were looked at, one patch that moves every
-    label in step (all-to-all) is searched, and with few labels a patch for each pair (source-specific).
+    corrected for all labels looked at, those that the probes put aside included; of several flagged
+    labels the k-th may have k times the p-value of the first. A flagged trigger is also small beside the
+    usual one and works on held-out images. While targets are found, the next candidates are searched. If
+    no label is found and all were looked at, one patch that moves every label in step (all-to-all) is
+    searched, and with few labels a patch for each pair (source-specific).
 
     Reference: the form of the patch is Neural Cleanse's (Wang et al., IEEE S&P 2019), the universal
     perturbation that of Moosavi-Dezfooli et al. (CVPR 2017); the cascade is ours.
@@ -55,7 +56,8 @@ class Cascade(Scan):
         additive_steps: updates of each additive perturbation; 1 or more.
         batch_size: images per update; 2 or more.
         goal: share of a batch that must reach the label for a change to count, in (0, 1].
-        significance: p-value, corrected for all looks, below which a label is flagged; in (0, 1).
+        significance: p-value, corrected for all looks, below which a label is flagged, the k-th of several
+            below k times this; in (0, 1).
         ratio: a flagged trigger is at most this share of the usual size; in (0, 1].
         confirm: attack success on held-out images that a flagged trigger must reach, in [0, 1].
         budget: seconds after which no further search begins or goes on, 0 for no limit; 0 or more.

@@ -53,7 +53,7 @@ class Stages:
         ready: images, and the labels to test.
         run: device, seed, progress, checkpoint.
         begun: when the scan began, by the monotonic clock.
-        controls: labels that show what is usual; empty where all labels are searched.
+        controls: labels that are searched for comparison; none where all labels are tested.
         listed: how the probes ranked the labels; None where there are too few to rank.
         found: by form, what each search found.
         pairs: what the searches for all-to-all and source-specific backdoors say.
@@ -92,8 +92,8 @@ class Stages:
 
     @property
     def null(self) -> list[Job] | None:
-        """The jobs that show what is usual, or None where all labels are searched."""
-        return [Job(label) for label in self.controls] or None
+        """The jobs that show what is usual, or None where all do that are not small themselves."""
+        return [Job(label) for label in self.controls] if self.listed else None
 
     def stop(self) -> bool:
         """Whether the time is up."""
@@ -111,13 +111,13 @@ class Stages:
             self._pairs()
 
     def _all(self) -> None:
-        tested = self.ready.tested
-        few = self.looks <= FEW
-        whole = self.looks == self.model.num_classes
-        self._labels(tested, windows=2 if few else 1, everywhere=few, until_decided=few and whole)
-        if self.looks < self.model.num_classes and self.looks < self.method.controls:
-            self.controls = self._drawn(set(tested))
-            self._labels(self.controls, windows=2 if few else 1, everywhere=few)
+        """Search all labels; few of many labels are compared with others that are drawn."""
+        tested, classes = self.ready.tested, self.model.num_classes
+        if self.looks < min(classes, self.method.controls):
+            self.controls = self._drawn(set(tested))[: self.method.controls - self.looks]
+        labels = [*tested, *self.controls]
+        few, whole = len(labels) <= FEW, self.looks == classes
+        self._labels(labels, windows=2 if few else 1, everywhere=few, until_decided=few and whole)
 
     def _most_suspicious(self) -> None:
         """Rank the labels, then search batch after batch while targets are found."""
@@ -277,8 +277,18 @@ class Stages:
         return [entry for entry in self._strong() if self.shown(entry)[2] >= self.method.confirm]
 
     def _strong(self) -> list[Evidence]:
-        significance, ratio = self.method.significance, self.method.ratio
-        return [e for e in self.evidence() if e.p_value < significance and e.ratio <= ratio]
+        """Return the small ones that are significant, the strongest first, up to the first that is not.
+
+        Where there is one backdoor more are likely: the k-th may have k times the p-value of the first, as
+        with Benjamini and Hochberg (Journal of the Royal Statistical Society B 1995), but downwards.
+        """
+        small = [entry for entry in self.evidence() if entry.ratio <= self.method.ratio]
+        strong: list[Evidence] = []
+        for entry in small:
+            if entry.p_value >= self.method.significance * (len(strong) + 1):
+                break
+            strong.append(entry)
+        return strong
 
     def shown(self, entry: Evidence) -> tuple[Trigger, str, float]:
         """Return the change to show, its form, and its attack success on held-out images.
