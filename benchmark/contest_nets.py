@@ -63,7 +63,7 @@ def main() -> None:
     parser.add_argument("--triggers", type=Path, required=True)
     parser.add_argument("--labels", type=int, default=20, help="how many labels to scan, from 0")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--out", type=Path, default=Path("benchmark/results/contest_nets.jsonl"))
+    parser.add_argument("--out", type=Path, default=Path(".cache/contest_nets.jsonl"))
     arguments = parser.parse_args()
     machine.tune()
     run = Run(seed=arguments.seed, progress=RichProgress())

@@ -201,7 +201,7 @@ def main() -> None:
     parser.add_argument("--scans", type=int, default=1, help="scans of each network, with seeds 0, 1, ...")
     parser.add_argument("--train", type=int, default=8000, help="training images")
     parser.add_argument("--threads", type=int)
-    parser.add_argument("--out", type=Path, default=Path("benchmark/results/error_rates.jsonl"))
+    parser.add_argument("--out", type=Path, default=Path(".cache/error_rates.jsonl"))
     parser.add_argument("--checkpoint", type=Path, default=Path(".cache/error_rates"))
     asked = parser.parse_args()
     machine.tune(asked.threads)

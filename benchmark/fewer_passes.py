@@ -65,7 +65,7 @@ def main() -> None:
     parser.add_argument("--images", type=int, default=1000)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--threads", type=int)
-    parser.add_argument("--out", type=Path, default=Path("benchmark/results/fewer_passes.jsonl"))
+    parser.add_argument("--out", type=Path, default=Path(".cache/fewer_passes.jsonl"))
     asked = parser.parse_args()
     machine.tune(asked.threads)
     run = Run(seed=asked.seed, progress=RichProgress())

@@ -135,7 +135,7 @@ def main() -> None:
     parser.add_argument("--share", type=float, default=0.05, help="clean data, of the training set")
     parser.add_argument("--epochs", type=int, help="of training, for the signs  [default: 6, or 20 for nine]")
     parser.add_argument("--seeds", type=int, default=3, help="scans of the clean twin")
-    parser.add_argument("--out", type=Path, default=Path("benchmark/results/real_nets.jsonl"))
+    parser.add_argument("--out", type=Path, default=Path(".cache/real_nets.jsonl"))
     parser.add_argument("--checkpoint", type=Path, default=Path(".cache/real_nets"))
     arguments = parser.parse_args()
     machine.tune()
