@@ -195,3 +195,22 @@ def test_of_several_labels_the_later_ones_may_have_larger_p_values(twins, monkey
     evidence.insert(1, SimpleNamespace(p_value=0.002, ratio=0.9))  # not small, whatever its p-value
     monkeypatch.setattr(work, "evidence", lambda: evidence)
     assert [entry.p_value for entry in work._strong()] == list(chances[:flagged])
+
+
+@pytest.mark.parametrize(("smallest", "flagged"), [(6.0, [0]), (28.0, [])])
+def test_of_too_many_small_labels_only_those_count_that_are_small_beside_the_others(
+    twins, monkeypatch, smallest, flagged
+):
+    ready = prepare(twins.clean, twins.test, None, 100, Run())
+    work = stages.Stages(Cascade(), twins.clean, ready, Run(), 0.0)
+    patches = [smallest, 30.0, 31.0, 33.0, 34.0, 36.0, 38.0, 40.0]
+    evidence = [
+        SimpleNamespace(
+            p_value=0.001, ratio=0.2, job=label, sizes={"patch": size, "additive": 2.0 + label / 9}
+        )
+        for label, size in enumerate(patches)
+    ]
+    monkeypatch.setattr(work, "evidence", lambda: evidence)
+    assert len(work._strong()) == len(patches)  # of few labels each may be a target
+    work.listed = SimpleNamespace()
+    assert [entry.job for entry in work._strong()] == flagged

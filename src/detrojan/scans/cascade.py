@@ -40,10 +40,10 @@ class Cascade(Scan):
     t-test of a label's sizes (logarithms of the patch's mask and of the perturbation's norm, and both
     together by Stouffer's method) against the controls', likewise combined with its ranks in the probes, and
     corrected for all labels looked at, those that the probes put aside included; of several flagged
-    labels the k-th may have k times the p-value of the first. A flagged trigger is also small beside the
-    usual one and works on held-out images. While targets are found, the next candidates are searched. If
-    no label is found and all were looked at, one patch that moves every label in step (all-to-all) is
-    searched, and with few labels a patch for each pair (source-specific).
+    labels the k-th may have k times the p-value of the first. A flagged trigger is also small beside
+    the usual one and works on held-out images. While targets are found, the next candidates are
+    searched. If no label is found and all were looked at, one patch that moves every label in step
+    (all-to-all) is searched, and with few labels a patch for each pair (source-specific).
 
     Reference: the form of the patch is Neural Cleanse's (Wang et al., IEEE S&P 2019), the universal
     perturbation that of Moosavi-Dezfooli et al. (CVPR 2017); the cascade is ours.
@@ -289,6 +289,12 @@ class _Outcome:
 
     def _doubt(self) -> str:
         """Return why silence means nothing, or an empty text."""
+        crowd = [entry.job.target for entry in self.work.crowd()]
+        if crowd:
+            return (
+                f"labels {', '.join(map(str, crowd))} need small triggers, too many to be targets all: this "
+                "network's labels differ more than its controls show; look closer at the first of them"
+            )
         first = self.evidence[0] if self.evidence else None
         if first and first.p_value < SUSPECT_CHANCE and first.ratio <= SUSPECT_RATIO:
             label, success = first.job.target, self.work.shown(first)[2]

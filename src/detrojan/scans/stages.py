@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING, TypeVar
 import torch
 
 from detrojan.metrics.accuracy import attack_success
+from detrojan.metrics.outliers import small_p_values
 from detrojan.models.classifier import Classifier
 from detrojan.run import Run
-from detrojan.scans.evidence import Evidence, weigh
+from detrojan.scans.evidence import EFFECTIVE, Evidence, weigh
 from detrojan.scans.pairwise import Pairwise, look_at_pairs, look_at_shifts
 from detrojan.scans.preparing import Prepared
 from detrojan.scans.shortlist import Shortlist, shortlist
@@ -37,6 +38,8 @@ FEW = 16
 #: all is decided where a label's p-value lies below the first of these, and each other label's above the
 #: second, at more than this share of the usual size: no search of windows would change the verdict
 CERTAIN, DOUBTFUL, NEAR = 0.001, 0.1, 0.5
+#: of many labels, more than this many cannot all be targets
+MOST_TARGETS = 5
 #: a shown trigger that works on fewer held-out images is searched again, to work on this share of a batch
 WORKS, STRONG_GOAL = 0.9, 0.99
 #: the most batches of candidates that are searched after targets were found
@@ -277,6 +280,19 @@ class Stages:
         return [entry for entry in self._strong() if self.shown(entry)[2] >= self.method.confirm]
 
     def _strong(self) -> list[Evidence]:
+        """Return the significant ones; of too many only those that stand out among them."""
+        strong = self._significant()
+        return self._standing_out(strong) if self._too_many(strong) else strong
+
+    def crowd(self) -> list[Evidence]:
+        """Return the significant ones where they are too many to be targets, or nothing."""
+        strong = self._significant()
+        return strong if self._too_many(strong) else []
+
+    def _too_many(self, strong: list[Evidence]) -> bool:
+        return self.listed is not None and len(strong) > MOST_TARGETS
+
+    def _significant(self) -> list[Evidence]:
         """Return the small ones that are significant, the strongest first, up to the first that is not.
 
         Where there is one backdoor more are likely: the k-th may have k times the p-value of the first, as
@@ -289,6 +305,22 @@ class Stages:
                 break
             strong.append(entry)
         return strong
+
+    def _standing_out(self, strong: list[Evidence]) -> list[Evidence]:
+        """Return those that are small even beside the other strong ones.
+
+        So many cannot all be targets: this network's natural labels reach further down than its controls
+        show, and the strong ones themselves tell how far.
+        """
+        everyone = torch.ones(len(strong), dtype=torch.bool)
+        chances = torch.stack(
+            [
+                small_p_values(torch.tensor([entry.sizes[form] for entry in strong]), everyone)
+                for form in ("patch", "additive")
+            ]
+        )
+        limit = self.method.significance / EFFECTIVE
+        return [entry for entry, chance in zip(strong, chances.amin(0), strict=True) if chance < limit]
 
     def shown(self, entry: Evidence) -> tuple[Trigger, str, float]:
         """Return the change to show, its form, and its attack success on held-out images.
