@@ -21,6 +21,7 @@ from detrojan.run import Run
 from detrojan.scans import stages
 from detrojan.scans.cascade import Cascade
 from detrojan.scans.preparing import prepare
+from detrojan.search.jobs import Job
 from twins import CLASSES, TARGET
 
 SCAN = Cascade(samples=400)
@@ -76,6 +77,15 @@ def test_one_label_is_compared_with_others_drawn_as_controls(twins):
     assert [finding.label for finding in result.findings] == [TARGET]
     assert result.targets == [TARGET]
     assert set(result.details["controls"]) == set(range(CLASSES)) - {TARGET}
+
+
+def test_a_target_that_is_only_drawn_for_comparison_is_warned_of_and_not_called_a_finding(twins):
+    others = [label for label in range(CLASSES) if label != TARGET][:2]
+    result = SCAN.scan(twins.backdoored, twins.test, run=Run(), labels=others)
+    assert TARGET in result.details["controls"]
+    assert result.targets == []
+    assert result.verdict != "backdoored"
+    assert any(f"label {TARGET} was not to be tested" in warning for warning in result.warnings)
 
 
 def test_when_the_time_is_up_it_says_so(twins):
@@ -191,8 +201,11 @@ def test_a_small_trigger_that_fails_on_held_out_images_is_made_stronger(twins, m
 def test_of_several_labels_the_later_ones_may_have_larger_p_values(twins, monkeypatch, chances, flagged):
     ready = prepare(twins.clean, twins.test, None, 100, Run())
     work = stages.Stages(Cascade(), twins.clean, ready, Run(), 0.0)
-    evidence = [SimpleNamespace(p_value=chance, ratio=0.2) for chance in chances]
-    evidence.insert(1, SimpleNamespace(p_value=0.002, ratio=0.9))  # not small, whatever its p-value
+    evidence = [
+        SimpleNamespace(p_value=chance, ratio=0.2, job=Job(label)) for label, chance in enumerate(chances)
+    ]
+    # not small, whatever its p-value
+    evidence.insert(1, SimpleNamespace(p_value=0.002, ratio=0.9, job=Job(len(chances))))
     monkeypatch.setattr(work, "evidence", lambda: evidence)
     assert [entry.p_value for entry in work._strong()] == list(chances[:flagged])
 
@@ -206,11 +219,11 @@ def test_of_too_many_small_labels_only_those_count_that_are_small_beside_the_oth
     patches = [smallest, 30.0, 31.0, 33.0, 34.0, 36.0, 38.0, 40.0]
     evidence = [
         SimpleNamespace(
-            p_value=0.001, ratio=0.2, job=label, sizes={"patch": size, "additive": 2.0 + label / 9}
+            p_value=0.001, ratio=0.2, job=Job(label), sizes={"patch": size, "additive": 2.0 + label / 9}
         )
         for label, size in enumerate(patches)
     ]
     monkeypatch.setattr(work, "evidence", lambda: evidence)
     assert len(work._strong()) == len(patches)  # of few labels each may be a target
     work.listed = SimpleNamespace()
-    assert [entry.job for entry in work._strong()] == flagged
+    assert [entry.job.target for entry in work._strong()] == flagged

@@ -161,9 +161,17 @@ class _Outcome:
                 for label in self.ready.tested
             ),
             passes=self.work.passes,
-            warnings=self.ready.warnings,
+            warnings=(*self.ready.warnings, *self._of_controls()),
             details=self._details(known),
         )
+
+    def _of_controls(self) -> list[str]:
+        """Return a warning for each label that was only drawn for comparison, and is suspicious itself."""
+        return [
+            f"label {label} was not to be tested, only drawn for comparison, but needs an abnormally small "
+            "trigger itself: test it too"
+            for label in self.work.small_controls()
+        ]
 
     def _details(self, known: dict[int, Evidence]) -> dict[str, Any]:
         work, ready = self.work, self.ready

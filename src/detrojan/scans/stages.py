@@ -289,6 +289,12 @@ class Stages:
         strong = self._significant()
         return strong if self._too_many(strong) else []
 
+    def small_controls(self) -> list[int]:
+        """Return the labels that were drawn for comparison only, and are small themselves."""
+        significance, ratio = self.method.significance, self.method.ratio
+        small = {e.job.target for e in self.evidence() if e.p_value < significance and e.ratio <= ratio}
+        return sorted(small - set(self.ready.tested))
+
     def _too_many(self, strong: list[Evidence]) -> bool:
         return self.listed is not None and len(strong) > MOST_TARGETS
 
@@ -298,7 +304,8 @@ class Stages:
         Where there is one backdoor more are likely: the k-th may have k times the p-value of the first, as
         with Benjamini and Hochberg (Journal of the Royal Statistical Society B 1995), but downwards.
         """
-        small = [entry for entry in self.evidence() if entry.ratio <= self.method.ratio]
+        tested = set(self.ready.tested)
+        small = [e for e in self.evidence() if e.ratio <= self.method.ratio and e.job.target in tested]
         strong: list[Evidence] = []
         for entry in small:
             if entry.p_value >= self.method.significance * (len(strong) + 1):
