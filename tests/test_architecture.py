@@ -19,7 +19,7 @@ SOURCE = ROOT / "src" / "detrojan"
 
 #: from the ground up: a module may import its own layer and those before it
 LAYERS = (
-    ("errors", "store", "run", "machine", "method", "findings"),
+    ("errors", "store", "run", "machine", "pace", "method", "findings"),
     ("triggers", "models", "data"),
     ("metrics", "fitting", "training", "inversion", "search"),
     ("attacks", "scans", "repairs", "guards", "trainers", "filters"),

@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch.nn import functional
 
+from detrojan.pace import Pace
 from detrojan.run import Run
 from detrojan.search import asking
 from detrojan.search.asking import Asking
@@ -50,3 +51,29 @@ def test_in_bfloat16_they_point_the_same_way(twins, stamped, monkeypatch):
     torch.testing.assert_close(found, losses, rtol=0.05, atol=0.05)
     assert functional.cosine_similarity(by_pixel.flatten(), slope.flatten(), dim=0) > 0.98
     assert not torch.equal(found, losses)
+
+
+def test_the_pace_is_measured_once_for_a_network(twins, monkeypatch):
+    measured = []
+
+    def find(work, device):
+        work(16)
+        measured.append(device)
+        return Pace(samples=64, threads=torch.get_num_threads())
+
+    monkeypatch.setattr(asking, "find_pace", find)
+    model = twins.clean.copy()
+    assert [Asking(model, Run()).pace.samples for _ in range(2)] == [64, 64]
+    assert len(measured) == 1
+    Asking(model.copy(), Run())
+    assert len(measured) == 2
+
+
+def test_at_work_the_network_is_judging_and_the_threads_are_the_measured_ones(twins):
+    ready, before = Asking(twins.clean, Run()), torch.get_num_threads()
+    ready.pace = Pace(samples=64, threads=before + 1)
+    ready.model.network.train()
+    with ready.at_work():
+        assert not ready.model.network.training
+        assert torch.get_num_threads() == before + 1
+    assert torch.get_num_threads() == before

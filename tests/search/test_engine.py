@@ -10,10 +10,13 @@ import torch
 
 from detrojan.errors import DataError, LabelError, OptionError
 from detrojan.metrics.accuracy import attack_success
+from detrojan.pace import Pace
 from detrojan.run import Run
-from detrojan.search import engine
+from detrojan.search import asking, engine
 from detrojan.search.engine import Plan, search
 from detrojan.search.jobs import Job
+from detrojan.search.screen import screen
+from detrojan.search.windows import windows
 from twins import CLASSES, TARGET
 
 PLAN = Plan(steps=50)
@@ -72,6 +75,22 @@ def test_it_goes_on_where_it_stopped(twins, tmp_path, monkeypatch):
         assert again.found[job].size == found.size
         assert torch.equal(again.found[job].trigger.mask, found.trigger.mask)
     assert ask(twins, plan, run=run, stop=lambda: pytest.fail("it had ended")).passes == whole.passes
+
+
+def test_what_is_found_does_not_depend_on_the_pace(twins, monkeypatch):
+    images, truth = twins.test.images[:200], twins.test.labels[:200]
+    found = []
+    for pace in (Pace(samples=16, threads=1), Pace(samples=1024, threads=2)):
+        monkeypatch.setattr(asking, "find_pace", lambda _work, _device, pace=pace: pace)
+        model = twins.backdoored.copy()
+        searched = search(model, images, truth, JOBS, replace(PLAN, steps=8), run=Run())
+        assert searched.passes == 8 * 16 * CLASSES
+        looked = windows(model, images, truth, JOBS, run=Run(), grid=2)
+        screened = screen(model, images, truth, range(CLASSES), run=Run())
+        masks = torch.stack([searched.found[job].trigger.mask for job in JOBS])
+        found.append((masks, looked.losses, looked.raw, screened.margins))
+    for one, other in zip(*found, strict=True):
+        assert torch.equal(one, other)
 
 
 def test_nothing_given_is_changed(twins):

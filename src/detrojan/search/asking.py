@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from weakref import WeakKeyDictionary
+
 import torch
+from torch import nn
 from torch.nn import functional
 
 from detrojan.machine import bfloat16_is_fast
 from detrojan.models.classifier import Classifier
+from detrojan.pace import Pace, find_pace
 from detrojan.run import Run
+
+#: what was measured in this process for a network, by device, threads and precision
+_PACES: WeakKeyDictionary[nn.Module, dict[tuple[str, int, bool], Pace]] = WeakKeyDictionary()
 
 
 def searches_in_half(run: Run) -> bool:
@@ -24,6 +33,8 @@ class Asking:
         plain: whether it takes pixels as they are; or else `scale` and `shift` (C,) bring them there.
         half: whether it multiplies in bfloat16, where the device is made for that. A search only needs to
             know which way is down; what it finds is judged in float32 afterwards.
+        pace: samples per pass and threads that are fastest here; measured once for each network. What a
+            search finds does not depend on it.
 
     """
 
@@ -35,6 +46,25 @@ class Asking:
         scale, shift = (part.flatten() for part in model.preprocessing.affine(model.input_shape[0]))
         self.plain = bool((scale == 1).all() and (shift == 0).all())
         self.scale, self.shift = scale.to(self.device), shift.to(self.device)
+        self.pace = self._pace(_PACES.setdefault(model.network, {}))
+
+    def _pace(self, known: dict[tuple[str, int, bool], Pace]) -> Pace:
+        key = (str(self.device), torch.get_num_threads(), self.half)
+        if key not in known:
+            with self.model.judging():
+                known[key] = find_pace(self._slope_of_grey, self.device)
+        return known[key]
+
+    def _slope_of_grey(self, samples: int) -> None:
+        channels, height, width = self.model.input_shape
+        grey = torch.full((1, samples, height * width * channels), 0.5, device=self.device)
+        self.slope(grey, torch.zeros(1, samples, dtype=torch.long, device=self.device))
+
+    @contextmanager
+    def at_work(self) -> Iterator[None]:
+        """Within the block the network is in evaluation mode, and as many threads compute as are fastest."""
+        with self.model.judging(), self.pace.kept():
+            yield
 
     def flat(self, images: torch.Tensor) -> torch.Tensor:
         """Return images (N, C, H, W) channels last and flat, (N, H * W * C), on the device."""

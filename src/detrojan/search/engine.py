@@ -28,8 +28,6 @@ from detrojan.triggers.base import Trigger
 SNAPSHOT_SECONDS = 5.0
 #: how far the recent share may lie below the goal where a change counts
 NEARLY = 0.1
-#: images per forward pass: enough to fill the machine, few enough to stay in its caches
-SAMPLES_AT_ONCE = 256
 #: what is kept of each job, in rows
 ROWS = ("raw", "best", "best_size", "first_size", "spent", "worked", "picks", "goals")
 
@@ -163,7 +161,7 @@ class _Search:
         self.memory: State = self.form.begin(self.raw)
         self.step, self.passes = 0, 0
         self.done: dict[Job, Found] = {}
-        self.at_once = max(1, SAMPLES_AT_ONCE // plan.batch_size)
+        self.at_once = max(1, self.asking.pace.samples // plan.batch_size)
         shape = (min(self.at_once, len(jobs)), plan.batch_size, self.images.shape[1])
         self.batch = torch.empty(shape, device=self.device)
         self.stamped = torch.empty(shape, device=self.device)
@@ -301,7 +299,7 @@ class _Search:
         if state is not None:
             self.restore(state)
         saved, complete = time.monotonic(), True
-        with self.run.progress.task(title, self.plan.steps) as task, self.model.judging():
+        with self.run.progress.task(title, self.plan.steps) as task, self.asking.at_work():
             task.advance(self.step)
             while self.step < self.plan.steps and self.jobs:
                 if stop():

@@ -17,8 +17,6 @@ from detrojan.models.classifier import Classifier
 from detrojan.run import Run
 from detrojan.search.asking import Asking
 
-#: images per forward pass
-SAMPLES_AT_ONCE = 256
 #: how a step's direction is remembered, and how far each step goes in shares of the strength
 MEMORY, STRIDE = 0.5, 0.5
 
@@ -140,8 +138,8 @@ def screen(
     picks = _picks(truth, targets, sources, images_each, run)
     margins = torch.full((len(wanted),), -torch.inf, device=work.device)
     success = torch.zeros(len(wanted), device=work.device)
-    at_once = max(1, SAMPLES_AT_ONCE // images_each)
-    with run.progress.task(title, len(wanted)) as task, work.asking.model.judging():
+    at_once = max(1, work.asking.pace.samples // images_each)
+    with run.progress.task(title, len(wanted)) as task, work.asking.at_work():
         for first in range(0, len(wanted), at_once):
             if stop():
                 break

@@ -18,8 +18,6 @@ from detrojan.search.asking import Asking
 from detrojan.search.forms import Patch
 from detrojan.search.jobs import Job, picks, stream
 
-#: images per forward pass
-SAMPLES_AT_ONCE = 256
 #: the mask's logit within a window, and elsewhere
 INSIDE, OUTSIDE = 1.5, -5.0
 #: windows overlap by so many pixels, lest a trigger is cut by their borders
@@ -140,10 +138,10 @@ def windows(
     wanted = torch.stack([job.goals(truth, model.num_classes) for job in jobs]).gather(1, order)
     order, wanted = order.to(work.asking.device), wanted.to(work.asking.device)
     kept = max(1, grid * grid // ONE_IN)
-    at_once = max(1, SAMPLES_AT_ONCE // (grid * grid * FIRST_LOOK[1]))
+    at_once = max(1, work.asking.pace.samples // (grid * grid * FIRST_LOOK[1]))
     results: list[tuple[torch.Tensor, torch.Tensor, torch.Tensor]] = []
     done = 0
-    with run.progress.task(title, len(jobs)) as task, work.asking.model.judging():
+    with run.progress.task(title, len(jobs)) as task, work.asking.at_work():
         for first in range(0, len(jobs), at_once):
             if stop():
                 break
