@@ -75,6 +75,60 @@ def test_profiles_and_files_that_are_not_there(bench):
         load_plan(bench.folder / "nothing.toml", "cpu")
 
 
+EXTENDING = """
+extends = "plan.toml"
+title = "More"
+
+[networks.cnn]
+shift = 1
+fitting = { batch_size = 16 }
+
+[attacks.strong]
+method = "badnets"
+set = { target = 3, poison_rate = 0.5 }
+trigger = { corner = "top left", size = [3, 3] }
+
+[[grid]]
+attacks = ["none", "strong"]
+"""
+
+
+@pytest.fixture
+def extending(tmp_path, plan_text):
+    def load(text=EXTENDING, base=plan_text + '\n[[grid]]\nattacks = ["badnets"]\n'):
+        (tmp_path / "plan.toml").write_text(base)
+        (tmp_path / "more.toml").write_text(text)
+        return load_plan(tmp_path / "more.toml", "cpu")
+
+    return load
+
+
+def test_a_plan_that_extends_another_has_its_parts_and_its_own_come_first(bench, extending, plan_text):
+    plan, base = extending(), bench.plan()
+    assert (plan.name, plan.title, plan.seeds, plan.sizes) == ("more", "More", base.seeds, base.sizes)
+    assert plan.data == base.data
+    assert plan.defences == base.defences
+    assert plan.reference == base.reference
+    cnn = plan.networks["cnn"]
+    assert (cnn.shift, cnn.fitting) == (1, base.networks["cnn"].fitting | {"batch_size": 16})
+    assert plan.attacks["badnets"] == base.attacks["badnets"]
+    assert {cell.attack for cell in plan.cells()} == {"none", "strong"}  # its own grid, not the other's
+    assert extending().sha256 == plan.sha256 != extending(base=plan_text.replace("[3]", "[4]")).sha256
+
+
+@pytest.mark.parametrize(
+    ("text", "base", "error", "says"),
+    [
+        ('extends = "no.toml"', "", InputError, r"the plan .*no\.toml cannot be read: No such file"),
+        ("extends = 3", "", OptionError, "expected the name of a plan file to extend, got 3"),
+        ('extends = "plan.toml"', 'extends = "more.toml"', OptionError, "that extends none itself"),
+    ],
+)
+def test_what_cannot_be_extended_is_refused(extending, text, base, error, says):
+    with pytest.raises(error, match=says):
+        extending(text, base)
+
+
 @pytest.mark.parametrize("profile", ["cpu", "full"])
 @pytest.mark.parametrize("path", PLANS, ids=lambda path: path.stem)
 def test_the_plans_of_the_project_can_be_run(path, profile):

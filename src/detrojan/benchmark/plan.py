@@ -100,7 +100,9 @@ class Plan(Part):
 def load_plan(path: str | Path, profile: str) -> Plan:
     """Read a plan file for one of its profiles.
 
-    A part's table may hold a table `profile.NAME`, whose values go before its own in that profile.
+    A part's table may hold a table `profile.NAME`, whose values go before its own in that profile. With
+    `extends = "OTHER.toml"` a plan has everything that the other plan, beside it, has, and its own values go
+    before the other's; its own grids and references take the place of the other's.
 
     Args:
         path: the TOML file.
@@ -112,16 +114,12 @@ def load_plan(path: str | Path, profile: str) -> Plan:
 
     """
     path = Path(path)
-    try:
-        if path.stat().st_size > _MOST_BYTES:
-            raise InputError(f"{path}: expected a plan of at most {_MOST_BYTES:,} bytes")
-        content = path.read_bytes()
-    except OSError as error:
-        raise InputError(f"the plan {path} cannot be read: {error.strerror or error}") from error
-    try:
-        stated = tomllib.loads(content.decode("utf-8"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise OptionError(f"{path} is no TOML: {error}") from error
+    stated, content = _read(path)
+    if "extends" in stated:
+        base, more = _read(_base(path, stated.pop("extends")))
+        if "extends" in base:
+            raise OptionError(f"{path}: expected a plan to extend that extends none itself")
+        stated, content = _merged(base, stated), content + more
     profiles = stated.pop("profiles", {})
     if not isinstance(profiles, dict) or profile not in profiles:
         known = ", ".join(profiles) if isinstance(profiles, dict) else ""
@@ -141,6 +139,27 @@ def load_plan(path: str | Path, profile: str) -> Plan:
         )
     except ValidationError as error:
         raise OptionError("\n".join(f"{path}: {line}" for line in _lines(error))) from error
+
+
+def _base(path: Path, name: object) -> Path:
+    """Return the plan that the one at `path` extends."""
+    if not isinstance(name, str):
+        raise OptionError(f"{path}: expected the name of a plan file to extend, got {name!r}")
+    return path.parent / name
+
+
+def _read(path: Path) -> tuple[dict[str, Any], bytes]:
+    """Return what a plan file says, and its bytes."""
+    try:
+        if path.stat().st_size > _MOST_BYTES:
+            raise InputError(f"{path}: expected a plan of at most {_MOST_BYTES:,} bytes")
+        content = path.read_bytes()
+    except OSError as error:
+        raise InputError(f"the plan {path} cannot be read: {error.strerror or error}") from error
+    try:
+        return tomllib.loads(content.decode("utf-8")), content
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise OptionError(f"{path} is no TOML: {error}") from error
 
 
 def _in_profile(table: Any, profile: str) -> Any:
