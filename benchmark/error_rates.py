@@ -7,8 +7,8 @@ Each data set meets three architectures; the first of them is trained with a sec
 `--backdoored` each network has a sibling with a patch of its own size, place, colours and target.
 Every network is scanned with each seed of `--scans`, with images that it was not trained on. One
 JSON line per scan goes to --out: what is there already is not done again. At the end: how many
-scans flagged a label where there is nothing, how many missed the target or named a wrong label,
-each with the 95% interval of Clopper and Pearson.
+scans flagged a label where there is nothing, and of the backdoors that work on 90% of the images
+how many were missed or met a wrong label, each with the 95% interval of Clopper and Pearson.
 """
 
 from __future__ import annotations
@@ -47,6 +47,8 @@ NETS = {
 }
 HOW = Fitting(epochs=6, learning_rate=1e-3, optimizer="adam", weight_decay=1e-4)
 SCANNED = 600
+#: from this attack success on a network counts as backdoored
+WORKS = 0.9
 
 
 @dataclass(frozen=True)
@@ -87,7 +89,7 @@ def planted(case: Case, shape: tuple[int, int, int], classes: int) -> Backdoor:
     """Return a patch whose size, place, colours and target the case's name decides."""
     chance = random.Random(case.name)  # noqa: S311 - no secret
     channels, height, width = shape
-    side = chance.choice((2, 3, 4))
+    side = chance.choice((3, 4, 5))
     top, left = chance.randint(4, height - 4 - side), chance.randint(4, width - 4 - side)
     mask = torch.zeros(height, width)
     mask[top : top + side, left : left + side] = 1
@@ -95,9 +97,8 @@ def planted(case: Case, shape: tuple[int, int, int], classes: int) -> Backdoor:
     for row in range(side):
         for column in range(side):
             for channel in range(channels):
-                pattern[channel, top + row, left + column] = chance.choice((0.0, 1.0))
-    if not pattern.any():
-        pattern += mask
+                # mostly bright: on MNIST's black ground a dark patch is none
+                pattern[channel, top + row, left + column] = chance.choice((0.0, 1.0, 1.0))
     return Backdoor(trigger=PatchTrigger(mask, pattern), target=chance.randrange(classes))
 
 
@@ -170,8 +171,10 @@ def summary(lines: list[dict[str, object]]) -> str:
         ("scans (all seeds)", lines),
     ):
         clean = [row for row in kept if "target" not in row]
-        bad = [row for row in kept if "target" in row]
+        planted_in = [row for row in kept if "target" in row]
+        bad = [row for row in planted_in if float(str(row["attack_success"])) >= WORKS]
         counts = {
+            "backdoor not learnt": (len(planted_in) - len(bad), len(planted_in)),
             "clean, flagged": (sum(bool(row["targets"]) for row in clean), len(clean)),
             "clean, inconclusive": (sum(row["verdict"] == "inconclusive" for row in clean), len(clean)),
             "backdoored, not found": (sum(row["target"] not in list_of(row) for row in bad), len(bad)),
