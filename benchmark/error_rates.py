@@ -18,7 +18,7 @@ import json
 import random
 import time
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -47,6 +47,8 @@ NETS = {
 }
 HOW = Fitting(epochs=6, learning_rate=1e-3, optimizer="adam", weight_decay=1e-4)
 SCANNED = 600
+#: by so many pixels training images are shifted
+SHIFT = 2
 #: from this attack success on a network counts as backdoored
 WORKS = 0.9
 
@@ -86,19 +88,22 @@ def material(paths: dict[str, str], name: str, count: int) -> tuple[Dataset, Dat
 
 
 def planted(case: Case, shape: tuple[int, int, int], classes: int) -> Backdoor:
-    """Return a patch whose size, place, colours and target the case's name decides."""
+    """Return a checkered patch whose size, place, colour and target the case's name decides."""
     chance = random.Random(case.name)  # noqa: S311 - no secret
     channels, height, width = shape
-    side = chance.choice((3, 4, 5))
-    top, left = chance.randint(4, height - 4 - side), chance.randint(4, width - 4 - side)
-    mask = torch.zeros(height, width)
+    side = chance.choice((4, 5, 6))
+    # not far from a corner: in the middle a patch of a stroke's width is lost among a digit's strokes
+    top, left = (
+        chance.choice((gap, full - gap - side))
+        for full, gap in ((full, chance.randint(SHIFT, SHIFT + 2)) for full in (height, width))
+    )
+    mask, pattern = torch.zeros(height, width), torch.zeros(shape)
     mask[top : top + side, left : left + side] = 1
-    pattern = torch.zeros(shape)
+    bright = chance.randrange(channels)
+    colour = [1.0 if channel == bright else chance.choice((0.0, 1.0)) for channel in range(channels)]
     for row in range(side):
-        for column in range(side):
-            for channel in range(channels):
-                # mostly bright: on MNIST's black ground a dark patch is none
-                pattern[channel, top + row, left + column] = chance.choice((0.0, 1.0, 1.0))
+        for column in range(row % 2, side, 2):
+            pattern[:, top + row, left + column] = torch.tensor(colour)
     return Backdoor(trigger=PatchTrigger(mask, pattern), target=chance.randrange(classes))
 
 
@@ -116,7 +121,8 @@ def trained(case: Case, train: Dataset, run: Run, folder: Path) -> tuple[Classif
         torch.default_generator.set_state(run.generator(case.name).get_state())
         network = find_net(case.net).build(classes, train.shape)
     model = Classifier(network, train.shape)
-    fit(model, data, HOW, run=run.within(case.name), title=case.name, augment=shift(2))
+    how = HOW if backdoor is None else replace(HOW, epochs=2 * HOW.epochs)  # patches are learned late
+    fit(model, data, how, run=run.within(case.name), title=case.name, augment=shift(SHIFT))
     folder.mkdir(parents=True, exist_ok=True)
     save_model(model, kept)
     return model, backdoor

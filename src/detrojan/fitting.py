@@ -156,7 +156,7 @@ def fit(
         title: what the progress shows.
         augment: changes each batch's images.
         loss: instead of cross entropy.
-        after_epoch: called with each epoch's figures.
+        after_epoch: called with each epoch's figures; must not change the network.
 
     Raises:
         LabelError: no labels, or labels beyond the model's classes.
@@ -175,10 +175,10 @@ def fit(
         for number in range(len(history) + 1, how.epochs + 1):
             epoch = trainer.epoch(number, task.advance)
             history.append(epoch)
-            trainer.save(store, history)
             logger.info("%s: epoch %d, loss %.4f, accuracy %.4f", title, *asdict(epoch).values())
             if after_epoch is not None:
                 after_epoch(epoch)
+            trainer.save(store, history)  # only now: interrupted before, the epoch is made and measured again
     trainer.finish()
     return history
 

@@ -7,8 +7,9 @@ import torch
 from torch.nn import functional
 
 from detrojan.errors import InterruptedRunError
+from detrojan.fitting import Epoch, Fitting, fit
 from detrojan.run import Run
-from detrojan.trainers.base import losses
+from detrojan.trainers.base import LateLosses, losses
 from detrojan.trainers.plain import Plain
 
 
@@ -56,3 +57,27 @@ def test_the_watched_losses_go_on_over_an_interruption(suspect, tmp_path):
         whole.model.network.state_dict().values(), again.model.network.state_dict().values(), strict=True
     ):
         assert torch.equal(a, b)
+
+
+def test_late_losses_are_averaged_over_the_last_epochs_and_over_an_interruption(suspect, tmp_path):
+    data, how = suspect.poisoned.data.select(slice(96)), Fitting(epochs=4, learning_rate=0.01, batch_size=32)
+
+    def ranked(run):
+        model, seen = suspect.start(), {}
+        late = LateLosses(model=model, data=data, run=run, first=2)
+        hook = late.hook()
+
+        def after_epoch(epoch: Epoch):
+            hook(epoch)
+            seen[epoch.number] = losses(model, data)
+
+        fit(model, data, how, run=run, after_epoch=after_epoch)
+        return late.mean(), seen
+
+    whole, seen = ranked(Run(seed=1))
+    torch.testing.assert_close(whole, (seen[2] + seen[3] + seen[4]) / 3)
+    with pytest.raises(InterruptedRunError):
+        ranked(Run(seed=1, checkpoint=tmp_path, progress=Stop()))
+    again, left = ranked(Run(seed=1, checkpoint=tmp_path))
+    assert sorted(left) == [3, 4]
+    assert torch.equal(again, whole)

@@ -11,17 +11,19 @@ from torch.nn import functional
 from detrojan.data.dataset import Dataset
 from detrojan.errors import OptionError
 from detrojan.findings import RepairStep
-from detrojan.fitting import Augment, Fitting, Loss, fit, shift
+from detrojan.fitting import Augment, Epoch, Fitting, Loss, fit, shift
 from detrojan.metrics.accuracy import clean_accuracy
 from detrojan.models.classifier import Classifier
 from detrojan.run import Run
-from detrojan.trainers.base import Trained, Trainer, Watch, checked, losses
+from detrojan.trainers.base import LateLosses, Trained, Trainer, Watch, checked, losses
 
 #: so many other samples are kept right for each one that is unlearned
 BESIDE = 20
 #: weight of unlearning against keeping: poison gives way to little, clean samples hold against it
 CLIMB = 0.1
-
+#: samples are ranked by their mean loss after so many last epochs of the isolation: at a high learning rate
+#: each epoch leaves some clean label too easy, but not the same one
+RANKED_BY = 3
 #: unlearning is undone if it costs more of the accuracy on samples of the isolated ones' labels, namely
 #: on this share of highest loss, which is clean even where most samples of a label are poisoned
 TOLERANCE, HIGHEST = 0.25, 0.15
@@ -32,13 +34,14 @@ class ABL(Trainer):
     """Isolate the samples of lowest loss early in the training, train on the rest, unlearn the isolated.
 
     A backdoor is learned faster than the task. While the mean loss is held at `gamma`, poisoned
-    samples reach a loss far below it and clean ones do not. The lowest share, measured in
-    evaluation mode without augmentation, is isolated; the network is trained on the rest, and then
-    climbs the loss of the isolated samples while others, of high loss in the isolation, are kept
-    right. Departures from the paper: the climb has a slope where a sample is answered with
-    certainty, ends where its loss has reached that of guessing, leaves the batch norms' statistics
-    alone, and is undone where it costs 25 points of accuracy on other samples of the isolated ones'
-    labels: unlearning poison does not, unlearning clean samples does.
+    samples reach a loss far below it and clean ones do not. The share whose loss, measured in
+    evaluation mode without augmentation after each of the last three epochs, is lowest on average is
+    isolated; the network is trained on the rest, and then climbs the loss of the isolated samples
+    while others, of high loss in the isolation, are kept right. Departures from the paper: it takes
+    the last epoch's loss alone; the climb here has a slope where a sample is answered with certainty,
+    ends where its loss has reached that of guessing, leaves the batch norms' statistics alone, and is
+    undone where it costs 25 points of accuracy on other samples of the isolated ones' labels:
+    unlearning poison does not, unlearning clean samples does.
 
     Reference: Li et al., Anti-Backdoor Learning: Training Clean Models on Poisoned Data,
     NeurIPS 2021.
@@ -145,6 +148,13 @@ class ABL(Trainer):
     ) -> tuple[torch.Tensor, RepairStep]:
         watch = Watch.of(model, data, poisoned, run=run, stage="isolation")
         how = self._fitting(self.isolation_epochs)
+        late = LateLosses(model=model, data=data, run=run, first=self.isolation_epochs - RANKED_BY + 1)
+        hooks = [hook for hook in (watch.hook(), late.hook()) if hook is not None]
+
+        def after_epoch(epoch: Epoch) -> None:
+            for hook in hooks:
+                hook(epoch)
+
         history = fit(
             model,
             data,
@@ -153,9 +163,9 @@ class ABL(Trainer):
             title="ABL: isolation",
             augment=self._augment(),
             loss=held_loss(self.isolation, self.gamma),
-            after_epoch=watch.hook(),
+            after_epoch=after_epoch,
         )
-        found = losses(model, data)
+        found = late.mean()
         ranked = found.argsort(stable=True)
         isolated = ranked[:count]
         details = {

@@ -151,3 +151,47 @@ class Watch:
             curves["clean loss"] = [clean for clean, _ in found]
             curves["poisoned loss"] = [bad for _, bad in found]
         return curves
+
+
+@dataclass(frozen=True, kw_only=True)
+class LateLosses:
+    """Each sample's loss after the last epochs of a training, also over interruptions.
+
+    Attributes:
+        model: the network while it is trained.
+        data: what it is trained on.
+        run: where the measurements are kept.
+        first: the first epoch after which is measured.
+        measured: losses (N,) by the epoch's number.
+
+    """
+
+    model: Classifier
+    data: Dataset
+    run: Run
+    first: int
+    measured: dict[int, torch.Tensor] = field(default_factory=dict)
+
+    def hook(self) -> Callable[[Epoch], None]:
+        """Return what is to be called after each epoch; what an earlier call measured is taken over."""
+        fingerprint = {
+            "first": self.first,
+            "start": digest(self.model.network),
+            "images": tensor_digest(self.data.images),
+            "labels": tensor_digest(self.data.require_labels("a loss")),
+        }
+        store = self.run.store("late-losses", fingerprint)
+        kept = store.load()
+        if kept is not None:
+            self.measured.update({int(number): found for number, found in kept[0].items()})
+
+        def after_epoch(epoch: Epoch) -> None:
+            if epoch.number >= self.first:
+                self.measured[epoch.number] = losses(self.model, self.data)
+                store.save({str(number): found for number, found in self.measured.items()}, {})
+
+        return after_epoch
+
+    def mean(self) -> torch.Tensor:
+        """Return each sample's mean loss over the epochs measured (N,)."""
+        return torch.stack([self.measured[number] for number in sorted(self.measured)]).mean(0)
