@@ -21,8 +21,8 @@ from detrojan.trainers.base import LateLosses, Trained, Trainer, Watch, checked,
 BESIDE = 20
 #: weight of unlearning against keeping: poison gives way to little, clean samples hold against it
 CLIMB = 0.1
-#: samples are ranked by their mean loss after so many last epochs of the isolation: at a high learning rate
-#: each epoch leaves some clean label too easy, but not the same one
+#: samples are ranked by their median loss after so many last epochs of the isolation: at a high learning rate
+#: an epoch now and then leaves a clean label too easy, but not the same one
 RANKED_BY = 3
 #: unlearning is undone if it costs more of the accuracy on samples of the isolated ones' labels, namely
 #: on this share of highest loss, which is clean even where most samples of a label are poisoned
@@ -35,7 +35,7 @@ class ABL(Trainer):
 
     A backdoor is learned faster than the task. While the mean loss is held at `gamma`, poisoned
     samples reach a loss far below it and clean ones do not. The share whose loss, measured in
-    evaluation mode without augmentation after each of the last three epochs, is lowest on average is
+    evaluation mode without augmentation after each of the last three epochs, has the lowest median is
     isolated; the network is trained on the rest, and then climbs the loss of the isolated samples
     while others, of high loss in the isolation, are kept right. Departures from the paper: it takes
     the last epoch's loss alone; the climb here has a slope where a sample is answered with certainty,
@@ -165,7 +165,7 @@ class ABL(Trainer):
             loss=held_loss(self.isolation, self.gamma),
             after_epoch=after_epoch,
         )
-        found = late.mean()
+        found = late.median()
         ranked = found.argsort(stable=True)
         isolated = ranked[:count]
         details = {
