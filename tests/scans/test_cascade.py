@@ -191,18 +191,23 @@ def test_a_small_trigger_that_fails_on_held_out_images_is_made_stronger(twins, m
 
 
 @pytest.mark.parametrize(
-    ("chances", "flagged"),
+    ("chances", "sizes", "flagged"),
     [
-        ((0.001, 0.03, 0.05, 0.5), 3),  # the third lies below three times 0.02
-        ((0.001, 0.05, 0.05, 0.5), 1),
-        ((0.03, 0.03, 0.03, 0.5), 0),  # without a first one there is no second
+        ((0.001, 0.03, 0.05, 0.5), (9, 9, 17, 9), 3),  # the third lies below three times 0.02
+        ((0.001, 0.05, 0.05, 0.5), (9, 9, 9, 9), 1),
+        ((0.03, 0.03, 0.03, 0.5), (9, 9, 9, 9), 0),  # without a first one there is no second
+        ((0.001, 0.03, 0.05, 0.5), (9, 19, 9, 9), 1),  # small by nature: twice the first one's size
+        ((0.001, 0.01, 0.05, 0.5), (9, 90, 9, 9), 3),  # that does not matter where the p-value is small
     ],
 )
-def test_of_several_labels_the_later_ones_may_have_larger_p_values(twins, monkeypatch, chances, flagged):
+def test_of_several_labels_the_later_ones_may_have_larger_p_values(
+    twins, monkeypatch, chances, sizes, flagged
+):
     ready = prepare(twins.clean, twins.test, None, 100, Run())
     work = stages.Stages(Cascade(), twins.clean, ready, Run(), 0.0)
     evidence = [
-        SimpleNamespace(p_value=chance, ratio=0.2, job=Job(label)) for label, chance in enumerate(chances)
+        SimpleNamespace(p_value=chance, ratio=0.2, job=Job(label), sizes={"both": float(size)})
+        for label, (chance, size) in enumerate(zip(chances, sizes, strict=True))
     ]
     # not small, whatever its p-value
     evidence.insert(1, SimpleNamespace(p_value=0.002, ratio=0.9, job=Job(len(chances))))
@@ -219,7 +224,10 @@ def test_of_too_many_small_labels_only_those_count_that_are_small_beside_the_oth
     patches = [smallest, 30.0, 31.0, 33.0, 34.0, 36.0, 38.0, 40.0]
     evidence = [
         SimpleNamespace(
-            p_value=0.001, ratio=0.2, job=Job(label), sizes={"patch": size, "additive": 2.0 + label / 9}
+            p_value=0.001,
+            ratio=0.2,
+            job=Job(label),
+            sizes={"patch": size, "additive": 2.0 + label / 9, "both": size},
         )
         for label, size in enumerate(patches)
     ]

@@ -57,7 +57,7 @@ class Cascade(Scan):
         batch_size: images per update; 2 or more.
         goal: share of a batch that must reach the label for a change to count, in (0, 1].
         significance: p-value, corrected for all looks, below which a label is flagged, the k-th of several
-            below k times this; in (0, 1).
+            below k times this if it is no larger than twice the first; in (0, 1).
         ratio: a flagged trigger is at most this share of the usual size; in (0, 1].
         confirm: attack success on held-out images that a flagged trigger must reach, in [0, 1].
         budget: seconds after which no further search begins or goes on, 0 for no limit; 0 or more.

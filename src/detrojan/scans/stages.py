@@ -40,6 +40,8 @@ FEW = 16
 CERTAIN, DOUBTFUL, NEAR = 0.001, 0.1, 0.5
 #: of many labels, more than this many cannot all be targets
 MOST_TARGETS = 5
+#: a further target whose own p-value would not do is at most so many times as large as the first
+ALIKE = 2.0
 #: a shown trigger that works on fewer held-out images is searched again, to work on this share of a batch
 WORKS, STRONG_GOAL = 0.9, 0.99
 #: the most batches of candidates that are searched after targets were found
@@ -302,13 +304,15 @@ class Stages:
         """Return the small ones that are significant, the strongest first, up to the first that is not.
 
         Where there is one backdoor more are likely: the k-th may have k times the p-value of the first, as
-        with Benjamini and Hochberg (Journal of the Royal Statistical Society B 1995), but downwards.
+        with Benjamini and Hochberg (Journal of the Royal Statistical Society B 1995), but downwards. It
+        must be about as small as the first then, or it is a label that is small by nature.
         """
         tested = set(self.ready.tested)
         small = [e for e in self.evidence() if e.ratio <= self.method.ratio and e.job.target in tested]
         strong: list[Evidence] = []
         for entry in small:
-            if entry.p_value >= self.method.significance * (len(strong) + 1):
+            alike = bool(strong) and entry.sizes["both"] <= ALIKE * strong[0].sizes["both"]
+            if entry.p_value >= self.method.significance * (1 + alike * len(strong)):
                 break
             strong.append(entry)
         return strong
