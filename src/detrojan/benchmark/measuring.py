@@ -154,6 +154,8 @@ def original(backdoors: tuple[Backdoor, ...]) -> tuple[Finding, ...]:
 
 def _scan(result: ScanResult, subject: Subject) -> Measured:
     truth = {backdoor.target for backdoor in subject.backdoors if backdoor.target is not None}
+    if any(backdoor.target is None and backdoor.offset for backdoor in subject.backdoors):
+        truth = set(range(subject.model.num_classes))  # all to all
     found = set(result.targets)
     figures: Values = {
         "flagged": float(result.verdict == "backdoored"),
