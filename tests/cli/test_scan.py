@@ -143,6 +143,18 @@ def work(monkeypatch):
     return seen
 
 
+def kill_with(process, folder, pattern, count):
+    """Kill the process as soon as it has kept so many states."""
+    until = time.monotonic() + 60
+    while len(list(folder.rglob(pattern))) < count:
+        assert process.poll() is None, process.communicate()
+        assert time.monotonic() < until
+        time.sleep(0.01)
+    process.kill()
+    process.communicate()
+    assert process.returncode == -signal.SIGKILL
+
+
 def test_a_killed_scan_goes_on_where_it_was_and_ends_as_if_nothing_had_happened(
     world, cli, tmp_path, work, monkeypatch
 ):
@@ -153,14 +165,7 @@ def test_a_killed_scan_goes_on_where_it_was_and_ends_as_if_nothing_had_happened(
     )  # fmt: skip
     first = cli.process(*words, cache=tmp_path)
     state = tmp_path / "detrojan"
-    until = time.monotonic() + 60
-    while not list(state.rglob("inversion-*.safetensors")):
-        assert first.poll() is None, first.communicate()
-        assert time.monotonic() < until
-        time.sleep(0.02)
-    first.kill()
-    first.communicate()
-    assert first.returncode == -signal.SIGKILL
+    kill_with(first, state, "inversion-*.safetensors", 1)
     (kept,) = state.rglob("inversion-*.safetensors")
     with safe_open(kept, framework="pt") as file:
         values = json.loads(file.metadata()["values"])
@@ -251,15 +256,7 @@ def test_a_killed_cascade_goes_on_with_the_searches_that_it_has_not_made(
 ):
     words = ("scan", world.model, "--data", world.data, "--threads", "1", "--format", "json")
     first = cli.process(*words, cache=tmp_path)
-    state = tmp_path / "detrojan"
-    until = time.monotonic() + 60
-    while len(list(state.rglob("search-*.safetensors"))) < 2:
-        assert first.poll() is None, first.communicate()
-        assert time.monotonic() < until
-        time.sleep(0.01)
-    first.kill()
-    first.communicate()
-    assert first.returncode == -signal.SIGKILL
+    kill_with(first, tmp_path / "detrojan", "search-*.safetensors", 2)
 
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     resumed = cli.call(*words, "--resume")

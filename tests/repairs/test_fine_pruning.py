@@ -9,7 +9,7 @@ from detrojan.repairs.fine_pruning import FinePruning
 from detrojan.run import Run
 from detrojan.store import digest
 
-PLAN = FinePruning(drop=0.2, epochs=8)
+PLAN = FinePruning(drop=0.2, epochs=8, updates=0)
 
 
 @pytest.fixture(scope="module")
@@ -35,6 +35,14 @@ def test_both_halves_are_written_down(made):
     assert made.steps[1].details["fitting"]["epochs"] == 8
 
 
+@pytest.mark.parametrize(
+    ("images", "epochs"),
+    [(120, 200), (64, 200), (500, 29), (5000, 10)],  # batches of 64: 1, 1, 7 and 78
+)
+def test_few_images_are_passed_over_more_often(images, epochs):
+    assert FinePruning().tuning(images).epochs == epochs
+
+
 def test_a_clean_network_loses_little(case):
     made = FinePruning(epochs=5).repair(case.twins.clean, case.data, [], run=Run(seed=2))
     assert case.accuracy(made.model) >= case.accuracy(case.twins.clean) - 0.03
@@ -54,6 +62,7 @@ def test_without_labels_the_delivered_network_teaches_not_the_pruned_one(case):
     ("wrong", "text"),
     [
         ({"epochs": 0}, "expected epochs of 1 or more"),
+        ({"updates": -1}, "expected updates of 0 or more, got -1"),
         ({"drop": -0.1}, r"expected a drop in \[0, 1\], got -0.1"),
         ({"shift_pixels": -1}, "expected shift_pixels of 0 or more, got -1"),
     ],

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from detrojan.data.dataset import Dataset
+from detrojan.errors import OptionError
 from detrojan.findings import Finding
 from detrojan.models.classifier import Classifier
 from detrojan.repairs.activation_pruning import ActivationPruning
@@ -27,6 +29,8 @@ class FinePruning(Tuning):
 
     Args:
         epochs: passes over the clean data; 1 or more.
+        updates: updates of the network, at least: where the data are so few that `epochs` passes make
+            fewer, there are more passes; 0 or more.
         learning_rate: of Adam, falling to 0 along a cosine; above 0.
         batch_size: 2 or more.
         shift_pixels: random shifts of the images of up to so many pixels; 0 or more.
@@ -39,6 +43,7 @@ class FinePruning(Tuning):
     name = "fine_pruning"
 
     epochs: int = 10
+    updates: int = 200
     learning_rate: float = 1e-3
     batch_size: int = 64
     shift_pixels: int = 1
@@ -49,17 +54,20 @@ class FinePruning(Tuning):
     def __post_init__(self) -> None:
         """Refuse values outside their range."""
         super().__post_init__()
+        if self.updates < 0:
+            raise OptionError(f"expected updates of 0 or more, got {self.updates}")
         self.pruning()
-        self.tuning()
+        self.tuning(self.batch_size)
 
     def pruning(self) -> ActivationPruning:
         """Return the first half."""
         return ActivationPruning(layer=self.layer, drop=self.drop, points=self.points)
 
-    def tuning(self) -> FineTune:
-        """Return the second half."""
+    def tuning(self, images: int) -> FineTune:
+        """Return the second half, for so many clean images."""
+        batches = max(1, images // self.batch_size)
         return FineTune(
-            epochs=self.epochs,
+            epochs=max(self.epochs, math.ceil(self.updates / batches)),
             learning_rate=self.learning_rate,
             batch_size=self.batch_size,
             shift_pixels=self.shift_pixels,
@@ -74,5 +82,5 @@ class FinePruning(Tuning):
         """
         pruned = self.pruning().repair(model, data, findings, run=run)
         # what the pruned network has got wrong is not to be taught: the delivered one is the teacher
-        tuned = self.tuning().tuned(pruned.model, model, data, findings, run=run)
+        tuned = self.tuning(len(data)).tuned(pruned.model, model, data, findings, run=run)
         return Repaired(model=tuned.model, steps=(*pruned.steps, *tuned.steps))
