@@ -50,11 +50,46 @@ def test_it_is_written_down(case, unlearned):
     before, after = (float(part.rstrip("%")) for part in step.summary.removeprefix(start).split(" to "))
     assert before > 90
     assert after < 5
-    assert step.curves["epoch"] == [float(n) for n in range(1, 21)]
+    # each image is stamped in one of five passes: 20 of them are four over five times the images
+    assert step.curves["epoch"] == [1.0, 2.0, 3.0, 4.0]
     losses = step.curves["training loss"]
     assert losses[-1] < losses[0] / 2
     assert step.details["labelled"] is True
-    assert step.details["fitting"]["epochs"] == 20
+    assert step.details["fitting"]["epochs"] == 4
+
+
+@pytest.mark.parametrize(
+    ("plan", "copies", "epochs"),
+    [
+        (Unlearn(epochs=15), 5, 3),
+        (Unlearn(epochs=3), 3, 1),
+        (Unlearn(epochs=4, stamped=1.0), 1, 4),
+        (Unlearn(epochs=4, stamped=0.6), 2, 2),
+        (Unlearn(epochs=4, images="clean"), 1, 4),
+    ],
+)
+def test_each_copy_of_the_images_has_another_share_stamped(case, monkeypatch, plan, copies, epochs):
+    seen = []
+
+    def tune(self, _model, images, taught, **_more):
+        seen.append((self.epochs, images, taught))
+        return []
+
+    monkeypatch.setattr(Unlearn, "tune", tune)
+    plan.repair(case.twins.backdoored, case.data, case.findings, run=Run(seed=2))
+    ((made, images, taught),) = seen
+    assert made == epochs
+    count = len(case.data)
+    assert len(images) == copies * count == len(taught.soft) == len(taught.truth)
+    changed = (images != case.data.images.repeat(copies, 1, 1, 1)).flatten(1).any(1).view(copies, count)
+    assert not changed[:, case.data.labels == TARGET].any()
+    others = changed[:, case.data.labels != TARGET]
+    if plan.images == "clean":
+        assert not others.any()
+        return
+    assert int(others.sum(0).max()) == (2 if plan.stamped == 0.6 else 1)
+    if copies * plan.stamped >= 1:
+        assert others.any(0).all()
 
 
 def test_the_model_given_is_not_touched(case):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import torch
@@ -159,6 +159,12 @@ class Lesson:
         """Return the share of the judged images that `model` answers with the truth, 0 to 1."""
         answers = model.answers(self.images[self.judged])
         return float((answers == self.truth[self.judged]).float().mean())
+
+
+def repeated(taught: Lesson, copies: int) -> Lesson:
+    """Return the lesson so many times over, for trainings that change the images differently each time."""
+    images, truth, soft = (torch.cat([part] * copies) for part in (taught.images, taught.truth, taught.soft))
+    return replace(taught, images=images, truth=truth, soft=soft)
 
 
 def lesson(model: Classifier, data: Dataset, targets: Sequence[int]) -> Lesson:

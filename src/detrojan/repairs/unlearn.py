@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import Any, Literal
 
 import torch
@@ -17,6 +17,7 @@ from detrojan.repairs.base import (
     Repaired,
     Tuning,
     lesson,
+    repeated,
     times,
     with_triggers,
     worst_success,
@@ -32,7 +33,9 @@ Pairs = Sequence[tuple[int, Trigger]]
 class Unlearn(Tuning):
     """Fine-tune with the recovered trigger stamped on a share of the images, labels kept right.
 
-    The paper's single epoch is too little for a few hundred images. One round against one
+    The paper's single epoch is too little for a few hundred images, and with one and the same share
+    stamped in all of them a network learns these images by heart: each image is stamped in one of
+    1 / `stamped` passes. One round against one
     recovered trigger is quick, and enough where that trigger is close to the attacker's. Where it
     is not, the attacker's trigger survives; `adversarial` is for that. The paper compares with two
     other trainings: one that stamps the original trigger, and one on clean images only.
@@ -97,23 +100,31 @@ class Unlearn(Tuning):
         )
         copy = model.copy()
         before = self._success(copy, known, taught)
-        images = taught.images if self.images == "clean" else self._stamped(taught, known, run)
-        history = self.tune(copy, images, taught, run=run.within("unlearn"), title="unlearning")
+        copies = 1 if self.images == "clean" else min(self.epochs, max(1, round(1 / self.stamped)))
+        several = repeated(taught, copies)
+        images = taught.images if self.images == "clean" else self._stamped(several, copies, known, run)
+        how = replace(self, epochs=max(1, round(self.epochs / copies)))
+        history = how.tune(copy, images, several, run=run.within("unlearn"), title="unlearning")
+        after = self._success(copy, known, taught)
         step = RepairStep(
             method=self.name,
-            summary=self._summary(len(known), len(images), before, self._success(copy, known, taught)),
-            **self.recorded(taught, history),
+            summary=self._summary(len(known), len(taught.images), before, after),
+            **how.recorded(taught, history),
         )
         return Repaired(model=copy, steps=(step,))
 
-    def _stamped(self, taught: Lesson, known: Pairs, run: Run) -> torch.Tensor:
-        images = taught.images.clone()
-        order = torch.randperm(len(images), generator=run.generator("unlearn", "stamped"))
-        chosen = order[: max(1, round(self.stamped * len(images)))]
-        for (label, trigger), part in zip(known, chosen.tensor_split(len(known)), strict=True):
-            # the trigger on an image of the target itself would teach what is to be forgotten
-            others = part[taught.truth[part] != label]
-            images[others] = trigger.stamp(images[others])
+    def _stamped(self, several: Lesson, copies: int, known: Pairs, run: Run) -> torch.Tensor:
+        """Return the images of so many copies of the lesson, each copy with another share stamped."""
+        images, count = several.images.clone(), len(several.images) // copies
+        order = torch.randperm(count, generator=run.generator("unlearn", "stamped"))
+        size = max(1, round(self.stamped * count))
+        for number in range(copies):
+            first = min(number * size, count - size)
+            chosen = order[first : first + size] + number * count
+            for (label, trigger), part in zip(known, chosen.tensor_split(len(known)), strict=True):
+                # the trigger on an image of the target itself would teach what is to be forgotten
+                others = part[several.truth[part] != label]
+                images[others] = trigger.stamp(images[others])
         return images
 
     def _success(self, model: Classifier, known: Pairs, taught: Lesson) -> float | None:
