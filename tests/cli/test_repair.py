@@ -19,7 +19,7 @@ def repaired(world, scanned, cli, tmp_path_factory):
         patch.setattr("detrojan.machine.tune", lambda threads=None: None)
         done = cli.call(
             "repair", world.model, "--data", world.data, "--findings", scanned / "scan.json",
-            "--method", "unlearn,finetune", "--set", "unlearn.epochs=30", "--set", "stamped=0.5",
+            "--method", "unlearn,finetune", "--set", "unlearn.epochs=60", "--set", "stamped=0.25",
             "--set", "unlearn.learning_rate=0.001", "--set", "finetune.epochs=1",
             "--out", folder / "new" / "repaired.safetensors", "--n-plus-one", folder / "detector.safetensors",
             "--json", folder / "repair.json", "--html", folder / "repair.html",

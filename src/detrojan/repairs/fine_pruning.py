@@ -29,10 +29,10 @@ class FinePruning(Tuning):
 
     Args:
         epochs: passes over the clean data; 1 or more.
-        updates: updates of the network, at least: where the data are so few that `epochs` passes make
-            fewer, there are more passes; 0 or more.
         learning_rate: of Adam, falling to 0 along a cosine; above 0.
         batch_size: 2 or more.
+        updates: updates of the network, at least: where the data are so few that `epochs` passes make
+            fewer, there are more passes; 0 or more.
         shift_pixels: random shifts of the images of up to so many pixels; 0 or more.
         layer: the layer whose channels are pruned; empty for the last convolution.
         drop: clean accuracy that pruning may take, 0 to 1.
@@ -43,9 +43,9 @@ class FinePruning(Tuning):
     name = "fine_pruning"
 
     epochs: int = 10
-    updates: int = 200
     learning_rate: float = 1e-3
     batch_size: int = 64
+    updates: int = 200
     shift_pixels: int = 1
     layer: str = ""
     drop: float = 0.05
