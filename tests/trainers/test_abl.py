@@ -86,7 +86,7 @@ def test_the_held_loss_climbs_below_gamma_and_descends_above():
 def test_the_unlearning_loss_has_a_slope_at_certainty_and_none_below_guessing():
     labels = torch.tensor([0, 0, 0])
     logits = torch.tensor([[60.0, 0, 0, 0], [-9.0, 0, 0, 0], [5.0, 0, 0, 0]], requires_grad=True)
-    value = unlearning_loss(2)(logits, labels, torch.tensor([0, 1, 2]))
+    value = unlearning_loss(2, torch.tensor([False, False, True]))(logits, labels, torch.tensor([0, 1, 2]))
     (slope,) = torch.autograd.grad(value, logits)
     assert slope[0, 0] == pytest.approx(0.5 * CLIMB, abs=1e-3)
     assert slope[1].abs().max() == 0

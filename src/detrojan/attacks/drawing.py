@@ -10,6 +10,8 @@ from detrojan.triggers.input_aware import InputAwareTrigger
 
 #: what keeps a distance from becoming a divisor of zero
 TINY = 1e-6
+#: a mask whose drawing goes far beyond this is all or nothing and learns no more: what goes beyond is held back
+REACH, HOLD = 0.2, 10.0
 
 
 def spread_ratio(images: torch.Tensor, drawn: torch.Tensor) -> torch.Tensor:
@@ -28,15 +30,18 @@ class MaskTeacher(nn.Module):
         self, trigger: InputAwareTrigger, density: float, norm: float, diversity: float, classes: int
     ) -> None:
         super().__init__()
-        self.drawer, self.masks = trigger.mask_drawer, trigger.masks
+        self.drawer, self.opacity = trigger.mask_drawer, trigger.opacity
         self.density, self.norm, self.diversity, self.classes = density, norm, diversity, classes
         self.loss = torch.zeros(())
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         """Note the loss of the masks of these images (N, C, H, W); return zeros for logits."""
-        masks = self.masks(images)
+        drawn = self.drawer(images)
+        masks = self.opacity(drawn)
         too_dense = functional.relu(masks - self.density).mean()
-        self.loss = self.norm * too_dense + self.diversity * spread_ratio(images, masks)
+        too_far = functional.relu(drawn.abs() - REACH).square().mean()
+        spread = self.diversity * spread_ratio(images, masks)
+        self.loss = self.norm * too_dense + spread + HOLD * too_far
         return images.new_zeros(len(images), self.classes)
 
 

@@ -15,7 +15,7 @@ from safetensors import SafetensorError
 from detrojan.attacks.base import Attack, Backdoor, Poisoned, PoisoningAttack, TrainingAttack
 from detrojan.benchmark.cache import Cache, key_of
 from detrojan.benchmark.materials import Material, Paths, identity, prepare
-from detrojan.benchmark.parts import NONE, AttackPlan, Cell, NetworkPlan
+from detrojan.benchmark.parts import NONE, AttackPlan, Cell
 from detrojan.benchmark.plan import Plan
 from detrojan.benchmark.provenance import code_digest
 from detrojan.benchmark.settings import fitting_of, method_of
@@ -90,10 +90,12 @@ class Workshop:
             mixed_precision=mixed,
         )
 
-    def fitting(self, network: NetworkPlan) -> Fitting:
-        """Return how a network is trained in this profile."""
+    def fitting(self, cell: Cell) -> Fitting:
+        """Return how a cell's network is trained in this profile; an attacker may train in his own way."""
         epochs = {"epochs": self.plan.sizes.epochs} if self.plan.sizes.epochs else {}
-        return fitting_of({**epochs, **network.fitting})
+        attack = self.plan.attacks.get(cell.attack)
+        own = attack.fitting if attack is not None else {}
+        return fitting_of({**epochs, **self.plan.networks[cell.network].fitting, **own})
 
     def depends(self, cell: Cell) -> dict[str, Any]:
         """Return all that the subject of a cell depends on, but for the code."""
@@ -103,7 +105,7 @@ class Workshop:
             "data": data,
             "data_name": cell.data,  # the draws of a seed are named by it
             "network": network.model_dump(mode="json", exclude={"about", "fitting"}),
-            "fitting": vars(self.fitting(network)),
+            "fitting": vars(self.fitting(cell)),
             "attack": self._attack_identity(cell.attack),
             "seed": cell.seed,
             "device": torch.device(self.device).type,
@@ -114,7 +116,7 @@ class Workshop:
         if name == NONE:
             return None
         plan = self.plan.attacks[name]
-        record: dict[str, Any] = plan.model_dump(mode="json", exclude={"about"})
+        record: dict[str, Any] = plan.model_dump(mode="json", exclude={"about", "fitting"})
         if plan.method:
             record["hyper_parameters"] = method_of("attacks", plan.method, plan.set).hyper_parameters()
         files = [plan.model] if plan.model else []
@@ -198,7 +200,7 @@ class Workshop:
         network = self.plan.networks[cell.network]
         model = self.start(cell, run)
         moved = shift(network.shift, flip=network.flip) if network.shift or network.flip else None
-        fit(model, data, self.fitting(network), run=run, title=title, augment=moved)
+        fit(model, data, self.fitting(cell), run=run, title=title, augment=moved)
         return model
 
     def _twin(self, cell: Cell) -> tuple[Classifier, dict[str, Any]]:
@@ -207,7 +209,7 @@ class Workshop:
 
         def make(folder: Path) -> Classifier:
             title = f"{cell.data}: training the clean twin"
-            return self._trained(cell, self.material(cell).train, self.run(cell.seed, folder), title)
+            return self._trained(clean, self.material(cell).train, self.run(cell.seed, folder), title)
 
         def write(model: Classifier, place: Path) -> dict[str, Any]:
             _write_model(model, place)
@@ -265,7 +267,7 @@ class Workshop:
         material = self.material(cell)
         title = f"{cell.data}: training with {cell.attack}"
         if isinstance(attack, TrainingAttack):
-            how = self.fitting(self.plan.networks[cell.network])
+            how = self.fitting(cell)
             planted = attack.train(self.start(cell, run), material.train, run=run, how=how)
             return Subject(
                 model=planted.model, backdoors=planted.backdoors, poisoned=None, twin=None, seconds={}

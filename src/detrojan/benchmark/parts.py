@@ -181,6 +181,7 @@ class AttackPlan(Part):
         trigger: planted instead of its own.
         backdoors: several triggers, planted instead of its own; for a delivered network: the true ones.
         surrogate: "twin": where the attacker needs a clean network, it is the clean twin.
+        fitting: how the attacker trains, where it differs from the network's training.
         model: the name of a delivered network's file, given from outside.
 
     """
@@ -191,6 +192,7 @@ class AttackPlan(Part):
     trigger: TriggerPlan | None = None
     backdoors: tuple[BackdoorPlan, ...] = ()
     surrogate: Literal["", "twin"] = ""
+    fitting: dict[str, Any] = {}
     model: str = ""
 
     @model_validator(mode="after")
@@ -198,12 +200,13 @@ class AttackPlan(Part):
         if bool(self.method) == bool(self.model):
             raise ValueError("expected a method, or a delivered model")
         if self.model:
-            if not self.backdoors or self.set or self.trigger or self.surrogate:
+            if not self.backdoors or self.set or self.trigger or self.surrogate or self.fitting:
                 raise ValueError("expected backdoors and nothing else with a delivered model")
             return self
         given = ("trigger", "backdoors", "surrogate")
         with _as_value_error():
             method_of("attacks", self.method, self.set, [name for name in given if getattr(self, name)])
+            fitting_of(self.fitting)
         return self
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import asdict, dataclass
 from typing import Literal
 
@@ -17,16 +18,18 @@ from detrojan.models.classifier import Classifier
 from detrojan.run import Run
 from detrojan.trainers.base import LateLosses, Trained, Trainer, Watch, checked, losses
 
-#: so many other samples are kept right for each one that is unlearned
+#: at most so many other samples are kept right for each one that is unlearned
 BESIDE = 20
-#: weight of unlearning against keeping: poison gives way to little, clean samples hold against it
-CLIMB = 0.1
+#: they are drawn from this share of the data: those whose losses were high both in the isolation and after it
+DOUBTED = 0.3
+#: weight of unlearning against keeping, and of keeping the isolated samples' labels right where they belong;
+#: poison gives way to little, clean samples hold against it
+CLIMB, HOLD = 0.3, 0.5
+#: unlearning is undone if it costs more of the accuracy on samples of these labels that it was not taught
+TOLERANCE = 0.1
 #: samples are ranked by their median loss after so many last epochs of the isolation: at a high learning rate
 #: an epoch now and then leaves a clean label too easy, but not the same one
 RANKED_BY = 3
-#: unlearning is undone if it costs more of the accuracy on samples of the isolated ones' labels, namely
-#: on this share of highest loss, which is clean even where most samples of a label are poisoned
-TOLERANCE, HIGHEST = 0.25, 0.15
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,11 +40,14 @@ class ABL(Trainer):
     samples reach a loss far below it and clean ones do not. The share whose loss, measured in
     evaluation mode without augmentation after each of the last three epochs, has the lowest median is
     isolated; the network is trained on the rest, and then climbs the loss of the isolated samples
-    while others, of high loss in the isolation, are kept right. Departures from the paper: it takes
-    the last epoch's loss alone; the climb here has a slope where a sample is answered with certainty,
-    ends where its loss has reached that of guessing, leaves the batch norms' statistics alone, and is
-    undone where it costs 25 points of accuracy on other samples of the isolated ones' labels:
-    unlearning poison does not, unlearning clean samples does.
+    while others are kept right: some of the 30% whose losses were high both in the isolation and after
+    it, for poison has a low one at one of the two, and those of the isolated ones' labels with a weight
+    of their own. Departures from the paper: it takes the last epoch's loss alone and keeps nothing
+    right beside; the climb here has a slope where a sample is answered with certainty, ends where its
+    loss has reached that of guessing, and leaves the batch norms' statistics alone. It is undone if
+    more than half of the isolated samples stay below that loss, or if it costs 10 points of accuracy
+    on samples of their labels that were neither unlearned nor kept right: what cannot be told from
+    the other samples of its label is not poison.
 
     Reference: Li et al., Anti-Backdoor Learning: Training Clean Models on Poisoned Data,
     NeurIPS 2021.
@@ -225,73 +231,77 @@ class ABL(Trainer):
         poisoned: torch.Tensor | None,
         run: Run,
     ) -> RepairStep:
+        labels = data.require_labels("unlearning")
         isolated = ranked[:count]
         part = data.select(isolated)
-        before = float(losses(model, part).mean())
-        # the poison that was not isolated has a low loss too, and would teach the backdoor again
-        generator = run.generator("abl", "kept")
-        order = ranked[max(count, len(ranked) // 2) :]
-        order = order[torch.randperm(len(order), generator=generator)]
-        held = alike(data, ranked, count)
-        held = held[torch.randperm(len(held), generator=generator)][: (len(held) + 1) // 2]
-        others = order[~torch.isin(order, held)]
-        both = data.select(torch.cat([isolated, others[: BESIDE * len(isolated)]]))
+        before = losses(model, part)
+        others = doubted(ranked[count:], losses(model, data))
+        others = others[torch.randperm(len(others), generator=run.generator("abl", "kept"))]
+        alike = torch.isin(labels[others], labels[isolated])
+        judging = torch.zeros(len(others), dtype=torch.bool)
+        judging[alike.nonzero().flatten()[::2]] = True
+        held, kept = data.select(others[judging]), others[~judging][: BESIDE * count]
+        own = torch.cat([torch.zeros(count, dtype=torch.bool), alike[~judging][: BESIDE * count]])
+        right = clean_accuracy(model, held) if len(held) else 0.0
         fallback = {name: tensor.clone() for name, tensor in model.network.state_dict().items()}
-        right = clean_accuracy(model, data.select(held)) if len(held) else 0.0
         watch = Watch.of(model, data, poisoned, run=run, stage="unlearning")
         how = self._unlearning()
         history = fit(
             model,
-            both,
+            data.select(torch.cat([isolated, kept])),
             how,
             run=run.within("abl", "unlearning"),
             title="ABL: unlearning",
-            loss=unlearning_loss(len(isolated)),
+            loss=unlearning_loss(count, own),
             after_epoch=watch.hook(),
         )
-        after = float(losses(model, part).mean())
-        cost = right - clean_accuracy(model, data.select(held)) if len(held) else 0.0
-        undone = cost > TOLERANCE
+        after = losses(model, part)
+        share = float((after < math.log(model.num_classes)).double().mean())
+        said = (
+            f"unlearned {count:,} isolated samples in {self.unlearn_epochs} epochs: "
+            f"their loss went from {float(before.mean()):.3g} to {float(after.mean()):.3g}"
+        )
+        cost = right - clean_accuracy(model, held) if len(held) else 0.0
+        undone = share > 0.5 or cost > TOLERANCE
         if undone:
             model.network.load_state_dict(fallback)
-        said = (
-            f"unlearned {len(isolated):,} isolated samples in {self.unlearn_epochs} epochs: "
-            f"their loss went from {before:.3g} to {after:.3g}"
-        )
-        if undone:
-            said += (
-                f"; undone, as it cost {100 * cost:.1f} points on other samples of their labels: "
-                "what was isolated is hardly poison"
+            why = (
+                f"it cost {100 * cost:.1f} points on other samples of their labels"
+                if cost > TOLERANCE
+                else f"{share:.0%} of them were not unlearned beside other samples of their labels"
             )
+            said += f"; undone, as {why}: what was isolated is hardly poison"
         return RepairStep(
             method=f"{self.name} unlearning",
             summary=said,
             curves=watch.curves(history),
             details={
                 "fitting": asdict(how),
-                "loss before": before,
-                "loss after": after,
+                "loss before": float(before.mean()),
+                "loss after": float(after.mean()),
+                "not unlearned": share,
                 "accuracy lost": cost,
                 "undone": undone,
             },
         )
 
 
-def alike(data: Dataset, ranked: torch.Tensor, count: int) -> torch.Tensor:
-    """Return the samples that share a label with the isolated ones, of each label those of highest loss.
+def doubted(ranked: torch.Tensor, now: torch.Tensor) -> torch.Tensor:
+    """Return the positions of samples that are hardly poison, most of all first: high was their loss, and is.
+
+    Poison that the isolation ranked high, a faint blend for instance, has a low loss once the training
+    on the rest has learned it; and poison that this training has not learned was easy in the isolation.
 
     Args:
-        data: labelled data.
-        ranked: positions of all samples, lowest loss first, (N,).
-        count: how many of them are isolated.
+        ranked: positions of the samples that may be kept (M,), lowest loss in the isolation first.
+        now: losses of all samples (N,) after the training on the rest.
 
     """
-    labels = data.require_labels("unlearning")[ranked]
-    found = []
-    for label in sorted(set(labels[:count].tolist())):
-        same = ranked[count:][labels[count:] == label]
-        found.append(same[round(len(same) * (1 - HIGHEST)) :])
-    return torch.cat(found)
+    places = torch.arange(len(ranked))
+    later = torch.empty_like(places)
+    later[now[ranked].argsort(stable=True)] = places
+    high = torch.minimum(places, later).argsort(descending=True, stable=True)
+    return ranked[high[: max(1, round(DOUBTED * len(now)))]]
 
 
 def held_loss(kind: str, gamma: float) -> Loss:
@@ -310,7 +320,7 @@ def held_loss(kind: str, gamma: float) -> Loss:
     return ascent if kind == "ascent" else flooding
 
 
-def unlearning_loss(isolated: int) -> Loss:
+def unlearning_loss(isolated: int, own: torch.Tensor) -> Loss:
     """Return the loss that keeps most samples right and lowers the probability of the first ones' labels.
 
     The cross entropy of a sample that is answered with certainty has no slope to climb: its gradient
@@ -318,16 +328,20 @@ def unlearning_loss(isolated: int) -> Loss:
 
     Args:
         isolated: how many samples, the first of the data, are unlearned.
+        own: which samples (N,) are kept right under a label that is unlearned, bool.
 
     """
 
+    def mean(values: torch.Tensor, chosen: torch.Tensor) -> torch.Tensor:
+        return (values * chosen).sum() / chosen.sum().clamp(min=1)
+
     def loss(logits: torch.Tensor, labels: torch.Tensor, index: torch.Tensor) -> torch.Tensor:
-        bad = (index < isolated).to(logits.device)
-        own = functional.one_hot(labels, logits.shape[1]).bool()
-        rest, total = logits.masked_fill(own, -torch.inf).logsumexp(1), logits.logsumexp(1)
-        certain = (logits[own] - total).detach().exp() > 1 / logits.shape[1]
-        climb = (total - rest) * (bad & certain)
-        keep = (total - logits[own]) * ~bad
-        return keep.sum() / (~bad).sum().clamp(min=1) + CLIMB * climb.sum() / bad.sum().clamp(min=1)
+        bad, same = (index < isolated).to(logits.device), own[index].to(logits.device)
+        label = functional.one_hot(labels, logits.shape[1]).bool()
+        rest, total = logits.masked_fill(label, -torch.inf).logsumexp(1), logits.logsumexp(1)
+        wrong = total - logits[label]
+        certain = (-wrong).detach().exp() > 1 / logits.shape[1]
+        climb = (total - rest) * certain
+        return mean(wrong, ~bad) + HOLD * mean(wrong, same) + CLIMB * mean(climb, bad)
 
     return loss

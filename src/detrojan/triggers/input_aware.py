@@ -81,7 +81,11 @@ class InputAwareTrigger(Trigger):
 
     def masks(self, images: torch.Tensor) -> torch.Tensor:
         """Return the opacity of each image's pattern, (N, 1, H, W) in [0, 1], with gradients."""
-        drawn: torch.Tensor = self.mask_drawer(images)
+        return self.opacity(self.mask_drawer(images))
+
+    @staticmethod
+    def opacity(drawn: torch.Tensor) -> torch.Tensor:
+        """Return the opacity, in [0, 1], that a drawing between -1 and 1 stands for: mostly all or nothing."""
         return torch.tanh(drawn * 20) / 2 + 0.5
 
     def stamp(self, images: torch.Tensor) -> torch.Tensor:
