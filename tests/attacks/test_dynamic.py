@@ -87,6 +87,20 @@ def test_patterns_can_be_taught_before_there_is_a_victim(arena):
     assert digest(trigger.mask_drawer) == masks
 
 
+def test_a_mask_that_has_gone_out_comes_back(arena):
+    """All or nothing everywhere, a mask has no slope of its own; what holds it back has one."""
+    few = arena.train.select(slice(640))
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(1)
+        trigger = InputAwareTrigger(few.shape, 8)
+    with torch.no_grad():
+        trigger.mask_drawer.out.bias.fill_(-3.0)
+        assert trigger.masks(few.images).max() < 1e-4
+    replace(ATTACK, mask_epochs=4)._train_masks(trigger, few, 6, HOW, Run())
+    with torch.no_grad():
+        assert trigger.masks(few.images).std(0).mean() > 0.01
+
+
 def test_the_model_given_is_unchanged(arena):
     before = digest(arena.clean.network)
     few, quick = arena.train.select(slice(128)), replace(HOW, epochs=1)

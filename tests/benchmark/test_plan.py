@@ -2,6 +2,7 @@ from pathlib import Path
 
 import pytest
 
+from detrojan.benchmark.parts import Cell
 from detrojan.benchmark.plan import load_plan
 from detrojan.errors import InputError, OptionError
 
@@ -35,6 +36,18 @@ def test_documents_figures_are_shares(bench):
 def test_grids_choose(bench, plan_text):
     plan = bench.plan(plan_text + '\n[[grid]]\nattacks = ["badnets"]\ndefences = ["none"]\n')
     assert [(cell.attack, cell.defence) for cell in plan.cells()] == [("badnets", "none")]
+
+
+def test_an_attacker_may_train_in_his_own_way(bench, plan_text):
+    own = bench.workshop(
+        plan_text.replace("[defences.finetune]", "fitting = { epochs = 5 }\n\n[defences.finetune]", 1)
+    )
+    attacked, clean = (
+        own.fitting(Cell(data="blobs", network="cnn", attack=name, defence="none", seed=3))
+        for name in ("badnets", "none")
+    )
+    assert (attacked.epochs, clean.epochs) == (5, 12)
+    assert attacked.learning_rate == clean.learning_rate
 
 
 WRONG = [

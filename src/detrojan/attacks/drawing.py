@@ -10,7 +10,7 @@ from detrojan.triggers.input_aware import InputAwareTrigger
 
 #: what keeps a distance from becoming a divisor of zero
 TINY = 1e-6
-#: a mask whose drawing goes far beyond this is all or nothing and learns no more: what goes beyond is held back
+#: where its drawing goes far beyond this, a mask is all or nothing and learns no more: it is held back
 REACH, HOLD = 0.2, 10.0
 
 

@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass, replace
 
 import torch
 
+from detrojan.attacks.badnets import BadNets
 from detrojan.attacks.base import Backdoor
 from detrojan.benchmark.judging import Judge, Values
 from detrojan.benchmark.making import Subject
@@ -26,6 +27,8 @@ from detrojan.trainers.base import Trainer
 
 #: curves and lists with more points than this are not kept in a row
 _MOST_POINTS = 400
+#: share of the training images stamped with the triggers of an attacker who trains the network himself
+_STAMPED = 0.1
 
 
 class NotApplicableError(Exception):
@@ -223,10 +226,16 @@ def _quantiles(scores: torch.Tensor) -> Values:
 def _trainer(
     method: Trainer, subject: Subject, material: Material, judge: Judge, *, start: Classifier, run: Run
 ) -> Measured:
-    if subject.backdoors and subject.poisoned is None:
-        raise NotApplicableError("the attacker trains the network, so there are no poisoned data to train on")
-    data = material.train if subject.poisoned is None else subject.poisoned.data
-    bad = torch.empty(0, dtype=torch.int64) if subject.poisoned is None else subject.poisoned.indices
+    poisoned, details = subject.poisoned, Values()
+    if subject.backdoors and poisoned is None:
+        if subject.twin is None:
+            raise NotApplicableError("nobody knows what data the delivered network was trained on")
+        # the attacker trains the network himself; his finished triggers poison data as any others do
+        attack = BadNets(poison_rate=_STAMPED, backdoors=subject.backdoors)
+        poisoned = attack.poison(material.train, run=run)
+        details["stamped"] = _STAMPED
+    data = material.train if poisoned is None else poisoned.data
+    bad = torch.empty(0, dtype=torch.int64) if poisoned is None else poisoned.indices
     trained = method.train(start, data, run=run, poisoned=bad if len(bad) else None)
     figures = judge.measure(trained.model)
     if len(trained.isolated):
@@ -235,7 +244,7 @@ def _trainer(
             hit = torch.isin(trained.isolated, bad)
             figures["isolation_precision"] = float(hit.double().mean())
             figures["isolation_recall"] = float(hit.sum()) / len(bad)
-    return Measured(figures=figures, details={"steps": _steps(trained.steps)})
+    return Measured(figures=figures, details={**details, "steps": _steps(trained.steps)})
 
 
 def _filter(method: Filter, subject: Subject, *, run: Run) -> Measured:

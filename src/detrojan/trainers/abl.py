@@ -20,13 +20,15 @@ from detrojan.trainers.base import LateLosses, Trained, Trainer, Watch, checked,
 
 #: at most so many other samples are kept right for each one that is unlearned
 BESIDE = 20
-#: they are drawn from this share of the data: those whose losses were high both in the isolation and after it
-DOUBTED = 0.3
+#: they are drawn from this share of the data, whose losses were high both in the isolation and after it, and
+#: from this share of each isolated sample's label, however easy the label is
+DOUBTED, OF_LABEL = 0.3, 0.1
 #: weight of unlearning against keeping, and of keeping the isolated samples' labels right where they belong;
 #: poison gives way to little, clean samples hold against it
 CLIMB, HOLD = 0.3, 0.5
-#: unlearning is undone if it costs more of the accuracy on samples of these labels that it was not taught
-TOLERANCE = 0.1
+#: unlearning is undone if it costs more of the accuracy on samples of these labels that were left out of it,
+#: or if more of the isolated samples are still answered with more confidence than by guessing
+TOLERANCE, STUCK = 0.1, 0.5
 #: samples are ranked by their median loss after so many last epochs of the isolation: at a high learning rate
 #: an epoch now and then leaves a clean label too easy, but not the same one
 RANKED_BY = 3
@@ -40,14 +42,14 @@ class ABL(Trainer):
     samples reach a loss far below it and clean ones do not. The share whose loss, measured in
     evaluation mode without augmentation after each of the last three epochs, has the lowest median is
     isolated; the network is trained on the rest, and then climbs the loss of the isolated samples
-    while others are kept right: some of the 30% whose losses were high both in the isolation and after
-    it, for poison has a low one at one of the two, and those of the isolated ones' labels with a weight
-    of their own. Departures from the paper: it takes the last epoch's loss alone and keeps nothing
-    right beside; the climb here has a slope where a sample is answered with certainty, ends where its
-    loss has reached that of guessing, and leaves the batch norms' statistics alone. It is undone if
-    more than half of the isolated samples stay below that loss, or if it costs 10 points of accuracy
-    on samples of their labels that were neither unlearned nor kept right: what cannot be told from
-    the other samples of its label is not poison.
+    while others are kept right: some of those whose losses were high both in the isolation and after
+    it (30% of all, 10% of a label), for poison has a low one at one of the two; those of the isolated
+    ones' labels have a weight of their own. Departures from the paper: it takes the last epoch's loss
+    alone and keeps nothing right beside; the climb here has a slope where a sample is answered with
+    certainty, ends where its loss has reached that of guessing, and leaves the batch norms' statistics
+    alone. It is undone if more than half of the isolated samples stay below that loss, or if it costs 10
+    points of accuracy on samples of their labels that were neither unlearned nor kept right: what cannot
+    be told from the other samples of its label is not poison.
 
     Reference: Li et al., Anti-Backdoor Learning: Training Clean Models on Poisoned Data,
     NeurIPS 2021.
@@ -235,14 +237,14 @@ class ABL(Trainer):
         isolated = ranked[:count]
         part = data.select(isolated)
         before = losses(model, part)
-        others = doubted(ranked[count:], losses(model, data))
+        others = doubted(ranked, count, losses(model, data), labels)
         others = others[torch.randperm(len(others), generator=run.generator("abl", "kept"))]
         alike = torch.isin(labels[others], labels[isolated])
         judging = torch.zeros(len(others), dtype=torch.bool)
         judging[alike.nonzero().flatten()[::2]] = True
-        held, kept = data.select(others[judging]), others[~judging][: BESIDE * count]
+        held, kept = others[judging], others[~judging][: BESIDE * count]
         own = torch.cat([torch.zeros(count, dtype=torch.bool), alike[~judging][: BESIDE * count]])
-        right = clean_accuracy(model, held) if len(held) else 0.0
+        right = _accuracy(model, data, held)
         fallback = {name: tensor.clone() for name, tensor in model.network.state_dict().items()}
         watch = Watch.of(model, data, poisoned, run=run, stage="unlearning")
         how = self._unlearning()
@@ -261,15 +263,10 @@ class ABL(Trainer):
             f"unlearned {count:,} isolated samples in {self.unlearn_epochs} epochs: "
             f"their loss went from {float(before.mean()):.3g} to {float(after.mean()):.3g}"
         )
-        cost = right - clean_accuracy(model, held) if len(held) else 0.0
-        undone = share > 0.5 or cost > TOLERANCE
-        if undone:
+        cost = right - _accuracy(model, data, held)
+        why = undone(share, cost)
+        if why:
             model.network.load_state_dict(fallback)
-            why = (
-                f"it cost {100 * cost:.1f} points on other samples of their labels"
-                if cost > TOLERANCE
-                else f"{share:.0%} of them were not unlearned beside other samples of their labels"
-            )
             said += f"; undone, as {why}: what was isolated is hardly poison"
         return RepairStep(
             method=f"{self.name} unlearning",
@@ -281,27 +278,57 @@ class ABL(Trainer):
                 "loss after": float(after.mean()),
                 "not unlearned": share,
                 "accuracy lost": cost,
-                "undone": undone,
+                "undone": bool(why),
             },
         )
 
 
-def doubted(ranked: torch.Tensor, now: torch.Tensor) -> torch.Tensor:
-    """Return the positions of samples that are hardly poison, most of all first: high was their loss, and is.
+def undone(share: float, cost: float) -> str:
+    """Return why an unlearning is undone, or nothing.
+
+    Args:
+        share: of the isolated samples that were not unlearned, 0 to 1.
+        cost: in accuracy on other samples of their labels, -1 to 1.
+
+    """
+    if cost > TOLERANCE:
+        return f"it cost {100 * cost:.1f} points on other samples of their labels"
+    if share > STUCK:
+        return f"{share:.0%} of them were not unlearned beside other samples of their labels"
+    return ""
+
+
+def _accuracy(model: Classifier, data: Dataset, chosen: torch.Tensor) -> float:
+    return clean_accuracy(model, data.select(chosen)) if len(chosen) else 0.0
+
+
+def doubted(ranked: torch.Tensor, count: int, now: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+    """Return the positions of samples that are hardly poison, by their number: high was their loss, and is.
 
     Poison that the isolation ranked high, a faint blend for instance, has a low loss once the training
     on the rest has learned it; and poison that this training has not learned was easy in the isolation.
 
     Args:
-        ranked: positions of the samples that may be kept (M,), lowest loss in the isolation first.
+        ranked: positions of all samples (N,), lowest loss in the isolation first.
+        count: how many of them are isolated; none of these is returned.
         now: losses of all samples (N,) after the training on the rest.
+        labels: of all samples (N,).
 
     """
     places = torch.arange(len(ranked))
-    later = torch.empty_like(places)
-    later[now[ranked].argsort(stable=True)] = places
-    high = torch.minimum(places, later).argsort(descending=True, stable=True)
-    return ranked[high[: max(1, round(DOUBTED * len(now)))]]
+    first, later = torch.empty_like(places), torch.empty_like(places)
+    first[ranked] = places
+    later[now.argsort(stable=True)] = places
+    high = torch.minimum(first, later)
+    high[ranked[:count]] = -1
+    order = high.argsort(descending=True, stable=True)
+    chosen = torch.zeros(len(ranked), dtype=torch.bool)
+    chosen[order[: max(1, round(DOUBTED * len(ranked)))]] = True
+    for label in sorted(set(labels[ranked[:count]].tolist())):
+        alike = order[labels[order] == label]
+        chosen[alike[: math.ceil(OF_LABEL * len(alike))]] = True
+    chosen[ranked[:count]] = False
+    return chosen.nonzero().flatten()
 
 
 def held_loss(kind: str, gamma: float) -> Loss:

@@ -85,7 +85,7 @@ class InputAwareTrigger(Trigger):
 
     @staticmethod
     def opacity(drawn: torch.Tensor) -> torch.Tensor:
-        """Return the opacity, in [0, 1], that a drawing between -1 and 1 stands for: mostly all or nothing."""
+        """Return the opacity, in [0, 1], of what is drawn between -1 and 1: mostly all or nothing."""
         return torch.tanh(drawn * 20) / 2 + 0.5
 
     def stamp(self, images: torch.Tensor) -> torch.Tensor:
