@@ -113,10 +113,10 @@ def test_doubted_samples_were_hard_at_first_and_are_still():
 
 
 def test_samples_that_hold_on_to_their_label_are_not_unlearned(suspect):
-    # too few steps to unlearn anything: more than half of the isolated keep their label
+    # too few steps to unlearn anything: most of the isolated keep their label
     slow = plan(suspect, isolation_epochs=1, epochs=2, unlearn_epochs=1, unlearn_rate=1e-7)
     last = slow.train(suspect.start(), suspect.clean, run=Run(seed=1)).steps[-1]
-    assert last.details["not unlearned"] > 0.5
+    assert last.details["not unlearned"] > 0.75
     assert last.details["undone"] is True
     assert "were not unlearned beside other samples of their labels" in last.summary
 
