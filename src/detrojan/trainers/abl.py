@@ -28,7 +28,7 @@ DOUBTED, OF_LABEL = 0.3, 0.1
 CLIMB, HOLD = 0.3, 0.5
 #: unlearning is undone if it costs more of the accuracy on samples of these labels that were left out of it,
 #: or if more of the isolated samples are still answered with more confidence than by guessing
-TOLERANCE, STUCK = 0.1, 0.75
+TOLERANCE, STUCK = 0.1, 0.6
 #: samples are ranked by their median loss after so many last epochs of the isolation: at a high learning rate
 #: an epoch now and then leaves a clean label too easy, but not the same one
 RANKED_BY = 3
@@ -47,7 +47,7 @@ class ABL(Trainer):
     ones' labels have a weight of their own. Departures from the paper: it takes the last epoch's loss
     alone and keeps nothing right beside; the climb here has a slope where a sample is answered with
     certainty, ends where its loss has reached that of guessing, and leaves the batch norms' statistics
-    alone. It is undone if more than 75% of the isolated samples stay below that loss, or if it costs 10
+    alone. It is undone if more than 60% of the isolated samples stay below that loss, or if it costs 10
     points of accuracy on samples of their labels that were neither unlearned nor kept right: what cannot
     be told from the other samples of its label is not poison.
 
