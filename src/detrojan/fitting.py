@@ -132,6 +132,20 @@ def shift(pixels: int = 2, *, flip: bool = False) -> Augment:
     return augment
 
 
+def blended(first: Augment, most: float = 0.5) -> Augment:
+    """Return `first`, and then another image of the batch laid over each, up to `most` opaque.
+
+    It is for trainings in which a teacher answers the very images: no label is right for a blend.
+    """
+
+    def augment(images: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
+        images = first(images, generator)
+        others = images[torch.randperm(len(images), generator=generator)]
+        return images.lerp(others, most * torch.rand(len(images), 1, 1, 1, generator=generator))
+
+    return augment
+
+
 def fit(
     model: Classifier,
     data: Dataset,
@@ -282,11 +296,18 @@ class _Trainer:
 
 
 def _described(function: Callable[..., torch.Tensor] | None) -> str:
-    """Return the name of a function and the plain values it encloses: enough to tell two apart."""
+    """Return the name of a function and the plain values it encloses: enough to tell two apart.
+
+    So are functions that it encloses described.
+    """
     if function is None:
         return ""
     enclosed = [cell.cell_contents for cell in getattr(function, "__closure__", None) or ()]
-    plain = [value for value in enclosed if isinstance(value, bool | int | float | str)]
+    plain = [
+        _described(value) if callable(value) else value
+        for value in enclosed
+        if callable(value) or isinstance(value, bool | int | float | str)
+    ]
     return f"{getattr(function, '__qualname__', type(function).__qualname__)}{plain}"
 
 

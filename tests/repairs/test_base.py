@@ -18,6 +18,7 @@ from detrojan.repairs.base import (
     lesson,
     soft_cross_entropy,
     sure_of,
+    taught_by,
     with_triggers,
     worst_success,
 )
@@ -60,19 +61,20 @@ def column(label: int) -> PatchTrigger:
     return PatchTrigger(mask, mask)
 
 
-def test_the_network_s_own_soft_answers_are_taught_where_a_label_agrees(model, data):
-    wrong = torch.tensor([0, 7])
+def test_the_network_s_own_soft_answers_are_taught_but_no_wrong_target(model, data):
+    target = int(model.answers(data.images[:1]))
+    different = int((model.answers(data.images) != target).nonzero()[0])
+    wrong = torch.tensor([0, different])
     labels = data.labels.clone()
     labels[wrong] = (labels[wrong] + 1) % CLASSES
-    taught = lesson(model, data.with_labels(labels), [1])
+    taught = lesson(model, data.with_labels(labels), [target])
     assert taught.labelled
     assert torch.equal(taught.truth, labels)
     assert torch.equal(taught.images, data.images)
     own = model.probabilities(data.images)
-    agreeing = torch.ones(120, dtype=torch.bool)
-    agreeing[wrong] = False
-    assert torch.equal(taught.soft[agreeing], own[agreeing])
-    assert torch.equal(taught.soft[wrong], functional.one_hot(labels[wrong], CLASSES).float())
+    assert torch.equal(taught.soft[1:], own[1:])
+    assert torch.equal(taught.soft[:1], functional.one_hot(labels[:1], CLASSES).float())
+    assert taught.corrected.tolist() == [True] + [False] * 119
     assert taught.judged.tolist() == list(range(120))
     assert taught.kept(model) == pytest.approx(118 / 120)
 
@@ -217,3 +219,23 @@ def test_the_worst_success_is_that_of_the_strongest_trigger(model, data):
     )
     with pytest.raises(LabelError, match="classes other than the target 1, got none"):
         worst_success(model, pairs[1:], only.images, only.labels)
+
+
+def test_a_teacher_answers_the_very_images_that_are_seen(model, data):
+    student = model.copy()
+    target = int(model.answers(data.images[:1]))
+    labels = data.labels.clone()
+    labels[0] = (target + 1) % CLASSES
+    taught = lesson(model, data.with_labels(labels), [target])
+    index, shifted = torch.tensor([0, 3]), data.images[[0, 3]].roll(1, -1)
+    with taught_by(model, student, taught) as loss:
+        logits = student.logits(shifted)
+        found = loss(logits, labels[index], index)
+    with torch.no_grad():
+        wanted = model.logits(shifted).softmax(1)
+    wanted[0] = taught.soft[0]
+    assert torch.allclose(found, functional.cross_entropy(logits, wanted))
+    assert not student.network._forward_pre_hooks
+    found.backward()
+    assert all(p.grad is None for p in model.network.parameters())
+    assert any(p.grad is not None for p in student.network.parameters())

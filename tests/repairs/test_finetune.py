@@ -96,7 +96,7 @@ def test_images_of_another_shape_are_refused(case):
 @pytest.mark.parametrize(
     ("wrong", "text"),
     [
-        ({"epochs": 0}, "expected epochs of 1 or more, .* got 0, 64 and 0.0003"),
+        ({"epochs": 0}, "expected epochs of 1 or more, .* got 0, 64 and 0.0001"),
         ({"learning_rate": 0.0}, "learning_rate above 0, got 5, 64 and 0"),
         ({"batch_size": 1}, "batch_size of 2 or more .* got 5, 1 and"),
         ({"shift_pixels": -1}, "expected shift_pixels of 0 or more, got -1"),

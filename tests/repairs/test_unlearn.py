@@ -14,7 +14,7 @@ from detrojan.triggers.patch import PatchTrigger
 from twins import TARGET
 
 #: 400 images are few: the passes of 8000 at the defaults
-PLAN = Unlearn(epochs=20, learning_rate=1e-3)
+PLAN = Unlearn(epochs=21, learning_rate=1e-3)
 
 
 @pytest.fixture(scope="module")
@@ -50,19 +50,20 @@ def test_it_is_written_down(case, unlearned):
     before, after = (float(part.rstrip("%")) for part in step.summary.removeprefix(start).split(" to "))
     assert before > 90
     assert after < 5
-    # each image is stamped in one of five passes: 20 of them are four over five times the images
-    assert step.curves["epoch"] == [1.0, 2.0, 3.0, 4.0]
+    # each image is stamped in one of three passes: 21 of them are seven over three times the images
+    assert step.curves["epoch"] == [1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0]
     losses = step.curves["training loss"]
     assert losses[-1] < losses[0] / 2
     assert step.details["labelled"] is True
-    assert step.details["fitting"]["epochs"] == 4
+    assert step.details["fitting"]["epochs"] == 7
 
 
 @pytest.mark.parametrize(
     ("plan", "copies", "epochs"),
     [
-        (Unlearn(epochs=15), 5, 3),
-        (Unlearn(epochs=3), 3, 1),
+        (Unlearn(epochs=15), 3, 5),
+        (Unlearn(epochs=15, stamped=0.2), 5, 3),
+        (Unlearn(epochs=3, stamped=0.2), 3, 1),
         (Unlearn(epochs=4, stamped=1.0), 1, 4),
         (Unlearn(epochs=4, stamped=0.6), 2, 2),
         (Unlearn(epochs=4, images="clean"), 1, 4),
@@ -186,9 +187,9 @@ def test_clean_images_alone_unlearn_far_less(case, unlearned):
     plan = dataclasses.replace(PLAN, images="clean")
     made = plan.repair(case.twins.backdoored, case.data, case.findings, run=Run(seed=2))
     assert case.true_success(made.model) > case.true_success(unlearned.model) + 0.3
-    assert made.steps[0].summary.startswith(f"trained on {len(case.data)} clean images for 20 epochs: the ")
+    assert made.steps[0].summary.startswith(f"trained on {len(case.data)} clean images for 21 epochs: the ")
     without = plan.repair(case.twins.backdoored, case.data, [], run=Run(seed=2))
-    assert without.steps[0].summary == f"trained on {len(case.data)} clean images for 20 epochs"
+    assert without.steps[0].summary == f"trained on {len(case.data)} clean images for 21 epochs"
     assert digest(without.model.network) == digest(made.model.network)
 
 

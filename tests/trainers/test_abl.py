@@ -1,16 +1,12 @@
 from __future__ import annotations
 
-from dataclasses import replace
-
 import pytest
 import torch
 
 from detrojan.errors import OptionError
 from detrojan.run import Run
 from detrojan.store import digest
-from detrojan.trainers import abl
-from detrojan.trainers.abl import ABL, CLIMB, HOLD, doubted, held_loss, unlearning_loss
-from detrojan.trainers.base import losses
+from detrojan.trainers.abl import ABL, held_loss
 
 
 def plan(suspect, **changed) -> ABL:
@@ -85,58 +81,6 @@ def test_the_held_loss_climbs_below_gamma_and_descends_above():
             (slope,) = torch.autograd.grad(value, logits)
             # the slope of plain cross entropy at the label's logit is below 0
             assert torch.sign(slope[0, 0]) == -sign
-
-
-def test_the_unlearning_loss_has_a_slope_at_certainty_and_none_below_guessing():
-    labels = torch.tensor([0, 0, 0])
-    logits = torch.tensor([[60.0, 0, 0, 0], [-9.0, 0, 0, 0], [5.0, 0, 0, 0]], requires_grad=True)
-    value = unlearning_loss(2, torch.tensor([False, False, True]))(logits, labels, torch.tensor([0, 1, 2]))
-    (slope,) = torch.autograd.grad(value, logits)
-    assert slope[0, 0] == pytest.approx(0.5 * CLIMB, abs=1e-3)
-    assert slope[1].abs().max() == 0
-    assert bool(torch.isfinite(slope).all())
-    # the third one is kept right, and more so as it carries a label that is unlearned
-    alone = unlearning_loss(2, torch.zeros(3, dtype=torch.bool))(logits, labels, torch.tensor([0, 1, 2]))
-    (less,) = torch.autograd.grad(alone, logits)
-    assert slope[2, 0] == pytest.approx((1 + HOLD) * float(less[2, 0]), rel=1e-4)
-    assert less[2, 0] < 0
-
-
-def test_doubted_samples_were_hard_at_first_and_are_still():
-    ranked = torch.tensor([4, 0, 1, 6, 2, 3, 7, 5, 8, 9])  # lowest loss in the isolation first
-    now = torch.tensor([0.5, 0.6, 0.0, 0.7, 0.1, 0.9, 0.2, 0.0, 0.8, 0.3])
-    labels = torch.tensor([1, 1, 0, 0, 0, 0, 0, 0, 0, 0])
-    # 3, 5 and 8 are high in both lists; 7 and 9 were and are not, 0 and 1 are and were not
-    assert doubted(ranked, 0, now, labels).tolist() == [3, 5, 8]
-    # the easy label of an isolated sample has its hardest one among them, and never the isolated one
-    assert doubted(ranked, 2, now, labels).tolist() == [1, 3, 5, 8]
-
-
-def test_samples_that_hold_on_to_their_label_are_not_unlearned(suspect):
-    # too few steps to unlearn anything: most of the isolated keep their label
-    slow = plan(suspect, isolation_epochs=1, epochs=2, unlearn_epochs=1, unlearn_rate=1e-7)
-    last = slow.train(suspect.start(), suspect.clean, run=Run(seed=1)).steps[-1]
-    assert last.details["not unlearned"] > 0.75
-    assert last.details["undone"] is True
-    assert "were not unlearned beside other samples of their labels" in last.summary
-
-
-def test_a_network_with_batch_norms_keeps_their_statistics_while_it_unlearns(suspect, monkeypatch):
-    data = suspect.clean.select(slice(160))
-    quick = ABL(isolation_epochs=1, epochs=1, unlearn_epochs=0, isolation_rate=0.1, batch_size=32)
-    start = suspect.start("five_conv_cnn")
-    without = quick.train(start, data, run=Run(seed=1))
-    more = replace(quick, unlearn_epochs=2)
-    monkeypatch.setattr(abl, "undone", lambda _share, _cost: "")  # whatever came out is looked at
-    made = more.train(start, data, run=Run(seed=1))
-    own, other = made.model.network.state_dict(), without.model.network.state_dict()
-    means = [name for name in own if name.endswith("running_mean")]
-    assert means
-    assert all(torch.equal(own[name], other[name]) for name in means)
-    assert digest(made.model.network) != digest(without.model.network)
-    assert float(losses(made.model, data.select(made.isolated)).mean()) > float(
-        losses(without.model, data.select(made.isolated)).mean()
-    )
 
 
 @pytest.mark.parametrize(

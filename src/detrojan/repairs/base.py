@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
@@ -14,7 +14,7 @@ from torch.nn import functional
 from detrojan.data.dataset import Dataset
 from detrojan.errors import DataError, LabelError, OptionError
 from detrojan.findings import Finding, RepairStep
-from detrojan.fitting import Epoch, Fitting, Loss, fit, shift
+from detrojan.fitting import Epoch, Fitting, Loss, blended, fit, shift
 from detrojan.method import Method
 from detrojan.metrics.accuracy import attack_success
 from detrojan.metrics.input_range import check_input_range
@@ -93,6 +93,7 @@ class Tuning(Repair, ABC):
         title: str,
         shift_pixels: int = 0,
         loss: Loss | None = None,
+        teacher: Classifier | None = None,
     ) -> list[Epoch]:
         """Train `model` in place on the lesson's answers; what was pruned stays pruned.
 
@@ -104,17 +105,24 @@ class Tuning(Repair, ABC):
             title: what the progress shows.
             shift_pixels: random shifts of the images of up to so many pixels.
             loss: instead of the cross entropy against the lesson's soft answers.
+            teacher: answers the images as they are shifted and blended with each other, in the stead of
+                the lesson's answers.
 
         """
-        with pruned_stay_pruned(model):
+        wanted: AbstractContextManager[Loss] = nullcontext(loss or soft_cross_entropy(taught.soft))
+        augment = shift(shift_pixels) if shift_pixels or teacher is not None else None
+        if teacher is not None and augment is not None:
+            augment = blended(augment)
+            wanted = taught_by(teacher.copy().to(run.device), model, taught)
+        with pruned_stay_pruned(model), wanted as chosen:
             return fit(
                 model,
                 Dataset(images, taught.truth),
                 self.fitting(),
                 run=run,
                 title=title,
-                augment=shift(shift_pixels) if shift_pixels else None,
-                loss=loss or soft_cross_entropy(taught.soft),
+                augment=augment,
+                loss=chosen,
             )
 
     def recorded(self, taught: Lesson, history: Sequence[Epoch]) -> dict[str, Any]:
@@ -135,8 +143,10 @@ class Lesson:
     Attributes:
         images: the clean images that are used, (N, C, H, W).
         truth: their labels, or the delivered network's answers, (N,).
-        soft: the answer as a distribution, (N, K): the delivered network's own, except where a
-            trustworthy label contradicts it.
+        soft: the answer as a distribution, (N, K): the delivered network's own, mostly also where it is
+            wrong: of a few images a network learns a contradicting label by heart, at the expense of all
+            others. Where the wrong answer is a suspected target, the label is taught instead.
+        corrected: where it is, (N,) bool.
         labelled: whether `truth` are labels that mean something to the network.
         judged: positions of the images on which clean accuracy is measured, (J,): all with labels;
             without, those that the delivered network was sure of.
@@ -147,6 +157,7 @@ class Lesson:
     images: torch.Tensor
     truth: torch.Tensor
     soft: torch.Tensor
+    corrected: torch.Tensor
     labelled: bool
     judged: torch.Tensor
     doubted: tuple[int, ...] = ()
@@ -163,12 +174,15 @@ class Lesson:
 
 def repeated(taught: Lesson, copies: int) -> Lesson:
     """Return the lesson so many times over, for trainings that change the images differently each time."""
-    images, truth, soft = (torch.cat([part] * copies) for part in (taught.images, taught.truth, taught.soft))
-    return replace(taught, images=images, truth=truth, soft=soft)
+    parts = (taught.images, taught.truth, taught.soft, taught.corrected)
+    images, truth, soft, corrected = (torch.cat([part] * copies) for part in parts)
+    return replace(taught, images=images, truth=truth, soft=soft, corrected=corrected)
 
 
-def lesson(model: Classifier, data: Dataset, targets: Sequence[int]) -> Lesson:
-    """Return what to teach: the labels where they fit, else the delivered network's own answers.
+def lesson(model: Classifier, data: Dataset, targets: Sequence[int], *, corrected: bool = False) -> Lesson:
+    """Return what to teach: the delivered network's own answers, beside the labels where they fit.
+
+    With `corrected` every answer that a label contradicts is corrected, not only suspected targets.
 
     Without labels, a suspected target that gets far more answers than a label usually does is
     doubted: nobody can tell which of its images belong there, so they are left out. One that gets
@@ -189,9 +203,13 @@ def lesson(model: Classifier, data: Dataset, targets: Sequence[int]) -> Lesson:
     known = truth is not None and int(truth.max()) < model.num_classes
     if truth is not None and known and check_input_range(model, data).labels_fit:
         wrong = answers != truth
+        if not corrected:
+            wrong &= torch.isin(answers, torch.tensor(targets, dtype=torch.int64))
         soft[wrong] = functional.one_hot(truth[wrong], model.num_classes).float()
         everything = torch.arange(len(truth))
-        return Lesson(images=data.images, truth=truth, soft=soft, labelled=True, judged=everything)
+        return Lesson(
+            images=data.images, truth=truth, soft=soft, corrected=wrong, labelled=True, judged=everything
+        )
     doubted = _doubted(answers, targets)
     kept = ~torch.isin(answers, torch.tensor(doubted, dtype=torch.int64))
     if int(kept.sum()) < 2:
@@ -201,7 +219,15 @@ def lesson(model: Classifier, data: Dataset, targets: Sequence[int]) -> Lesson:
         )
     images, soft, truth = data.images[kept], soft[kept], answers[kept]
     judged = sure_of(soft)
-    return Lesson(images=images, truth=truth, soft=soft, labelled=False, judged=judged, doubted=doubted)
+    return Lesson(
+        images=images,
+        truth=truth,
+        soft=soft,
+        corrected=torch.zeros(len(truth), dtype=torch.bool),
+        labelled=False,
+        judged=judged,
+        doubted=doubted,
+    )
 
 
 def _doubted(answers: torch.Tensor, targets: Sequence[int]) -> tuple[int, ...]:
@@ -230,6 +256,33 @@ def soft_cross_entropy(soft: torch.Tensor) -> Loss:
         return -(wanted * logits.log_softmax(1)).sum(1).mean()
 
     return loss
+
+
+@contextmanager
+def taught_by(teacher: Classifier, student: Classifier, taught: Lesson) -> Iterator[Loss]:
+    """Give the cross entropy against what `teacher` answers to the very images that `student` sees.
+
+    An image that is changed in every pass has an answer of its own in each, and a few images teach as
+    much as many. What the lesson corrects is taught as it says.
+
+    Reference: Beyer et al., Knowledge Distillation: A Good Teacher Is Patient and Consistent, CVPR 2022.
+    """
+    seen: list[torch.Tensor] = []
+    handle = student.network.register_forward_pre_hook(lambda _m, inputs: seen.append(inputs[0]))
+
+    def loss(logits: torch.Tensor, _labels: torch.Tensor, index: torch.Tensor) -> torch.Tensor:
+        with torch.no_grad():
+            own = teacher.network(seen[-1]).softmax(1)
+        seen.clear()
+        known = taught.corrected[index].to(own.device)
+        wanted = torch.where(known[:, None], taught.soft[index].to(own.device), own)
+        return -(wanted * logits.log_softmax(1)).sum(1).mean()
+
+    try:
+        with teacher.judging():
+            yield loss
+    finally:
+        handle.remove()
 
 
 def with_triggers(findings: Sequence[Finding], method: str) -> list[tuple[int, Trigger]]:

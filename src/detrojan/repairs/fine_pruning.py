@@ -11,7 +11,7 @@ from detrojan.errors import OptionError
 from detrojan.findings import Finding
 from detrojan.models.classifier import Classifier
 from detrojan.repairs.activation_pruning import ActivationPruning
-from detrojan.repairs.base import Repaired, Tuning
+from detrojan.repairs.base import Repaired, Tuning, lesson
 from detrojan.repairs.finetune import FineTune
 from detrojan.run import Run
 
@@ -22,7 +22,9 @@ class FinePruning(Tuning):
 
     Pruning takes a plain backdoor's channels away; fine-tuning then changes those channels that a
     pruning-aware attack has made share the backdoor with the clean task, and gives accuracy back.
-    What was pruned stays pruned.
+    What was pruned stays pruned. It is taught what the delivered network answers to the very images, each
+    time shifted and blended with another in a new way, so that a hundred images give back what pruning
+    took; the paper teaches labels, and has many more images.
 
     Reference: Liu et al., Fine-Pruning: Defending Against Backdooring Attacks on Deep Neural
     Networks, RAID 2018.
@@ -82,5 +84,6 @@ class FinePruning(Tuning):
         """
         pruned = self.pruning().repair(model, data, findings, run=run)
         # what the pruned network has got wrong is not to be taught: the delivered one is the teacher
-        tuned = self.tuning(len(data)).tuned(pruned.model, model, data, findings, run=run)
+        taught = lesson(model, data, [finding.label for finding in findings])
+        tuned = self.tuning(len(data)).tuned(pruned.model, taught, teacher=model, run=run)
         return Repaired(model=tuned.model, steps=(*pruned.steps, *tuned.steps))

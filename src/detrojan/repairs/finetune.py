@@ -9,7 +9,7 @@ from detrojan.data.dataset import Dataset
 from detrojan.errors import OptionError
 from detrojan.findings import Finding, RepairStep
 from detrojan.models.classifier import Classifier
-from detrojan.repairs.base import Repaired, Tuning, lesson, times
+from detrojan.repairs.base import Lesson, Repaired, Tuning, lesson, times
 from detrojan.run import Run
 
 
@@ -34,7 +34,7 @@ class FineTune(Tuning):
     name = "finetune"
 
     epochs: int = 5
-    learning_rate: float = 3e-4
+    learning_rate: float = 1e-4
     batch_size: int = 64
     shift_pixels: int = 1
 
@@ -46,13 +46,13 @@ class FineTune(Tuning):
 
     def repair(self, model: Classifier, data: Dataset, findings: Sequence[Finding], *, run: Run) -> Repaired:
         """Return a copy of `model` trained on clean `data`; the findings only say what to leave out."""
-        return self.tuned(model, model, data, findings, run=run)
+        taught = lesson(model, data, [finding.label for finding in findings], corrected=True)
+        return self.tuned(model, taught, run=run)
 
     def tuned(
-        self, model: Classifier, teacher: Classifier, data: Dataset, findings: Sequence[Finding], *, run: Run
+        self, model: Classifier, taught: Lesson, *, run: Run, teacher: Classifier | None = None
     ) -> Repaired:
-        """Return a copy of `model` trained on what `teacher` answers where labels are missing."""
-        taught = lesson(teacher, data, [finding.label for finding in findings])
+        """Return a copy of `model` trained on a lesson, or on a `teacher`'s answers to the shifted images."""
         copy = model.copy()
         history = self.tune(
             copy,
@@ -61,6 +61,7 @@ class FineTune(Tuning):
             run=run.within("finetune"),
             title="fine-tuning",
             shift_pixels=self.shift_pixels,
+            teacher=teacher,
         )
         step = RepairStep(
             method=self.name,

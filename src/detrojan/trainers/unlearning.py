@@ -1,0 +1,175 @@
+"""How anti-backdoor learning unlearns what it has isolated, and judges whether that was poison."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import asdict
+
+import torch
+from torch.nn import functional
+
+from detrojan.data.dataset import Dataset
+from detrojan.findings import RepairStep
+from detrojan.fitting import Fitting, Loss, fit
+from detrojan.metrics.accuracy import clean_accuracy
+from detrojan.models.classifier import Classifier
+from detrojan.run import Run
+from detrojan.trainers.base import Watch, losses
+
+#: at most so many other samples are kept right for each one that is unlearned
+BESIDE = 20
+#: they are drawn from this share of the data, whose losses were high both in the isolation and after it, and
+#: from this share of each isolated sample's label, however easy the label is
+DOUBTED, OF_LABEL = 0.3, 0.1
+#: weight of unlearning against keeping, and of keeping the isolated samples' labels right where they belong;
+#: poison gives way to little, clean samples hold against it
+CLIMB, HOLD = 0.3, 0.5
+#: unlearning is undone if it costs more of the accuracy on samples of these labels that were left out of it,
+#: or if more of the isolated samples are still answered with more confidence than by guessing
+TOLERANCE, STUCK = 0.1, 0.6
+
+
+def unlearn(
+    model: Classifier,
+    data: Dataset,
+    ranked: torch.Tensor,
+    count: int,
+    how: Fitting,
+    *,
+    poisoned: torch.Tensor | None,
+    run: Run,
+) -> RepairStep:
+    """Make `model` unlearn the isolated samples, in place, or leave it as it was and say why.
+
+    Args:
+        model: trained on the data.
+        data: labelled, (N, C, H, W).
+        ranked: positions of all samples (N,), the most suspicious first.
+        count: how many of them are isolated.
+        how: the training.
+        poisoned: true positions of the poisoned samples, for the curves only.
+        run: device, seed, progress, checkpoint.
+
+    """
+    labels = data.require_labels("unlearning")
+    isolated = ranked[:count]
+    part = data.select(isolated)
+    before = losses(model, part)
+    others = doubted(ranked, count, losses(model, data), labels)
+    others = others[torch.randperm(len(others), generator=run.generator("abl", "kept"))]
+    alike = torch.isin(labels[others], labels[isolated])
+    judging = torch.zeros(len(others), dtype=torch.bool)
+    judging[alike.nonzero().flatten()[::2]] = True
+    held, kept = others[judging], others[~judging][: BESIDE * count]
+    own = torch.cat([torch.zeros(count, dtype=torch.bool), alike[~judging][: BESIDE * count]])
+    right = _accuracy(model, data, held)
+    fallback = {name: tensor.clone() for name, tensor in model.network.state_dict().items()}
+    watch = Watch.of(model, data, poisoned, run=run, stage="unlearning")
+    history = fit(
+        model,
+        data.select(torch.cat([isolated, kept])),
+        how,
+        run=run.within("abl", "unlearning"),
+        title="ABL: unlearning",
+        loss=unlearning_loss(count, own),
+        after_epoch=watch.hook(),
+    )
+    after = losses(model, part)
+    share = float((after < math.log(model.num_classes)).double().mean())
+    said = (
+        f"unlearned {count:,} isolated samples in {how.epochs} epochs: "
+        f"their loss went from {float(before.mean()):.3g} to {float(after.mean()):.3g}"
+    )
+    cost = right - _accuracy(model, data, held)
+    why = undone(share, cost)
+    if why:
+        model.network.load_state_dict(fallback)
+        said += f"; undone, as {why}: what was isolated is hardly poison"
+    return RepairStep(
+        method="abl unlearning",
+        summary=said,
+        curves=watch.curves(history),
+        details={
+            "fitting": asdict(how),
+            "loss before": float(before.mean()),
+            "loss after": float(after.mean()),
+            "not unlearned": share,
+            "accuracy lost": cost,
+            "undone": bool(why),
+        },
+    )
+
+
+def undone(share: float, cost: float) -> str:
+    """Return why an unlearning is undone, or nothing.
+
+    Args:
+        share: of the isolated samples that were not unlearned, 0 to 1.
+        cost: in accuracy on other samples of their labels, -1 to 1.
+
+    """
+    if cost > TOLERANCE:
+        return f"it cost {100 * cost:.1f} points on other samples of their labels"
+    if share > STUCK:
+        return f"{share:.0%} of them were not unlearned beside other samples of their labels"
+    return ""
+
+
+def _accuracy(model: Classifier, data: Dataset, chosen: torch.Tensor) -> float:
+    return clean_accuracy(model, data.select(chosen)) if len(chosen) else 0.0
+
+
+def doubted(ranked: torch.Tensor, count: int, now: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+    """Return the positions of samples that are hardly poison, by their number: high was their loss, and is.
+
+    Poison that the isolation ranked high, a faint blend for instance, has a low loss once the training
+    on the rest has learned it; and poison that this training has not learned was easy in the isolation.
+
+    Args:
+        ranked: positions of all samples (N,), lowest loss in the isolation first.
+        count: how many of them are isolated; none of these is returned.
+        now: losses of all samples (N,) after the training on the rest.
+        labels: of all samples (N,).
+
+    """
+    places = torch.arange(len(ranked))
+    first, later = torch.empty_like(places), torch.empty_like(places)
+    first[ranked] = places
+    later[now.argsort(stable=True)] = places
+    high = torch.minimum(first, later)
+    high[ranked[:count]] = -1
+    order = high.argsort(descending=True, stable=True)
+    chosen = torch.zeros(len(ranked), dtype=torch.bool)
+    chosen[order[: max(1, round(DOUBTED * len(ranked)))]] = True
+    for label in sorted(set(labels[ranked[:count]].tolist())):
+        alike = order[labels[order] == label]
+        chosen[alike[: math.ceil(OF_LABEL * len(alike))]] = True
+    chosen[ranked[:count]] = False
+    return chosen.nonzero().flatten()
+
+
+def unlearning_loss(isolated: int, own: torch.Tensor) -> Loss:
+    """Return the loss that keeps most samples right and lowers the probability of the first ones' labels.
+
+    The cross entropy of a sample that is answered with certainty has no slope to climb: its gradient
+    is 1 - p. Descent on -log(1 - p) has the slope p, and a sample below 1 / classes is left alone.
+
+    Args:
+        isolated: how many samples, the first of the data, are unlearned.
+        own: which samples (N,) are kept right under a label that is unlearned, bool.
+
+    """
+
+    def mean(values: torch.Tensor, chosen: torch.Tensor) -> torch.Tensor:
+        return (values * chosen).sum() / chosen.sum().clamp(min=1)
+
+    def loss(logits: torch.Tensor, labels: torch.Tensor, index: torch.Tensor) -> torch.Tensor:
+        bad, same = (index < isolated).to(logits.device), own[index].to(logits.device)
+        label = functional.one_hot(labels, logits.shape[1]).bool()
+        rest, total = logits.masked_fill(label, -torch.inf).logsumexp(1), logits.logsumexp(1)
+        wrong = total - logits[label]
+        certain = (-wrong).detach().exp() > 1 / logits.shape[1]
+        climb = (total - rest) * certain
+        return mean(wrong, ~bad) + HOLD * mean(wrong, same) + CLIMB * mean(climb, bad)
+
+    return loss
