@@ -14,7 +14,10 @@ from detrojan.findings import Finding
 from detrojan.models.classifier import Classifier
 from detrojan.repairs.base import (
     FEWEST_SURE,
+    HALVINGS,
     SURE,
+    Repaired,
+    bearable,
     lesson,
     soft_cross_entropy,
     sure_of,
@@ -22,6 +25,7 @@ from detrojan.repairs.base import (
     with_triggers,
     worst_success,
 )
+from detrojan.repairs.finetune import FineTune
 from detrojan.triggers.patch import PatchTrigger
 
 CLASSES, SHAPE = 6, (1, 6, 8)
@@ -239,3 +243,23 @@ def test_a_teacher_answers_the_very_images_that_are_seen(model, data):
     found.backward()
     assert all(p.grad is None for p in model.network.parameters())
     assert any(p.grad is not None for p in student.network.parameters())
+
+
+def test_a_rate_that_breaks_the_network_is_halved(model, data):
+    taught = lesson(model, data, [])
+    broken = model.copy()
+    with torch.no_grad():
+        for parameter in broken.network.parameters():
+            parameter.zero_()
+    rates = []
+
+    def attempt(how):
+        rates.append(how.learning_rate)
+        return Repaired(model=model if how.learning_rate < 0.03 else broken, steps=())
+
+    made = bearable(FineTune(learning_rate=0.1), taught, taught.kept(model), attempt)
+    assert made.model is model
+    assert rates == [0.1, 0.05, 0.025]
+    rates.clear()
+    assert bearable(FineTune(learning_rate=100.0), taught, taught.kept(model), attempt).model is broken
+    assert len(rates) == HALVINGS + 1

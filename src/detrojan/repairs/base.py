@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import asdict, dataclass, replace
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch.nn import functional
@@ -28,6 +28,8 @@ USUAL = 2.0
 SURE = 0.9
 #: fewer sure answers than this are no measure
 FEWEST_SURE = 30
+#: accuracy on its own images that a tuning may cost, and how often its rate is halved where it costs more
+BEARABLE, HALVINGS = 0.05, 4
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -136,6 +138,9 @@ class Tuning(Repair, ABC):
         }
 
 
+Rated = TypeVar("Rated", bound=Tuning)
+
+
 @dataclass(frozen=True, kw_only=True)
 class Lesson:
     """What the repaired network shall answer on the clean images.
@@ -143,9 +148,9 @@ class Lesson:
     Attributes:
         images: the clean images that are used, (N, C, H, W).
         truth: their labels, or the delivered network's answers, (N,).
-        soft: the answer as a distribution, (N, K): the delivered network's own, mostly also where it is
-            wrong: of a few images a network learns a contradicting label by heart, at the expense of all
-            others. Where the wrong answer is a suspected target, the label is taught instead.
+        soft: the answer as a distribution, (N, K), the delivered network's own. A label that contradicts
+            it is not taught, since a network learns such a label by heart where images are few, at the
+            expense of all others; but it is where the answer is a suspected target.
         corrected: where it is, (N,) bool.
         labelled: whether `truth` are labels that mean something to the network.
         judged: positions of the images on which clean accuracy is measured, (J,): all with labels;
@@ -170,6 +175,20 @@ class Lesson:
         """Return the share of the judged images that `model` answers with the truth, 0 to 1."""
         answers = model.answers(self.images[self.judged])
         return float((answers == self.truth[self.judged]).float().mean())
+
+
+def bearable(plan: Rated, taught: Lesson, before: float, attempt: Callable[[Rated], Repaired]) -> Repaired:
+    """Return what `attempt` makes, at half of the plan's learning rate as often as it breaks the network.
+
+    A rate that a wide network bears wrecks a narrow one with batch norms; it has broken the network where
+    even the images that it was trained on are answered right less often, by more than `BEARABLE`, than
+    `before`. After `HALVINGS` the last attempt is returned.
+    """
+    for halvings in range(HALVINGS + 1):
+        made = attempt(replace(plan, learning_rate=plan.learning_rate / 2**halvings))
+        if taught.kept(made.model) >= before - BEARABLE:
+            break
+    return made
 
 
 def repeated(taught: Lesson, copies: int) -> Lesson:

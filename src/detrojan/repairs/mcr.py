@@ -12,7 +12,15 @@ from detrojan.data.dataset import Dataset
 from detrojan.errors import OptionError
 from detrojan.findings import Finding, RepairStep
 from detrojan.models.classifier import Classifier
-from detrojan.repairs.base import Repaired, Tuning, lesson, times, worst_success
+from detrojan.repairs.base import (
+    Lesson,
+    Repaired,
+    Tuning,
+    bearable,
+    lesson,
+    times,
+    worst_success,
+)
 from detrojan.run import Run
 
 Weights = dict[str, torch.Tensor]
@@ -33,7 +41,7 @@ class MCR(Tuning):
 
     Args:
         epochs: passes over the clean data, for each end and again for the curve; 1 or more.
-        learning_rate: of Adam, falling to 0 along a cosine; above 0.
+        learning_rate: of Adam, falling to 0 along a cosine; above 0. Halved where it breaks the network.
         batch_size: 2 or more.
         shift_pixels: random shifts of the images of up to so many pixels; 0 or more.
         place: where on the curve the network is taken from, 0 to 1.
@@ -59,7 +67,14 @@ class MCR(Tuning):
 
     def repair(self, model: Classifier, data: Dataset, findings: Sequence[Finding], *, run: Run) -> Repaired:
         """Return a copy of `model` with the weights of a point on the curve; no trigger is needed."""
-        taught = lesson(model, data, [finding.label for finding in findings])
+        taught = lesson(model, data, [finding.label for finding in findings], corrected=True)
+        before = taught.kept(model)
+        return bearable(self, taught, before, lambda how: how.attempt(model, taught, findings, run=run))
+
+    def attempt(
+        self, model: Classifier, taught: Lesson, findings: Sequence[Finding], *, run: Run
+    ) -> Repaired:
+        """Return a copy, repaired at the learning rate as it stands."""
         ends = []
         for number in (1, 2):
             end = model.copy().to(run.device)

@@ -15,7 +15,15 @@ from detrojan.findings import Finding, RepairStep
 from detrojan.fitting import Loss
 from detrojan.models.classifier import Classifier
 from detrojan.models.units import caught_activity, convolutions
-from detrojan.repairs.base import Lesson, Repaired, Tuning, lesson, soft_cross_entropy, times
+from detrojan.repairs.base import (
+    Lesson,
+    Repaired,
+    Tuning,
+    bearable,
+    lesson,
+    soft_cross_entropy,
+    times,
+)
 from detrojan.run import Run
 
 #: attention is compared at so many layers, the last ones
@@ -36,7 +44,7 @@ class NAD(Tuning):
 
     Args:
         epochs: passes over the clean data, for the teacher and again for the student; 1 or more.
-        learning_rate: of Adam, falling to 0 along a cosine; above 0.
+        learning_rate: of Adam, falling to 0 along a cosine; above 0. Halved where it breaks the network.
         batch_size: 2 or more.
         shift_pixels: random shifts of the images of up to so many pixels; 0 or more.
         beta: weight of the attention maps' mean squared distance; 0 or more.
@@ -69,7 +77,12 @@ class NAD(Tuning):
             ModelError: no convolution whose maps have more than one place.
 
         """
-        taught = lesson(model, data, [finding.label for finding in findings])
+        taught = lesson(model, data, [finding.label for finding in findings], corrected=True)
+        before = taught.kept(model)
+        return bearable(self, taught, before, lambda how: how.attempt(model, taught, run=run))
+
+    def attempt(self, model: Classifier, taught: Lesson, *, run: Run) -> Repaired:
+        """Return a copy, repaired at the learning rate as it stands."""
         layers = attention_layers(model)
         teacher, student = model.copy().to(run.device), model.copy().to(run.device)
         self.tune(
