@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from detrojan.benchmark.plots import pruning_picture
+from detrojan.benchmark.plots import losses_picture, picture, pruning_picture
 from detrojan.errors import DataError, OptionError
 
 
@@ -52,3 +52,26 @@ def test_what_cannot_be_drawn_is_told():
         pruning_picture([row(**{"attack success": [1.0]})], "pruning")
     with pytest.raises(DataError, match="of one length in the curve of plain"):
         pruning_picture([row(**{"units pruned": "abc"})], "pruning")
+
+
+def trained(attack="badnets", **more):
+    first = {"clean loss": [2.0, 1.5], "poisoned loss": [1.0, 0.0], "epoch": [1.0, 2.0]}
+    second = {"clean loss": [0.5], "poisoned loss": [4.0], "epoch": [1.0]}
+    steps = [{"curves": first | more}, {"curves": second}]
+    return row(attack, "abl") | {"details": {"steps": steps}}
+
+
+def test_a_trainer_s_losses_have_a_panel_for_each_attack():
+    blue, orange = (0, 114, 178), (213, 94, 0)
+    one, two = picture([trained(), row()], "abl"), picture([trained(), trained("sig")], "abl")
+    assert coloured(one, blue) > 20
+    assert coloured(one, orange) > 20
+    assert coloured(two, orange) > coloured(one, orange)
+    assert one == losses_picture([trained()], "abl")
+    assert picture([row(), trained()], "pruning") == pruning_picture([row()], "pruning")
+
+
+def test_losses_that_do_not_fit_are_told():
+    for wrong in ([1.0], ["x", "y"], None):
+        with pytest.raises(DataError, match="expected losses of clean and of poisoned samples of badnets"):
+            picture([trained(**{"clean loss": wrong})], "abl")

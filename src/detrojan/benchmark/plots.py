@@ -1,4 +1,4 @@
-"""Pictures out of a results file: what a pruning does to accuracy and to backdoors, channel by channel."""
+"""Pictures out of a results file: a pruning channel by channel, a trainer's losses by epoch."""
 
 from __future__ import annotations
 
@@ -7,9 +7,73 @@ from typing import Any
 
 from detrojan.benchmark.results import Row
 from detrojan.errors import DataError, OptionError
-from detrojan.report.figures import Pair, pairs
+from detrojan.report.figures import Pair, loss_panels, pairs
 
 _CURVE = ("units pruned", "clean accuracy", "attack success")
+
+
+def picture(rows: Sequence[Row], defence: str) -> bytes:
+    """Return what the defence's rows have to show, a pruning's curves or a training's losses, as PNG.
+
+    Raises:
+        OptionError: they have neither, or are of several data sets or networks.
+        DataError: a curve that cannot be one.
+
+    """
+    if any(row["defence"] == defence and _watched(row) for row in rows):
+        return losses_picture(rows, defence)
+    return pruning_picture(rows, defence)
+
+
+def losses_picture(rows: Sequence[Row], defence: str) -> bytes:
+    """Return the losses of clean and of poisoned samples along a training, a panel for each attack, as PNG.
+
+    Args:
+        rows: of a results file.
+        defence: the name of the trainer in the plan; only its attacked rows are drawn.
+
+    Raises:
+        DataError: a row whose curves cannot be drawn.
+
+    """
+    groups: dict[str, tuple[list[float], list[float]]] = {}
+    breaks: list[int] = []
+    several = len({row["seed"] for row in rows}) > 1
+    for row in rows:
+        steps = _watched(row) if row["defence"] == defence else []
+        if not steps:
+            continue
+        poisoned, clean, ends = list[float](), list[float](), list[int]()
+        for step in steps:
+            bad, good = (step["curves"].get(name) for name in ("poisoned loss", "clean loss"))
+            if not (_numbers(bad) and _numbers(good) and len(bad) == len(good)):
+                raise DataError(
+                    f"expected losses of clean and of poisoned samples of {row['attack']}, of one length"
+                )
+            poisoned += bad
+            clean += good
+            ends.append(len(clean))
+        name = f"{row['attack']} (seed {row['seed']})" if several else str(row["attack"])
+        groups[name] = (poisoned, clean)
+        breaks = breaks or ends[:-1]
+    return loss_panels(groups, breaks=breaks)
+
+
+def _numbers(values: Any) -> bool:
+    return isinstance(values, list) and all(isinstance(value, int | float) for value in values)
+
+
+def _watched(row: Row) -> list[Any]:
+    """Return the steps of a training that knew which samples are poisoned."""
+    details = row.get("details")
+    steps = details.get("steps") if isinstance(details, dict) else None
+    return [
+        step
+        for step in (steps if isinstance(steps, list) else [])
+        if isinstance(step, dict)
+        and isinstance(step.get("curves"), dict)
+        and "poisoned loss" in step["curves"]
+    ]
 
 
 def pruning_picture(rows: Sequence[Row], defence: str) -> bytes:

@@ -168,18 +168,19 @@ def table(results: tuple[Path, ...], format_: str, out: Path | None) -> int:
     epilog="\b\nExample:\n  detrojan bench plot signs.jsonl --defence pruning --out pruning.png",
 )
 @click.argument("results", nargs=-1, required=True, type=FILE)
-@click.option("--defence", required=True, metavar="NAME", help="The pruning's name in the plan.")
+@click.option("--defence", required=True, metavar="NAME", help="A pruning's or trainer's name in the plan.")
 @click.option("--out", required=True, type=FILE, metavar="FILE", help="The picture, a PNG file.")
 @debug_option
 def plot(results: tuple[Path, ...], defence: str, out: Path) -> int:
-    """Draw how clean accuracy and attack success go down along a pruning, for each attack in RESULTS.
+    """Draw what a pruning or a training did, for each attack in RESULTS.
 
-    The figures are those on the judging images; the dots say where the defender stops.
+    Of a pruning: how clean accuracy and attack success go down on the judging images; the dots say where
+    the defender stops. Of a training: the losses of clean and of poisoned samples by epoch.
     """
-    from detrojan.benchmark.plots import pruning_picture  # noqa: PLC0415
+    from detrojan.benchmark.plots import picture  # noqa: PLC0415
     from detrojan.report.saving import save_bytes  # noqa: PLC0415
 
-    save_bytes(out, pruning_picture(_rows(results), defence))
+    save_bytes(out, picture(_rows(results), defence))
     return 0
 
 

@@ -164,6 +164,42 @@ def pairs(
     return stream.getvalue()
 
 
+def loss_panels(
+    groups: Mapping[str, tuple[Sequence[float], Sequence[float]]], *, breaks: Sequence[int] = ()
+) -> bytes:
+    """Return a panel for each group with the losses of poisoned and of clean samples by epoch, as PNG.
+
+    Args:
+        groups: the poisoned samples' losses and the clean ones', of one length, by the panel's name.
+        breaks: after how many epochs a vertical line says that another part of the training begins.
+
+    """
+    columns = min(5, max(1, len(groups)))
+    rows = -(-len(groups) // columns)
+    with _figure(max(4.0, 2.2 * columns), 0.6 + 2.0 * rows) as (axes, stream):
+        figure, place = axes.figure, axes.get_subplotspec()
+        axes.remove()
+        below = place.subgridspec(rows, columns)
+        for number, (name, (poisoned, clean)) in enumerate(groups.items()):
+            panel = figure.add_subplot(below[number // columns, number % columns])
+            panel.spines[["top", "right"]].set_visible(False)
+            epochs = range(1, len(clean) + 1)
+            # a loss of exactly 0 has no place on the logarithmic axis
+            low, high = ([max(value, 1e-5) for value in values] for values in (poisoned, clean))
+            panel.semilogy(epochs, low, color=COLOURS[1], label="poisoned")
+            panel.semilogy(epochs, high, color=COLOURS[0], linestyle="--", label="clean")
+            for end in breaks:
+                panel.axvline(end + 0.5, color="0.7", linewidth=0.8)
+            panel.set_ylim(5e-6, 50)
+            panel.set_title(_plain(name), fontsize="small")
+            panel.tick_params(labelsize="x-small")
+            if not number:
+                panel.legend(frameon=False, fontsize="x-small")
+        figure.supxlabel("epoch", fontsize="small")
+        figure.supylabel("loss", fontsize="small")
+    return stream.getvalue()
+
+
 def _plain(text: str, longest: int = 60) -> str:
     """Return text that is drawn as it is: a dollar sign would start a formula."""
     from detrojan.report.words import printable  # noqa: PLC0415
