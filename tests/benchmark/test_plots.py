@@ -71,6 +71,13 @@ def test_a_trainer_s_losses_have_a_panel_for_each_attack():
     assert picture([row(), trained()], "pruning") == pruning_picture([row()], "pruning")
 
 
+def test_a_defence_without_a_curve_is_told_which_have_one():
+    with pytest.raises(OptionError, match="with a curve to draw out of abl, pruning, got 'nad'"):
+        picture([trained(), row()], "nad")
+    with pytest.raises(OptionError, match=r"out of \(none\), got 'nad'"):
+        picture([], "nad")
+
+
 def test_losses_that_do_not_fit_are_told():
     for wrong in ([1.0], ["x", "y"], None):
         with pytest.raises(DataError, match="expected losses of clean and of poisoned samples of badnets"):

@@ -20,6 +20,10 @@ def picture(rows: Sequence[Row], defence: str) -> bytes:
         DataError: a curve that cannot be one.
 
     """
+    known = {str(row["defence"]) for row in rows if _watched(row) or _judged(row)}
+    if defence not in known:
+        drawn = ", ".join(sorted(known)) or "(none)"
+        raise OptionError(f"expected a defence with a curve to draw out of {drawn}, got {defence!r}")
     if any(row["defence"] == defence and _watched(row) for row in rows):
         return losses_picture(rows, defence)
     return pruning_picture(rows, defence)
