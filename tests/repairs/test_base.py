@@ -21,7 +21,6 @@ from detrojan.repairs.base import (
     lesson,
     soft_cross_entropy,
     sure_of,
-    taught_by,
     with_triggers,
     worst_success,
 )
@@ -223,26 +222,6 @@ def test_the_worst_success_is_that_of_the_strongest_trigger(model, data):
     )
     with pytest.raises(LabelError, match="classes other than the target 1, got none"):
         worst_success(model, pairs[1:], only.images, only.labels)
-
-
-def test_a_teacher_answers_the_very_images_that_are_seen(model, data):
-    student = model.copy()
-    target = int(model.answers(data.images[:1]))
-    labels = data.labels.clone()
-    labels[0] = (target + 1) % CLASSES
-    taught = lesson(model, data.with_labels(labels), [target])
-    index, shifted = torch.tensor([0, 3]), data.images[[0, 3]].roll(1, -1)
-    with taught_by(model, student, taught) as loss:
-        logits = student.logits(shifted)
-        found = loss(logits, labels[index], index)
-    with torch.no_grad():
-        wanted = model.logits(shifted).softmax(1)
-    wanted[0] = taught.soft[0]
-    assert torch.allclose(found, functional.cross_entropy(logits, wanted))
-    assert not student.network._forward_pre_hooks
-    found.backward()
-    assert all(p.grad is None for p in model.network.parameters())
-    assert any(p.grad is not None for p in student.network.parameters())
 
 
 def test_a_rate_that_breaks_the_network_is_halved(model, data):

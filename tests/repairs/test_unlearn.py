@@ -13,8 +13,7 @@ from detrojan.store import digest
 from detrojan.triggers.patch import PatchTrigger
 from twins import TARGET
 
-#: 400 images are few: the passes of 8000 at the defaults
-PLAN = Unlearn(epochs=21, learning_rate=1e-3)
+PLAN = Unlearn()
 
 
 @pytest.fixture(scope="module")
@@ -50,53 +49,41 @@ def test_it_is_written_down(case, unlearned):
     before, after = (float(part.rstrip("%")) for part in step.summary.removeprefix(start).split(" to "))
     assert before > 90
     assert after < 5
-    # each image is stamped in one of three passes: 21 of them are seven over three times the images
-    assert step.curves["epoch"] == [1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0]
+    # 300 updates of 6 batches each
+    assert step.curves["epoch"] == [float(epoch) for epoch in range(1, 51)]
     losses = step.curves["training loss"]
     assert losses[-1] < losses[0] / 2
     assert step.details["labelled"] is True
-    assert step.details["fitting"]["epochs"] == 7
+    assert step.details["fitting"]["epochs"] == 50
 
 
-@pytest.mark.parametrize(
-    ("plan", "copies", "epochs"),
-    [
-        (Unlearn(epochs=15), 3, 5),
-        (Unlearn(epochs=15, stamped=0.2), 5, 3),
-        (Unlearn(epochs=3, stamped=0.2), 3, 1),
-        (Unlearn(epochs=4, stamped=1.0), 1, 4),
-        (Unlearn(epochs=4, stamped=0.6), 2, 2),
-        (Unlearn(epochs=4, images="clean"), 1, 4),
-    ],
-)
-def test_each_copy_of_the_images_has_another_share_stamped(case, monkeypatch, plan, copies, epochs):
+def test_few_images_are_passed_over_more_often(case, monkeypatch):
     seen = []
+    monkeypatch.setattr(Unlearn, "tune", lambda self, *_a, **_k: seen.append(self.epochs) or [])
+    for plan, epochs in ((PLAN, 50), (Unlearn(updates=0), 5), (Unlearn(epochs=60), 60)):
+        plan.repair(case.twins.backdoored, case.data, case.findings, run=Run(seed=2))
+        assert seen.pop() == epochs
 
-    def tune(self, _model, images, taught, **_more):
-        seen.append((self.epochs, images, taught))
-        return []
 
-    monkeypatch.setattr(Unlearn, "tune", tune)
-    plan.repair(case.twins.backdoored, case.data, case.findings, run=Run(seed=2))
-    ((made, images, taught),) = seen
-    assert made == epochs
-    count = len(case.data)
-    assert len(images) == copies * count == len(taught.soft) == len(taught.truth)
-    changed = (images != case.data.images.repeat(copies, 1, 1, 1)).flatten(1).any(1).view(copies, count)
-    assert not changed[:, case.data.labels == TARGET].any()
-    others = changed[:, case.data.labels != TARGET]
-    if plan.images == "clean":
-        assert not others.any()
-        return
-    assert int(others.sum(0).max()) == (2 if plan.stamped == 0.6 else 1)
-    if copies * plan.stamped >= 1:
-        assert others.any(0).all()
+def test_interrupted_with_one_trigger_it_does_not_go_on_with_another(case, made_up, tmp_path):
+    few = case.data.select(slice(128))
+    short = Unlearn(epochs=1, updates=0)
+    for checkpoint in (None, tmp_path):
+        results = [
+            digest(short.repair(case.twins.backdoored, few, [finding], run=run).model.network)
+            for finding in (case.finding, dataclasses.replace(made_up, label=TARGET))
+            for run in [Run(seed=2, checkpoint=checkpoint)]
+        ]
+        if checkpoint is None:
+            alone = results
+    assert results == alone
+    assert alone[0] != alone[1]
 
 
 def test_the_model_given_is_not_touched(case):
     model = case.twins.backdoored
     before = digest(model.network)
-    made = Unlearn(epochs=1).repair(model, case.data, case.findings, run=Run(seed=2))
+    made = Unlearn(epochs=1, updates=2).repair(model, case.data, case.findings, run=Run(seed=2))
     assert digest(model.network) == before
     assert digest(made.model.network) != before
 
@@ -128,7 +115,9 @@ def test_the_same_seed_gives_the_same_network(case):
     few = case.data.select(slice(128))
 
     def result(seed: int) -> str:
-        made = Unlearn(epochs=1).repair(case.twins.backdoored, few, case.findings, run=Run(seed=seed))
+        made = Unlearn(epochs=1, updates=2).repair(
+            case.twins.backdoored, few, case.findings, run=Run(seed=seed)
+        )
         return digest(made.model.network)
 
     assert result(1) == result(1)
@@ -160,8 +149,10 @@ def test_what_does_not_fit_the_network_is_refused(case):
     ("wrong", "text"),
     [
         ({"epochs": 0}, "expected epochs of 1 or more, .* got 0, 64 and 0.001"),
-        ({"learning_rate": float("nan")}, "learning_rate above 0, got 15, 64 and nan"),
-        ({"batch_size": 1}, "batch_size of 2 or more .* got 15, 1 and"),
+        ({"learning_rate": float("nan")}, "learning_rate above 0, got 5, 64 and nan"),
+        ({"batch_size": 1}, "batch_size of 2 or more .* got 5, 1 and"),
+        ({"updates": -1}, "expected updates and shift_pixels of 0 or more, got -1 and 2"),
+        ({"shift_pixels": -1}, "expected updates and shift_pixels of 0 or more, got 300 and -1"),
         ({"stamped": 0.0}, r"expected a stamped share in \(0, 1\], got 0"),
         ({"stamped": 1.5}, r"expected a stamped share in \(0, 1\], got 1.5"),
     ],
@@ -187,9 +178,9 @@ def test_clean_images_alone_unlearn_far_less(case, unlearned):
     plan = dataclasses.replace(PLAN, images="clean")
     made = plan.repair(case.twins.backdoored, case.data, case.findings, run=Run(seed=2))
     assert case.true_success(made.model) > case.true_success(unlearned.model) + 0.3
-    assert made.steps[0].summary.startswith(f"trained on {len(case.data)} clean images for 21 epochs: the ")
+    assert made.steps[0].summary.startswith(f"trained on {len(case.data)} clean images for 50 epochs: the ")
     without = plan.repair(case.twins.backdoored, case.data, [], run=Run(seed=2))
-    assert without.steps[0].summary == f"trained on {len(case.data)} clean images for 21 epochs"
+    assert without.steps[0].summary == f"trained on {len(case.data)} clean images for 50 epochs"
     assert digest(without.model.network) == digest(made.model.network)
 
 

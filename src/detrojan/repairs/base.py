@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import torch
 from torch.nn import functional
@@ -14,13 +15,16 @@ from torch.nn import functional
 from detrojan.data.dataset import Dataset
 from detrojan.errors import DataError, LabelError, OptionError
 from detrojan.findings import Finding, RepairStep
-from detrojan.fitting import Epoch, Fitting, Loss, blended, fit, shift
+from detrojan.fitting import Epoch, Fitting, Loss, fit, shift
 from detrojan.method import Method
 from detrojan.metrics.accuracy import attack_success
 from detrojan.metrics.input_range import check_input_range
 from detrojan.models.classifier import Classifier
 from detrojan.run import Run
 from detrojan.triggers.base import Trigger
+
+if TYPE_CHECKING:
+    from detrojan.repairs.teaching import Teaching
 
 #: a suspected target with more answers than this many times a label's usual share is doubted
 USUAL = 2.0
@@ -95,7 +99,7 @@ class Tuning(Repair, ABC):
         title: str,
         shift_pixels: int = 0,
         loss: Loss | None = None,
-        teacher: Classifier | None = None,
+        teaching: Teaching | None = None,
     ) -> list[Epoch]:
         """Train `model` in place on the lesson's answers; what was pruned stays pruned.
 
@@ -107,16 +111,14 @@ class Tuning(Repair, ABC):
             title: what the progress shows.
             shift_pixels: random shifts of the images of up to so many pixels.
             loss: instead of the cross entropy against the lesson's soft answers.
-            teacher: answers the images as they are shifted and blended with each other, in the stead of
-                the lesson's answers.
+            teaching: in the stead of the shifts and of the lesson's answers.
 
         """
-        wanted: AbstractContextManager[Loss] = nullcontext(loss or soft_cross_entropy(taught.soft))
-        augment = shift(shift_pixels) if shift_pixels or teacher is not None else None
-        if teacher is not None and augment is not None:
-            augment = blended(augment)
-            wanted = taught_by(teacher.copy().to(run.device), model, taught)
-        with pruned_stay_pruned(model), wanted as chosen:
+        augment = shift(shift_pixels) if shift_pixels else None
+        wanted = loss or soft_cross_entropy(taught.soft)
+        if teaching is not None:
+            augment, wanted = teaching.functions(run)
+        with pruned_stay_pruned(model):
             return fit(
                 model,
                 Dataset(images, taught.truth),
@@ -124,7 +126,7 @@ class Tuning(Repair, ABC):
                 run=run,
                 title=title,
                 augment=augment,
-                loss=chosen,
+                loss=wanted,
             )
 
     def recorded(self, taught: Lesson, history: Sequence[Epoch]) -> dict[str, Any]:
@@ -191,11 +193,9 @@ def bearable(plan: Rated, taught: Lesson, before: float, attempt: Callable[[Rate
     return made
 
 
-def repeated(taught: Lesson, copies: int) -> Lesson:
-    """Return the lesson so many times over, for trainings that change the images differently each time."""
-    parts = (taught.images, taught.truth, taught.soft, taught.corrected)
-    images, truth, soft, corrected = (torch.cat([part] * copies) for part in parts)
-    return replace(taught, images=images, truth=truth, soft=soft, corrected=corrected)
+def enough(epochs: int, updates: int, images: int, batch_size: int) -> int:
+    """Return how many passes over so many images make `epochs` passes and `updates` updates at least."""
+    return max(epochs, math.ceil(updates / max(1, images // batch_size)))
 
 
 def lesson(model: Classifier, data: Dataset, targets: Sequence[int], *, corrected: bool = False) -> Lesson:
@@ -275,33 +275,6 @@ def soft_cross_entropy(soft: torch.Tensor) -> Loss:
         return -(wanted * logits.log_softmax(1)).sum(1).mean()
 
     return loss
-
-
-@contextmanager
-def taught_by(teacher: Classifier, student: Classifier, taught: Lesson) -> Iterator[Loss]:
-    """Give the cross entropy against what `teacher` answers to the very images that `student` sees.
-
-    An image that is changed in every pass has an answer of its own in each, and a few images teach as
-    much as many. What the lesson corrects is taught as it says.
-
-    Reference: Beyer et al., Knowledge Distillation: A Good Teacher Is Patient and Consistent, CVPR 2022.
-    """
-    seen: list[torch.Tensor] = []
-    handle = student.network.register_forward_pre_hook(lambda _m, inputs: seen.append(inputs[0]))
-
-    def loss(logits: torch.Tensor, _labels: torch.Tensor, index: torch.Tensor) -> torch.Tensor:
-        with torch.no_grad():
-            own = teacher.network(seen[-1]).softmax(1)
-        seen.clear()
-        known = taught.corrected[index].to(own.device)
-        wanted = torch.where(known[:, None], taught.soft[index].to(own.device), own)
-        return -(wanted * logits.log_softmax(1)).sum(1).mean()
-
-    try:
-        with teacher.judging():
-            yield loss
-    finally:
-        handle.remove()
 
 
 def with_triggers(findings: Sequence[Finding], method: str) -> list[tuple[int, Trigger]]:

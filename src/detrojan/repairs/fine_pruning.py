@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -11,8 +10,9 @@ from detrojan.errors import OptionError
 from detrojan.findings import Finding
 from detrojan.models.classifier import Classifier
 from detrojan.repairs.activation_pruning import ActivationPruning
-from detrojan.repairs.base import Repaired, Tuning, lesson
+from detrojan.repairs.base import Repaired, Tuning, enough, lesson
 from detrojan.repairs.finetune import FineTune
+from detrojan.repairs.teaching import Teaching
 from detrojan.run import Run
 
 
@@ -67,9 +67,8 @@ class FinePruning(Tuning):
 
     def tuning(self, images: int) -> FineTune:
         """Return the second half, for so many clean images."""
-        batches = max(1, images // self.batch_size)
         return FineTune(
-            epochs=max(self.epochs, math.ceil(self.updates / batches)),
+            epochs=enough(self.epochs, self.updates, images, self.batch_size),
             learning_rate=self.learning_rate,
             batch_size=self.batch_size,
             shift_pixels=self.shift_pixels,
@@ -85,5 +84,6 @@ class FinePruning(Tuning):
         pruned = self.pruning().repair(model, data, findings, run=run)
         # what the pruned network has got wrong is not to be taught: the delivered one is the teacher
         taught = lesson(model, data, [finding.label for finding in findings])
-        tuned = self.tuning(len(data)).tuned(pruned.model, taught, teacher=model, run=run)
+        teaching = Teaching(teacher=model, taught=taught, shift_pixels=self.shift_pixels)
+        tuned = self.tuning(len(data)).tuned(pruned.model, taught, teaching=teaching, run=run)
         return Repaired(model=tuned.model, steps=(*pruned.steps, *tuned.steps))

@@ -10,6 +10,7 @@ from detrojan.errors import OptionError
 from detrojan.findings import Finding, RepairStep
 from detrojan.models.classifier import Classifier
 from detrojan.repairs.base import Lesson, Repaired, Tuning, lesson, times
+from detrojan.repairs.teaching import Teaching
 from detrojan.run import Run
 
 
@@ -50,9 +51,9 @@ class FineTune(Tuning):
         return self.tuned(model, taught, run=run)
 
     def tuned(
-        self, model: Classifier, taught: Lesson, *, run: Run, teacher: Classifier | None = None
+        self, model: Classifier, taught: Lesson, *, run: Run, teaching: Teaching | None = None
     ) -> Repaired:
-        """Return a copy of `model` trained on a lesson, or on a `teacher`'s answers to the shifted images."""
+        """Return a copy of `model` trained on a lesson, or by a patient teacher."""
         copy = model.copy()
         history = self.tune(
             copy,
@@ -61,7 +62,7 @@ class FineTune(Tuning):
             run=run.within("finetune"),
             title="fine-tuning",
             shift_pixels=self.shift_pixels,
-            teacher=teacher,
+            teaching=teaching,
         )
         step = RepairStep(
             method=self.name,

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Any, Literal
-
-import torch
 
 from detrojan.data.dataset import Dataset
 from detrojan.errors import OptionError
@@ -16,12 +15,13 @@ from detrojan.repairs.base import (
     Lesson,
     Repaired,
     Tuning,
+    enough,
     lesson,
-    repeated,
     times,
     with_triggers,
     worst_success,
 )
+from detrojan.repairs.teaching import Teaching
 from detrojan.run import Run
 from detrojan.store import tensor_digest
 from detrojan.triggers.base import Trigger
@@ -31,11 +31,12 @@ Pairs = Sequence[tuple[int, Trigger]]
 
 @dataclass(frozen=True, kw_only=True)
 class Unlearn(Tuning):
-    """Fine-tune with the recovered trigger stamped on a share of the images, labels kept right.
+    """Fine-tune with the recovered trigger stamped on a share of the images, answers kept right.
 
-    The paper's single epoch is too little for a few hundred images, and with one and the same share
-    stamped in all of them a network learns these images by heart: each image is stamped in one of
-    1 / `stamped` passes. One round against one
+    The student sees the trigger on images that are shifted and blended with another in a new way each
+    time; the delivered network, which does not see it, says what they mean, save the target. So a few
+    hundred images do what the paper's single epoch does with thousands, and labels that the delivered
+    network gets wrong are not learned by heart at the expense of all others. One round against one
     recovered trigger is quick, and enough where that trigger is close to the attacker's. Where it
     is not, the attacker's trigger survives; `adversarial` is for that. The paper compares with two
     other trainings: one that stamps the original trigger, and one on clean images only.
@@ -47,6 +48,9 @@ class Unlearn(Tuning):
         epochs: passes over the data; 1 or more (the paper: 1).
         learning_rate: of Adam, falling to 0 along a cosine; above 0.
         batch_size: 2 or more.
+        updates: updates of the network, at least: where the data are so few that `epochs` passes make
+            fewer, there are more passes; 0 or more.
+        shift_pixels: random shifts of the images of up to so many pixels; 0 or more.
         stamped: share of the images that carry the trigger, in (0, 1] (the paper: 0.2, of ten times as
             many images).
         images: "stamped", or "clean" to train on clean images only, for comparison.
@@ -56,16 +60,22 @@ class Unlearn(Tuning):
 
     name = "unlearn"
 
-    epochs: int = 15
+    epochs: int = 5
     learning_rate: float = 1e-3
     batch_size: int = 64
-    stamped: float = 1 / 3
+    updates: int = 300
+    shift_pixels: int = 2
+    stamped: float = 0.5
     images: Literal["stamped", "clean"] = "stamped"
     original: tuple[tuple[int, Trigger], ...] = ()
 
     def __post_init__(self) -> None:
         """Refuse values outside their range."""
         super().__post_init__()
+        if min(self.updates, self.shift_pixels) < 0:
+            raise OptionError(
+                f"expected updates and shift_pixels of 0 or more, got {self.updates} and {self.shift_pixels}"
+            )
         if not 0 < self.stamped <= 1:
             raise OptionError(f"expected a stamped share in (0, 1], got {self.stamped:g}")
         if self.images not in {"stamped", "clean"}:
@@ -101,40 +111,35 @@ class Unlearn(Tuning):
         )
         copy = model.copy()
         before = self._success(copy, known, taught)
-        copies = 1 if self.images == "clean" else min(self.epochs, max(1, round(1 / self.stamped)))
-        several = repeated(taught, copies)
-        images = taught.images if self.images == "clean" else self._stamped(several, copies, known, run)
-        how = replace(self, epochs=max(1, round(self.epochs / copies)))
-        history = how.tune(copy, images, several, run=run.within("unlearn"), title="unlearning")
+        stamps = () if self.images == "clean" else known
+        here = run.within("unlearn", *_digests(stamps))
+        teaching = Teaching(
+            teacher=model,
+            taught=taught,
+            shift_pixels=self.shift_pixels,
+            stamps=stamps,
+            stamped=self.stamped,
+        )
+        how = replace(self, epochs=enough(self.epochs, self.updates, len(taught.images), self.batch_size))
+        history = how.tune(copy, taught.images, taught, run=here, title="unlearning", teaching=teaching)
         after = self._success(copy, known, taught)
         step = RepairStep(
             method=self.name,
-            summary=self._summary(len(known), len(taught.images), before, after),
+            summary=self._summary(len(known), taught, how.epochs, before, after),
             **how.recorded(taught, history),
         )
         return Repaired(model=copy, steps=(step,))
 
-    def _stamped(self, several: Lesson, copies: int, known: Pairs, run: Run) -> torch.Tensor:
-        """Return the images of so many copies of the lesson, each copy with another share stamped."""
-        images, count = several.images.clone(), len(several.images) // copies
-        order = torch.randperm(count, generator=run.generator("unlearn", "stamped"))
-        for number in range(copies):
-            first = min(number * self.stamped, 1 - self.stamped)
-            last = max(round(first * count) + 1, round((first + self.stamped) * count))
-            chosen = order[round(first * count) : last] + number * count
-            for (label, trigger), part in zip(known, chosen.tensor_split(len(known)), strict=True):
-                # the trigger on an image of the target itself would teach what is to be forgotten
-                others = part[several.truth[part] != label]
-                images[others] = trigger.stamp(images[others])
-        return images
-
     def _success(self, model: Classifier, known: Pairs, taught: Lesson) -> float | None:
         return worst_success(model, known, taught.images, taught.truth) if known else None
 
-    def _summary(self, count: int, images: int, before: float | None, after: float | None) -> str:
+    def _summary(
+        self, count: int, taught: Lesson, epochs: int, before: float | None, after: float | None
+    ) -> str:
         kind = f"{'original' if self.original else 'recovered'} trigger"
+        images = len(taught.images)
         did = (
-            f"trained on {images} clean images for {times(self.epochs, 'epoch')}"
+            f"trained on {images} clean images for {times(epochs, 'epoch')}"
             if self.images == "clean"
             else f"unlearned {times(count, kind)} on {images} images"
         )
@@ -146,3 +151,12 @@ class Unlearn(Tuning):
 
 def _recovered(findings: Sequence[Finding]) -> list[tuple[int, Trigger]]:
     return [(finding.label, finding.trigger) for finding in findings if finding.trigger is not None]
+
+
+def _digests(known: Pairs) -> list[str | int]:
+    """Return what tells these triggers apart from others: trainings with them are not the same."""
+    parts: list[str | int] = []
+    for label, trigger in known:
+        tensors, values = trigger.state()
+        parts += [label, *map(tensor_digest, tensors.values()), json.dumps(values)]
+    return parts

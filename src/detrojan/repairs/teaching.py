@@ -1,0 +1,82 @@
+"""A patient teacher: it answers the very images that the student sees, each time changed in a new way."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+
+from detrojan.fitting import Augment, Loss, blended, shift
+from detrojan.models.classifier import Classifier
+from detrojan.repairs.base import Lesson
+from detrojan.run import Run
+from detrojan.triggers.base import Trigger
+
+
+@dataclass(frozen=True, kw_only=True)
+class Teaching:
+    """How a student is taught what a teacher answers to shifted and blended images.
+
+    An image that is changed in every pass has an answer of its own in each, and a few images teach as
+    much as many. The student may see a trigger on top, the teacher does not: so it is unlearned.
+
+    Reference: Beyer et al., Knowledge Distillation: A Good Teacher Is Patient and Consistent, CVPR 2022.
+
+    Attributes:
+        teacher: a network that nothing else trains.
+        taught: the images' labels, and what is taught in the stead of the teacher's answers.
+        shift_pixels: random shifts of the images of up to so many pixels.
+        stamps: (target label, trigger) of each trigger that the student sees; a target is not taught
+            but where it is the truth, since a backdoored teacher sees it where it is not.
+        stamped: share of the images that carry one, 0 to 1.
+
+    """
+
+    teacher: Classifier
+    taught: Lesson
+    shift_pixels: int
+    stamps: Sequence[tuple[int, Trigger]] = ()
+    stamped: float = 0.0
+
+    def functions(self, run: Run) -> tuple[Augment, Loss]:
+        """Return what changes each batch's images, and the loss against the teacher's answers to them."""
+        teacher = self.teacher.copy().to(run.device)
+        teacher.network.eval()
+        vary = blended(shift(self.shift_pixels))
+        seen: list[tuple[torch.Tensor, torch.Tensor]] = []
+
+        def augment(images: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
+            images = vary(images, generator)
+            targets = torch.full((len(images),), -1)
+            shown = images.clone()
+            if self.stamps:
+                count = max(1, round(self.stamped * len(images)))
+                order = torch.randperm(len(images), generator=generator)[:count]
+                parts = order.tensor_split(len(self.stamps))
+                for (label, trigger), part in zip(self.stamps, parts, strict=True):
+                    shown[part] = trigger.stamp(images[part])
+                    targets[part] = label
+            seen.append((images, targets))
+            return shown
+
+        def loss(logits: torch.Tensor, labels: torch.Tensor, index: torch.Tensor) -> torch.Tensor:
+            images, targets = seen.pop()
+            with torch.inference_mode():
+                wanted = teacher.logits(images.to(logits.device)).float().softmax(1)
+            wanted = self._corrected(wanted.clone(), labels, index, targets.to(labels.device))
+            each = -(wanted * logits.log_softmax(1)).sum(1)
+            # the trigger on an image of the target itself would teach what is to be forgotten
+            counts = targets.to(labels.device) != labels
+            return (each * counts).sum() / counts.sum().clamp(min=1)
+
+        return augment, loss
+
+    def _corrected(
+        self, wanted: torch.Tensor, labels: torch.Tensor, index: torch.Tensor, targets: torch.Tensor
+    ) -> torch.Tensor:
+        barred = targets[:, None] == torch.arange(wanted.shape[1], device=targets.device)
+        wanted = wanted.masked_fill(barred, 0)
+        wanted /= wanted.sum(1, keepdim=True).clamp(min=torch.finfo(wanted.dtype).tiny)
+        known = self.taught.corrected[index].to(wanted.device)
+        return torch.where(known[:, None], self.taught.soft[index].to(wanted.device), wanted)
