@@ -43,6 +43,18 @@ def test_a_guard_of_another_network_is_refused(twins, folder):
         load_guard(folder, other)
 
 
+FIT = {
+    "mean": 1.0,
+    "std": 1.0,
+    "normal": 0.1,
+    "quantile": 0.1,
+    "used": "normal",
+    "rejected": 0.01,
+    "distance": 0.1,
+    "complaint": "",
+}
+
+
 @pytest.mark.parametrize(
     ("change", "says"),
     [
@@ -52,6 +64,8 @@ def test_a_guard_of_another_network_is_refused(twins, folder):
         ({"hyper_parameters": {"copies": 3}}, "expected the hyper-parameters boundary, copies"),
         ({"values": {"fit": {"mean": 1}}}, "expected the values of a fit"),
         ({"values": {}}, "expected the values of a fit"),
+        ({"values": {"fit": FIT | {"scale": 0}}}, "expected a scale above 0 in the fit, got 0"),
+        ({"values": {"fit": FIT | {"scale": "x"}}}, "expected the values of a fit"),
     ],
 )
 def test_changed_values_are_refused(twins, folder, change, says):

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -37,7 +38,9 @@ def slow_entropies(model, images, overlays, mode):
     for image in images.double():
         total = 0.0
         for overlay in overlays.double():
-            copy = image + overlay if mode == "add" else 0.5 * image + 0.5 * overlay
+            copy = 0.5 * image + 0.5 * overlay if mode == "blend" else image + overlay
+            if mode == "balance":
+                copy = copy - torch.stack([channel.mean() for channel in overlay])[:, None, None]
             with torch.no_grad():
                 logits = network(copy[None])[0]
             shares = (logits - logits.max()).exp()
@@ -47,7 +50,7 @@ def slow_entropies(model, images, overlays, mode):
     return torch.tensor(found, dtype=torch.float64)
 
 
-@pytest.mark.parametrize("mode", ["add", "blend"])
+@pytest.mark.parametrize("mode", ["add", "balance", "blend"])
 def test_entropies_are_those_of_a_slow_reference(twins, clean, mode):
     made = Strip(copies=12, mode=mode).calibrate(twins.backdoored, clean, run=Run())
     images = torch.cat([twins.test.images[:4], twins.trigger.stamp(twins.test.images[4:8])])
@@ -56,7 +59,28 @@ def test_entropies_are_those_of_a_slow_reference(twins, clean, mode):
     assert float(wanted.max()) > 0.1
 
 
-@pytest.mark.parametrize(("mode", "far"), [("add", 0.06), ("blend", 0.01)])
+def test_of_both_ways_of_mixing_the_lower_entropy_counts(twins, clean):
+    made = Strip(copies=13).calibrate(twins.backdoored, clean, run=Run())
+    assert made.fit.scale > 0
+    images = torch.cat([twins.test.images[:4], twins.trigger.stamp(twins.test.images[4:8])])
+    first = slow_entropies(twins.backdoored, images, made.overlays[:7], "add")
+    second = made.fit.scale * slow_entropies(twins.backdoored, images, made.overlays[7:], "balance")
+    assert torch.allclose(made.entropies(images), torch.minimum(first, second), rtol=0, atol=1e-5)
+    # clean inputs have the same mean entropy either way
+    means = []
+    for mode, overlays in (("add", made.overlays[:7]), ("balance", made.overlays[7:])):
+        method = Strip(copies=len(overlays), mode=mode)
+        alike = replace(made, method=method, overlays=overlays, fit=replace(made.fit, scale=1.0))
+        means.append(alike.entropies(clean.images).mean())
+    assert float(means[0]) == pytest.approx(made.fit.scale * float(means[1]), rel=0.1)
+    single = Strip(copies=1).calibrate(twins.backdoored, clean, run=Run())
+    assert single.fit.scale == 1
+    assert torch.allclose(
+        single.entropies(images), slow_entropies(twins.backdoored, images, single.overlays, "add"), atol=1e-5
+    )
+
+
+@pytest.mark.parametrize(("mode", "far"), [("both", 0.06), ("add", 0.06), ("balance", 0.15), ("blend", 0.01)])
 def test_stamped_images_are_caught_and_clean_ones_pass(dark, mode, far):
     made = Strip(copies=40, frr=0.02, mode=mode).calibrate(dark.backdoored, dark.data, run=Run(seed=1))
     found = detection(made.score(dark.test.images), made.score(dark.stamped), made.threshold)
@@ -75,16 +99,16 @@ def test_sums_of_bright_images_keep_the_trigger(twins, clean):
     bad = twins.trigger.stamp(twins.test.images[twins.test.labels != TWIN_TARGET][:FEW])
     areas = []
     for kind, model in ((Strip, twins.backdoored), (Clipped, twins.backdoored), (Strip, twins.clean)):
-        made = kind(copies=40).calibrate(model, clean, run=Run(seed=1))
+        made = kind(copies=40, mode="add").calibrate(model, clean, run=Run(seed=1))
         areas.append(auroc(made.score(twins.test.images[:FEW]), made.score(bad)))
     assert areas[0] > 0.88
     assert areas[0] > areas[1] + 0.1
     assert 0.3 < areas[2] < 0.7
-    copies = Strip().mixed(torch.full((1, 1, 2, 2), 0.9), torch.full((1, 1, 2, 2), 0.8))
+    copies = Strip(mode="add").mixed(torch.full((1, 1, 2, 2), 0.9), torch.full((1, 1, 2, 2), 0.8))
     assert torch.allclose(copies, torch.tensor(1.7))
 
 
-@pytest.mark.parametrize("mode", ["add", "blend"])
+@pytest.mark.parametrize("mode", ["both", "add", "balance", "blend"])
 def test_on_the_clean_twin_a_stamp_is_nothing_special(dark, mode):
     made = Strip(copies=40, frr=0.02, mode=mode).calibrate(dark.clean, dark.data, run=Run(seed=1))
     found = detection(made.score(dark.test.images), made.score(dark.stamped), made.threshold)
@@ -175,7 +199,7 @@ def test_it_works_with_batch_norm_and_leaves_the_mode(clean):
     ("wrong", "text"),
     [
         ({"copies": 0}, "expected copies of 1 or more, got 0"),
-        ({"mode": "mix"}, "expected the mode add or blend .* got 'mix' and 'auto'"),
+        ({"mode": "mix"}, "expected the mode both, add, balance or blend .* got 'mix' and 'auto'"),
         ({"frr": 0.5}, r"frr in \(0, 0.5\), got 0.5 and 0.5"),
         ({"weight": 1.0}, r"expected weight in \(0, 1\) .* got 1 and 0.01"),
     ],

@@ -14,8 +14,9 @@ from detrojan.findings import RepairStep
 from detrojan.fitting import Augment, Epoch, Fitting, Loss, fit, shift
 from detrojan.models.classifier import Classifier
 from detrojan.run import Run
-from detrojan.trainers.base import LateLosses, Trained, Trainer, Watch, checked
-from detrojan.trainers.unlearning import unlearn
+from detrojan.trainers.base import LateLosses, Trained, Trainer, Watch, checked, losses
+from detrojan.trainers.halves import contradicted
+from detrojan.trainers.unlearning import isolated_right, unlearn
 
 #: samples are ranked by their median loss after so many last epochs of the isolation: at a high learning rate
 #: an epoch now and then leaves a clean label too easy, but not the same one
@@ -35,9 +36,11 @@ class ABL(Trainer):
     ones' labels have a weight of their own. Departures from the paper: it takes the last epoch's loss
     alone and keeps nothing right beside; the climb here has a slope where a sample is answered with
     certainty, ends where its loss has reached that of guessing, and leaves the batch norms' statistics
-    alone. It is undone if more than 60% of the isolated samples stay below that loss, or if it costs 10
+    alone. It is undone if more than 80% of the isolated samples stay below that loss, or if it costs 5
     points of accuracy on samples of their labels that were neither unlearned nor kept right: what cannot
-    be told from the other samples of its label is not poison.
+    be told from the other samples of its label is not poison. Then those samples are isolated and
+    unlearned whose labels rest on one half of the image alone: poison of the composite attack is no
+    easier than clean samples. This second unlearning is undone by the same rule.
 
     Reference: Li et al., Anti-Backdoor Learning: Training Clean Models on Poisoned Data,
     NeurIPS 2021.
@@ -137,7 +140,19 @@ class ABL(Trainer):
         steps = [first, second]
         if self.unlearn_epochs:
             steps.append(unlearn(copy, data, ranked, count, self._unlearning(), poisoned=poisoned, run=run))
+            if steps[-1].details["undone"]:
+                again, step = self._second_look(copy, data, count, poisoned, run)
+                steps.append(step)
+                isolated = isolated if step.details["undone"] else again
         return Trained(model=copy, isolated=isolated, steps=tuple(steps))
+
+    def _second_look(
+        self, model: Classifier, data: Dataset, count: int, poisoned: torch.Tensor | None, run: Run
+    ) -> tuple[torch.Tensor, RepairStep]:
+        ranked = contradicted(model, data, losses(model, data))
+        how, stage = self._unlearning(), "second unlearning"
+        step = unlearn(model, data, ranked, count, how, poisoned=poisoned, run=run, stage=stage)
+        return ranked[:count].clone(), step
 
     def _isolate(
         self, model: Classifier, data: Dataset, count: int, poisoned: torch.Tensor | None, run: Run
@@ -168,11 +183,8 @@ class ABL(Trainer):
             "fitting": asdict(how),
             "isolated": count,
             "highest isolated loss": float(found[isolated[-1]]),
-        }
-        said = ""
-        if poisoned is not None:
-            details["precision"] = float(torch.isin(isolated, poisoned).double().mean())
-            said = f"; {details['precision']:.1%} of them are poisoned"
+        } | isolated_right(isolated, poisoned)
+        said = f"; {details['precision']:.1%} of them are poisoned" if "precision" in details else ""
         step = RepairStep(
             method=f"{self.name} isolation",
             summary=(

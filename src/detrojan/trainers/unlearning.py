@@ -26,7 +26,7 @@ DOUBTED, OF_LABEL = 0.3, 0.1
 CLIMB, HOLD = 0.3, 0.5
 #: unlearning is undone if it costs more of the accuracy on samples of these labels that were left out of it,
 #: or if more of the isolated samples are still answered with more confidence than by guessing
-TOLERANCE, STUCK = 0.1, 0.6
+TOLERANCE, STUCK = 0.05, 0.8
 
 
 def unlearn(
@@ -38,6 +38,7 @@ def unlearn(
     *,
     poisoned: torch.Tensor | None,
     run: Run,
+    stage: str = "unlearning",
 ) -> RepairStep:
     """Make `model` unlearn the isolated samples, in place, or leave it as it was and say why.
 
@@ -49,6 +50,7 @@ def unlearn(
         how: the training.
         poisoned: true positions of the poisoned samples, for the curves only.
         run: device, seed, progress, checkpoint.
+        stage: what this part of the training is called.
 
     """
     labels = data.require_labels("unlearning")
@@ -64,13 +66,13 @@ def unlearn(
     own = torch.cat([torch.zeros(count, dtype=torch.bool), alike[~judging][: BESIDE * count]])
     right = _accuracy(model, data, held)
     fallback = {name: tensor.clone() for name, tensor in model.network.state_dict().items()}
-    watch = Watch.of(model, data, poisoned, run=run, stage="unlearning")
+    watch = Watch.of(model, data, poisoned, run=run, stage=stage)
     history = fit(
         model,
         data.select(torch.cat([isolated, kept])),
         how,
-        run=run.within("abl", "unlearning"),
-        title="ABL: unlearning",
+        run=run.within("abl", stage),
+        title=f"ABL: {stage}",
         loss=unlearning_loss(count, own),
         after_epoch=watch.hook(),
     )
@@ -86,7 +88,7 @@ def unlearn(
         model.network.load_state_dict(fallback)
         said += f"; undone, as {why}: what was isolated is hardly poison"
     return RepairStep(
-        method="abl unlearning",
+        method=f"abl {stage}",
         summary=said,
         curves=watch.curves(history),
         details={
@@ -96,8 +98,16 @@ def unlearn(
             "not unlearned": share,
             "accuracy lost": cost,
             "undone": bool(why),
-        },
+        }
+        | isolated_right(isolated, poisoned),
     )
+
+
+def isolated_right(isolated: torch.Tensor, poisoned: torch.Tensor | None) -> dict[str, float]:
+    """Return the precision of the isolated samples, where the poisoned ones are known."""
+    if poisoned is None:
+        return {}
+    return {"precision": float(torch.isin(isolated, poisoned).double().mean())}
 
 
 def undone(share: float, cost: float) -> str:

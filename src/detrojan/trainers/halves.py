@@ -1,0 +1,54 @@
+"""Which labels rest on one half of an image: poison that is learned no faster than the rest."""
+
+from __future__ import annotations
+
+import torch
+
+from detrojan.data.dataset import Dataset
+from detrojan.models.classifier import Classifier
+
+#: share of the samples, those that the network is surest of, that are looked at
+LOOKED_AT = 0.5
+
+
+def contradicted(model: Classifier, data: Dataset, losses: torch.Tensor) -> torch.Tensor:
+    """Return the positions of all samples (N,), first those that mean something else by half of the image.
+
+    The statistic is the probability of the label times the highest probability of another label once a half
+    (left, right, upper or lower) is the mirror image of the other one, which keeps the picture whole and
+    natural. A patch is gone then, or one of the two objects whose meeting is the trigger of a
+    composite attack, and the network is as sure of the truth as it was of the label; where a label is
+    true, half of the image seldom says another one with certainty.
+
+    Args:
+        model: trained on the data.
+        data: labelled, (N, C, H, W).
+        losses: of all samples (N,) under the model; the half with the higher ones comes last.
+
+    """
+    labels = data.require_labels("a second look")
+    ranked = losses.argsort(stable=True)
+    chosen = ranked[: max(1, round(LOOKED_AT * len(ranked)))]
+    images, own = data.images[chosen], labels[chosen, None]
+    other = torch.zeros(len(chosen))
+    for dimension in (2, 3):
+        for which in (0, 1):
+            answers = model.probabilities(mirrored(images, dimension, which))
+            other = torch.maximum(other, answers.scatter(1, own, 0).amax(1))
+    found = (-losses[chosen]).exp() * other
+    return torch.cat([chosen[found.argsort(descending=True, stable=True)], ranked[len(chosen) :]])
+
+
+def mirrored(images: torch.Tensor, dimension: int, kept: int) -> torch.Tensor:
+    """Return images (N, C, H, W) with one half along a dimension, the first (0) or second (1), mirrored."""
+    size = images.shape[dimension]
+    half = size // 2
+    flipped = images.flip(dimension)
+    if kept == 0:
+        return torch.cat(
+            [images.narrow(dimension, 0, size - half), flipped.narrow(dimension, size - half, half)],
+            dimension,
+        )
+    return torch.cat(
+        [flipped.narrow(dimension, 0, half), images.narrow(dimension, half, size - half)], dimension
+    )
