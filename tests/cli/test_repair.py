@@ -101,7 +101,7 @@ def test_a_clean_image_called_backdoored_is_answered_wrongly(repaired, world, cl
     measured = json.loads(cli.call("evaluate", *words).stdout)
     called = measured["counts"]["called backdoored"]
     assert called > 25
-    assert measured["clean_accuracy"] <= 1 - called / 60
+    assert measured["clean_accuracy"] <= 1 - called / 60 + 1e-6
     assert (measured["attack_success"], measured["caught"]) == (None, None)
     done = cli.call("predict", *words)
     rows = json.loads(done.stdout)["predictions"]

@@ -39,14 +39,12 @@ def test_samples_whose_halves_say_something_else_come_first(sides):
     images[5, 0, 0, 0] = 0.7
     labels[5] = 1
     model = Classifier(Corners(), (1, *sides))
-    losses = nn.functional.cross_entropy(model.all_logits(images), labels, reduction="none")
-    order = contradicted(model, Dataset(images, labels), losses).tolist()
+    order = contradicted(model, Dataset(images, labels)).tolist()
     assert sorted(order) == list(range(12))
     assert sorted(order[:2]) == [3, 8]
-    # one that the network does not answer with its label is among those it is least sure of
+    # one that the network does not answer with its label says nothing
     wrong = labels.clone()
     wrong[8] = 2
-    losses = nn.functional.cross_entropy(model.all_logits(images), wrong, reduction="none")
-    order = contradicted(model, Dataset(images, wrong), losses).tolist()
+    order = contradicted(model, Dataset(images, wrong)).tolist()
     assert order[0] == 3
-    assert order[-1] == 8
+    assert order.index(8) > 1

@@ -14,7 +14,7 @@ from detrojan.findings import RepairStep
 from detrojan.fitting import Augment, Epoch, Fitting, Loss, fit, shift
 from detrojan.models.classifier import Classifier
 from detrojan.run import Run
-from detrojan.trainers.base import LateLosses, Trained, Trainer, Watch, checked, losses
+from detrojan.trainers.base import LateLosses, Trained, Trainer, Watch, checked
 from detrojan.trainers.halves import contradicted
 from detrojan.trainers.unlearning import isolated_right, unlearn
 
@@ -149,7 +149,7 @@ class ABL(Trainer):
     def _second_look(
         self, model: Classifier, data: Dataset, count: int, poisoned: torch.Tensor | None, run: Run
     ) -> tuple[torch.Tensor, RepairStep]:
-        ranked = contradicted(model, data, losses(model, data))
+        ranked = contradicted(model, data)
         how, stage = self._unlearning(), "second unlearning"
         step = unlearn(model, data, ranked, count, how, poisoned=poisoned, run=run, stage=stage)
         return ranked[:count].clone(), step

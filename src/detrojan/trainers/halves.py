@@ -7,11 +7,8 @@ import torch
 from detrojan.data.dataset import Dataset
 from detrojan.models.classifier import Classifier
 
-#: share of the samples, those that the network is surest of, that are looked at
-LOOKED_AT = 0.5
 
-
-def contradicted(model: Classifier, data: Dataset, losses: torch.Tensor) -> torch.Tensor:
+def contradicted(model: Classifier, data: Dataset) -> torch.Tensor:
     """Return the positions of all samples (N,), first those that mean something else by half of the image.
 
     The statistic is the probability of the label times the highest probability of another label once a half
@@ -23,20 +20,16 @@ def contradicted(model: Classifier, data: Dataset, losses: torch.Tensor) -> torc
     Args:
         model: trained on the data.
         data: labelled, (N, C, H, W).
-        losses: of all samples (N,) under the model; the half with the higher ones comes last.
 
     """
-    labels = data.require_labels("a second look")
-    ranked = losses.argsort(stable=True)
-    chosen = ranked[: max(1, round(LOOKED_AT * len(ranked)))]
-    images, own = data.images[chosen], labels[chosen, None]
-    other = torch.zeros(len(chosen))
+    labels = data.require_labels("a second look")[:, None]
+    own = model.probabilities(data.images).gather(1, labels)[:, 0]
+    other = torch.zeros(len(own))
     for dimension in (2, 3):
         for which in (0, 1):
-            answers = model.probabilities(mirrored(images, dimension, which))
-            other = torch.maximum(other, answers.scatter(1, own, 0).amax(1))
-    found = (-losses[chosen]).exp() * other
-    return torch.cat([chosen[found.argsort(descending=True, stable=True)], ranked[len(chosen) :]])
+            answers = model.probabilities(mirrored(data.images, dimension, which))
+            other = torch.maximum(other, answers.scatter(1, labels, 0).amax(1))
+    return (own * other).argsort(descending=True, stable=True)
 
 
 def mirrored(images: torch.Tensor, dimension: int, kept: int) -> torch.Tensor:
