@@ -41,7 +41,7 @@ def losses_picture(rows: Sequence[Row], defence: str) -> bytes:
 
     """
     groups: dict[str, tuple[list[float], list[float]]] = {}
-    breaks: list[int] = []
+    breaks: dict[str, list[int]] = {}
     several = len({row["seed"] for row in rows}) > 1
     for row in rows:
         steps = _watched(row) if row["defence"] == defence else []
@@ -59,7 +59,7 @@ def losses_picture(rows: Sequence[Row], defence: str) -> bytes:
             ends.append(len(clean))
         name = f"{row['attack']} (seed {row['seed']})" if several else str(row["attack"])
         groups[name] = (poisoned, clean)
-        breaks = breaks or ends[:-1]
+        breaks[name] = ends[:-1]
     return loss_panels(groups, breaks=breaks)
 
 

@@ -165,13 +165,16 @@ def pairs(
 
 
 def loss_panels(
-    groups: Mapping[str, tuple[Sequence[float], Sequence[float]]], *, breaks: Sequence[int] = ()
+    groups: Mapping[str, tuple[Sequence[float], Sequence[float]]],
+    *,
+    breaks: Mapping[str, Sequence[int]] | None = None,
 ) -> bytes:
     """Return a panel for each group with the losses of poisoned and of clean samples by epoch, as PNG.
 
     Args:
         groups: the poisoned samples' losses and the clean ones', of one length, by the panel's name.
-        breaks: after how many epochs a vertical line says that another part of the training begins.
+        breaks: after how many epochs a vertical line says that another part of the training begins, by
+            the panel's name.
 
     """
     columns = min(5, max(1, len(groups)))
@@ -188,7 +191,7 @@ def loss_panels(
             low, high = ([max(value, 1e-5) for value in values] for values in (poisoned, clean))
             panel.semilogy(epochs, low, color=COLOURS[1], label="poisoned")
             panel.semilogy(epochs, high, color=COLOURS[0], linestyle="--", label="clean")
-            for end in breaks:
+            for end in (breaks or {}).get(name, ()):
                 panel.axvline(end + 0.5, color="0.7", linewidth=0.8)
             panel.set_ylim(5e-6, 50)
             panel.set_title(_plain(name), fontsize="small")
