@@ -65,19 +65,23 @@ def test_few_images_are_passed_over_more_often(case, monkeypatch):
         assert seen.pop() == epochs
 
 
-def test_interrupted_with_one_trigger_it_does_not_go_on_with_another(case, made_up, tmp_path):
+def test_interrupted_with_one_trigger_or_share_it_does_not_go_on_with_another(case, made_up, tmp_path):
     few = case.data.select(slice(128))
-    short = Unlearn(epochs=1, updates=0)
-    for checkpoint in (None, tmp_path):
-        results = [
-            digest(short.repair(case.twins.backdoored, few, [finding], run=run).model.network)
-            for finding in (case.finding, dataclasses.replace(made_up, label=TARGET))
-            for run in [Run(seed=2, checkpoint=checkpoint)]
+    other = dataclasses.replace(made_up, label=TARGET)
+    asked = [(case.finding, 0.5), (other, 0.5), (case.finding, 0.3)]
+
+    def results(checkpoint):
+        made = [
+            Unlearn(epochs=1, updates=0, stamped=share).repair(
+                case.twins.backdoored, few, [finding], run=Run(seed=2, checkpoint=checkpoint)
+            )
+            for finding, share in asked
         ]
-        if checkpoint is None:
-            alone = results
-    assert results == alone
-    assert alone[0] != alone[1]
+        return [digest(one.model.network) for one in made]
+
+    alone = results(None)
+    assert results(tmp_path) == alone
+    assert len(set(alone)) == 3
 
 
 def test_the_model_given_is_not_touched(case):

@@ -43,7 +43,8 @@ class Teaching:
         """Return what changes each batch's images, and the loss against the teacher's answers to them."""
         teacher = self.teacher.copy().to(run.device)
         teacher.network.eval()
-        vary = blended(shift(self.shift_pixels))
+        # a plain value, not self: a training's checkpoint is told apart by what its functions enclose
+        vary, stamped = blended(shift(self.shift_pixels)), self.stamped
         seen: list[tuple[torch.Tensor, torch.Tensor]] = []
 
         def augment(images: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
@@ -51,7 +52,7 @@ class Teaching:
             targets = torch.full((len(images),), -1)
             shown = images.clone()
             if self.stamps:
-                count = max(1, round(self.stamped * len(images)))
+                count = max(1, round(stamped * len(images)))
                 order = torch.randperm(len(images), generator=generator)[:count]
                 parts = order.tensor_split(len(self.stamps))
                 for (label, trigger), part in zip(self.stamps, parts, strict=True):
