@@ -349,8 +349,9 @@ def _calibrated_text(values: dict[str, Any]) -> str:
 
     side = "at or below" if values["statistic"] == "entropy" else "at or beyond"
     called = f"{values['called_backdoored']} of {values['inputs']:,} clean ones"
+    limit = f"{side} {values['boundary']:.4g}"
     lines = [
-        f"Called backdoored is a {values['statistic']} {side} {values['boundary']:.4g}: {called}.",
+        f"An input is called backdoored where its {values['statistic']} is {limit}: {called}.",
         *(f"Warning: {text}" for text in values["warnings"]),
         f"Written to {values['out']}",
     ]
