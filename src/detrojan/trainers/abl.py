@@ -39,8 +39,9 @@ class ABL(Trainer):
     alone. It is undone if more than 80% of the isolated samples stay below that loss, or if it costs 5
     points of accuracy on samples of their labels that were neither unlearned nor kept right: what cannot
     be told from the other samples of its label is not poison. Then those samples are isolated and
-    unlearned whose labels rest on one half of the image alone: poison of the composite attack is no
-    easier than clean samples. This second unlearning is undone by the same rule.
+    unlearned that mean another label with certainty once a half of the image is replaced by the other's
+    mirror image: poison of the composite attack is no easier than clean samples. This second unlearning
+    is undone by the same rule.
 
     Reference: Li et al., Anti-Backdoor Learning: Training Clean Models on Poisoned Data,
     NeurIPS 2021.

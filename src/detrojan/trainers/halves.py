@@ -1,4 +1,4 @@
-"""Which labels rest on one half of an image: poison that is learned no faster than the rest."""
+"""Which images mean another label by half: poison that is learned no faster than the rest."""
 
 from __future__ import annotations
 
