@@ -64,7 +64,7 @@ def test_what_is_no_easier_than_the_rest_is_found_at_a_second_look(suspect, monk
     assert made.steps[0].details["precision"] < 0.1
     assert made.steps[3].details["precision"] > 0.9
     assert float(torch.isin(made.isolated, poisoned).double().mean()) == made.steps[3].details["precision"]
-    assert suspect.success(made.model) < 0.3
+    assert suspect.success(made.model) < 0.6  # 1.0 before it
     assert suspect.accuracy(made.model) > 0.93
 
 

@@ -54,7 +54,7 @@ def test_a_network_with_batch_norms_keeps_their_statistics_while_it_unlearns(sus
     start = suspect.start("five_conv_cnn")
     without = quick.train(start, data, run=Run(seed=1))
     more = replace(quick, unlearn_epochs=2)
-    monkeypatch.setattr(unlearning, "undone", lambda _share, _cost: "")  # whatever came out is looked at
+    monkeypatch.setattr(unlearning, "undone", lambda *_: "")  # whatever came out is looked at
     made = more.train(start, data, run=Run(seed=1))
     own, other = made.model.network.state_dict(), without.model.network.state_dict()
     means = [name for name in own if name.endswith("running_mean")]
@@ -67,13 +67,15 @@ def test_a_network_with_batch_norms_keeps_their_statistics_while_it_unlearns(sus
 
 
 @pytest.mark.parametrize(
-    ("share", "cost", "why"),
+    ("share", "cost", "judging", "why"),
     [
-        (0.8, 0.05, ""),
-        (0.0, -0.2, ""),
-        (0.81, 0.0, "81% of them were not unlearned beside other samples of their labels"),
-        (0.0, 0.06, "it cost 6.0 points on other samples of their labels"),
+        (0.8, 0.05, 100, ""),
+        (0.0, -0.2, 100, ""),
+        (0.81, 0.0, 100, "81% of them were not unlearned beside other samples of their labels"),
+        (0.0, 0.06, 100, "it cost 6.0 points on other samples of their labels"),
+        (0.0, 1 / 17, 17, ""),  # a single sample
+        (0.0, 2 / 17, 17, "it cost 11.8 points on other samples of their labels"),
     ],
 )
-def test_an_unlearning_is_undone_where_it_is_dear_or_does_not_work(share, cost, why):
-    assert undone(share, cost) == why
+def test_an_unlearning_is_undone_where_it_is_dear_or_does_not_work(share, cost, judging, why):
+    assert undone(share, cost, judging) == why

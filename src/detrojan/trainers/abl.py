@@ -14,7 +14,7 @@ from detrojan.findings import RepairStep
 from detrojan.fitting import Augment, Epoch, Fitting, Loss, fit, shift
 from detrojan.models.classifier import Classifier
 from detrojan.run import Run
-from detrojan.trainers.base import LateLosses, Trained, Trainer, Watch, checked
+from detrojan.trainers.base import LateLosses, Trained, Trainer, Watch, checked, losses
 from detrojan.trainers.halves import contradicted
 from detrojan.trainers.unlearning import isolated_right, unlearn
 
@@ -140,19 +140,27 @@ class ABL(Trainer):
         second = self._train_on_rest(copy, data, isolated, poisoned, run)
         steps = [first, second]
         if self.unlearn_epochs:
-            steps.append(unlearn(copy, data, ranked, count, self._unlearning(), poisoned=poisoned, run=run))
+            known, how = losses(copy, data), self._unlearning()
+            steps.append(unlearn(copy, data, ranked, count, how, known=known, poisoned=poisoned, run=run))
             if steps[-1].details["undone"]:
-                again, step = self._second_look(copy, data, count, poisoned, run)
+                # what was undone has left no trace: the losses still hold
+                again, step = self._second_look(copy, data, count, known, poisoned, run)
                 steps.append(step)
                 isolated = isolated if step.details["undone"] else again
         return Trained(model=copy, isolated=isolated, steps=tuple(steps))
 
     def _second_look(
-        self, model: Classifier, data: Dataset, count: int, poisoned: torch.Tensor | None, run: Run
+        self,
+        model: Classifier,
+        data: Dataset,
+        count: int,
+        known: torch.Tensor,
+        poisoned: torch.Tensor | None,
+        run: Run,
     ) -> tuple[torch.Tensor, RepairStep]:
-        ranked = contradicted(model, data)
+        ranked = contradicted(model, data, known)
         how, stage = self._unlearning(), "second unlearning"
-        step = unlearn(model, data, ranked, count, how, poisoned=poisoned, run=run, stage=stage)
+        step = unlearn(model, data, ranked, count, how, known=known, poisoned=poisoned, run=run, stage=stage)
         return ranked[:count].clone(), step
 
     def _isolate(

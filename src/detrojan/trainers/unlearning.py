@@ -36,6 +36,7 @@ def unlearn(
     count: int,
     how: Fitting,
     *,
+    known: torch.Tensor,
     poisoned: torch.Tensor | None,
     run: Run,
     stage: str = "unlearning",
@@ -48,6 +49,7 @@ def unlearn(
         ranked: positions of all samples (N,), the most suspicious first.
         count: how many of them are isolated.
         how: the training.
+        known: the samples' losses (N,), cross entropies of this very network.
         poisoned: true positions of the poisoned samples, for the curves only.
         run: device, seed, progress, checkpoint.
         stage: what this part of the training is called.
@@ -56,8 +58,8 @@ def unlearn(
     labels = data.require_labels("unlearning")
     isolated = ranked[:count]
     part = data.select(isolated)
-    before = losses(model, part)
-    others = doubted(ranked, count, losses(model, data), labels)
+    before = known[isolated]
+    others = doubted(ranked, count, known, labels)
     others = others[torch.randperm(len(others), generator=run.generator("abl", "kept"))]
     alike = torch.isin(labels[others], labels[isolated])
     judging = torch.zeros(len(others), dtype=torch.bool)
@@ -83,7 +85,7 @@ def unlearn(
         f"their loss went from {float(before.mean()):.3g} to {float(after.mean()):.3g}"
     )
     cost = right - _accuracy(model, data, held)
-    why = undone(share, cost)
+    why = undone(share, cost, len(held))
     if why:
         model.network.load_state_dict(fallback)
         said += f"; undone, as {why}: what was isolated is hardly poison"
@@ -110,15 +112,16 @@ def isolated_right(isolated: torch.Tensor, poisoned: torch.Tensor | None) -> dic
     return {"precision": float(torch.isin(isolated, poisoned).double().mean())}
 
 
-def undone(share: float, cost: float) -> str:
+def undone(share: float, cost: float, judging: int) -> str:
     """Return why an unlearning is undone, or nothing.
 
     Args:
         share: of the isolated samples that were not unlearned, 0 to 1.
         cost: in accuracy on other samples of their labels, -1 to 1.
+        judging: how many these are; one that is answered otherwise says nothing.
 
     """
-    if cost > TOLERANCE:
+    if cost > TOLERANCE and round(cost * judging) > 1:
         return f"it cost {100 * cost:.1f} points on other samples of their labels"
     if share > STUCK:
         return f"{share:.0%} of them were not unlearned beside other samples of their labels"
