@@ -26,10 +26,11 @@ class FinePruning(Tuning):
     time shifted and blended with another in a new way, so that a hundred images give back what pruning
     took; the paper teaches labels, and has many more images.
 
-    The defaults cost little on any network, and leave a backdoor that sits in no dormant channel. A network
+    The defaults cost a network little, and leave a backdoor that sits in no dormant channel. A network
     without batch norms bears more: with `drop=0.15`, `learning_rate=3e-3`, `updates=1800` and
-    `shift_pixels=2` it forgets what it is not taught, and is taught the clean task back (minutes instead of
-    seconds). A narrow residual network with batch norms loses 7 points at that rate.
+    `shift_pixels=2`, some minutes instead of seconds, 1 to 49% was left of what the defaults left whole,
+    and 81% and more of pruning-aware attacks, at 0.5 to 3 points of accuracy. A narrow residual network with
+    batch norms loses 7 points at that rate.
 
     Reference: Liu et al., Fine-Pruning: Defending Against Backdooring Attacks on Deep Neural
     Networks, RAID 2018.
