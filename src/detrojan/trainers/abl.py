@@ -37,11 +37,11 @@ class ABL(Trainer):
     alone and keeps nothing right beside; the climb here has a slope where a sample is answered with
     certainty, ends where its loss has reached that of guessing, and leaves the batch norms' statistics
     alone. It is undone if more than 80% of the isolated samples stay below that loss, or if it costs 5
-    points of accuracy on samples of their labels that were neither unlearned nor kept right: what cannot
-    be told from the other samples of its label is not poison. Then those samples are isolated and
-    unlearned that mean another label with certainty once a half of the image is replaced by the other's
-    mirror image: poison of the composite attack is no easier than clean samples. This second unlearning
-    is undone by the same rule.
+    points of accuracy, two samples at least, on those of their labels that were neither unlearned nor kept
+    right: what cannot be told from the other samples of its label is not poison. Then those samples are
+    isolated and unlearned that mean another label with certainty once a half of the image is replaced by the
+    other's mirror image: poison of the composite attack is no easier than clean samples. This second
+    unlearning is undone by the same rule.
 
     Reference: Li et al., Anti-Backdoor Learning: Training Clean Models on Poisoned Data,
     NeurIPS 2021.

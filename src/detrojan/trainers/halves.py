@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-
 import torch
 
 from detrojan.data.dataset import Dataset
@@ -17,8 +15,8 @@ def contradicted(model: Classifier, data: Dataset, known: torch.Tensor) -> torch
     (left, right, upper or lower) is the mirror image of the other one, which keeps the picture whole and
     natural. A patch is gone then, or one of the two objects whose meeting is the trigger of a
     composite attack, and the network is as sure of the truth as it was of the label; where a label is
-    true, half of the image seldom says another one with certainty. Only the half of the samples with the
-    lowest losses is looked at, since the product is small beyond; the others follow, by their losses.
+    true, half of the image seldom says another one with certainty. Samples of high loss are looked at as well,
+    for poison among them must not be taken for samples that are hardly poison.
 
     Args:
         model: trained on the data.
@@ -26,17 +24,13 @@ def contradicted(model: Classifier, data: Dataset, known: torch.Tensor) -> torch
         known: the samples' losses (N,), cross entropies of this very network.
 
     """
-    order = known.argsort(stable=True)
-    looked = order[: math.ceil(len(order) / 2)]
-    part = data.select(looked)
-    labels = part.require_labels("a second look")[:, None]
-    other = torch.zeros(len(looked))
+    labels = data.require_labels("a second look")[:, None]
+    other = torch.zeros(len(labels))
     for dimension in (2, 3):
         for which in (0, 1):
-            answers = model.probabilities(mirrored(part.images, dimension, which))
+            answers = model.probabilities(mirrored(data.images, dimension, which))
             other = torch.maximum(other, answers.scatter(1, labels, 0).amax(1))
-    statistic = (-known[looked]).exp() * other
-    return torch.cat([looked[statistic.argsort(descending=True, stable=True)], order[len(looked) :]])
+    return ((-known).exp() * other).argsort(descending=True, stable=True)
 
 
 def mirrored(images: torch.Tensor, dimension: int, kept: int) -> torch.Tensor:
