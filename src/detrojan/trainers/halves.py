@@ -15,8 +15,8 @@ def contradicted(model: Classifier, data: Dataset, known: torch.Tensor) -> torch
     (left, right, upper or lower) is the mirror image of the other one, which keeps the picture whole and
     natural. A patch is gone then, or one of the two objects whose meeting is the trigger of a
     composite attack, and the network is as sure of the truth as it was of the label; where a label is
-    true, half of the image seldom says another one with certainty. Samples of high loss are looked at as well,
-    for poison among them must not be taken for samples that are hardly poison.
+    true, half of the image seldom says another one with certainty. Samples of high loss are looked at as
+    well, for poison among them must not be taken for samples that are hardly poison.
 
     Args:
         model: trained on the data.
