@@ -233,7 +233,8 @@ class _Trainer:
         """Train one epoch; its shuffling and augmentation depend on its number alone."""
         self.network.train()
         if self.how.frozen_norm:
-            _freeze_norm(self.network)
+            for norm in batch_norms(self.network):
+                norm.eval()
         generator = self.run.generator("fit", number)
         order = torch.randperm(len(self.data), generator=generator)
         total, right = 0.0, 0
@@ -311,7 +312,6 @@ def _described(function: Callable[..., torch.Tensor] | None) -> str:
     return f"{getattr(function, '__qualname__', type(function).__qualname__)}{plain}"
 
 
-def _freeze_norm(network: nn.Module) -> None:
-    for module in network.modules():
-        if isinstance(module, nn.modules.batchnorm._BatchNorm):  # noqa: SLF001
-            module.eval()
+def batch_norms(network: nn.Module) -> list[nn.modules.batchnorm._BatchNorm]:
+    """Return all batch-norm layers of a network."""
+    return [m for m in network.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]  # noqa: SLF001

@@ -1,13 +1,18 @@
 from __future__ import annotations
 
 import pytest
+import torch
 
 from detrojan.errors import OptionError
+from detrojan.models.classifier import Classifier
+from detrojan.models.nets import find_net
 from detrojan.models.units import mean_activity
 from detrojan.repairs.activation_pruning import ActivationPruning
+from detrojan.repairs.base import Lesson, Repaired
 from detrojan.repairs.fine_pruning import FinePruning
 from detrojan.run import Run
 from detrojan.store import digest
+from twins import CLASSES, SHAPE
 
 PLAN = FinePruning(drop=0.2, epochs=8, updates=0)
 
@@ -39,8 +44,43 @@ def test_both_halves_are_written_down(made):
     ("images", "epochs"),
     [(120, 200), (64, 200), (500, 29), (5000, 10)],  # batches of 64: 1, 1, 7 and 78
 )
-def test_few_images_are_passed_over_more_often(images, epochs):
-    assert FinePruning().tuning(images).epochs == epochs
+def test_few_images_are_passed_over_more_often(case, images, epochs):
+    how = FinePruning().fitting_for(case.twins.backdoored, images)
+    assert how.epochs == epochs
+    assert (how.optimizer, how.learning_rate) == ("adam", 1e-3)
+
+
+@pytest.fixture(scope="module")
+def normed():
+    """Return an untrained network with batch norms."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(1)
+        return Classifier(find_net("five_conv_cnn").build(CLASSES, SHAPE), SHAPE)
+
+
+def test_a_network_with_batch_norms_is_tuned_at_a_rate_of_its_own(normed, case):
+    how = FinePruning(norm_rate=0.4, norm_updates=21).fitting_for(normed, 64)
+    assert (how.optimizer, how.learning_rate, how.epochs, how.frozen_norm) == ("sgd", 0.4, 21, False)
+    few = case.data.select(slice(32)).with_labels(None)
+    made = FinePruning(epochs=1, norm_updates=2).repair(normed, few, [], run=Run())
+    own, given = made.model.network.state_dict(), normed.network.state_dict()
+    means = [name for name in given if name.endswith("running_mean")]
+    assert any(not torch.equal(own[name], given[name]) for name in means)
+    assert made.steps[1].details["fitting"]["optimizer"] == "sgd"
+
+
+def test_a_rate_that_breaks_a_network_with_batch_norms_is_halved(normed, case, monkeypatch):
+    few = case.data.select(slice(32)).with_labels(None)
+    rates: list[float] = []
+
+    def tuned(self, pruned, _model, _taught, *, run):
+        rates.append(self.norm_rate)
+        return Repaired(model=pruned, steps=())
+
+    monkeypatch.setattr(FinePruning, "tuned", tuned)
+    monkeypatch.setattr(Lesson, "kept", lambda _self, _model: 0.9 if len(rates) == 1 else 0.96)
+    FinePruning(norm_rate=0.4).repair(normed, few, [], run=Run())
+    assert rates == [0.4, 0.2]
 
 
 def test_a_clean_network_loses_little(case):
@@ -62,9 +102,10 @@ def test_without_labels_the_delivered_network_teaches_not_the_pruned_one(case):
     ("wrong", "text"),
     [
         ({"epochs": 0}, "expected epochs of 1 or more"),
-        ({"updates": -1}, "expected updates of 0 or more, got -1"),
+        ({"updates": -1}, "norm_shift_pixels of 0 or more, got -1, 800, 1, 4"),
+        ({"norm_rate": 0.0}, "expected a norm_rate above 0, got 0"),
         ({"drop": -0.1}, r"expected a drop in \[0, 1\], got -0.1"),
-        ({"shift_pixels": -1}, "expected shift_pixels of 0 or more, got -1"),
+        ({"shift_pixels": -1}, "norm_shift_pixels of 0 or more, got 200, 800, -1, 4"),
     ],
 )
 def test_values_out_of_range_are_refused(wrong, text):

@@ -7,7 +7,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 import torch
 from torch.nn import functional
@@ -98,8 +98,9 @@ class Tuning(Repair, ABC):
         run: Run,
         title: str,
         shift_pixels: int = 0,
-        loss: Loss | None = None,
         teaching: Teaching | None = None,
+        how: Fitting | None = None,
+        beside: Callable[[], torch.Tensor] | None = None,
     ) -> list[Epoch]:
         """Train `model` in place on the lesson's answers; what was pruned stays pruned.
 
@@ -110,34 +111,41 @@ class Tuning(Repair, ABC):
             run: device, seed, progress, checkpoint.
             title: what the progress shows.
             shift_pixels: random shifts of the images of up to so many pixels.
-            loss: instead of the cross entropy against the lesson's soft answers.
             teaching: in the stead of the shifts and of the lesson's answers.
+            how: in the stead of the plan's own way to train.
+            beside: called after each forward pass; what it returns is added to the loss.
 
         """
         augment = shift(shift_pixels) if shift_pixels else None
-        wanted = loss or soft_cross_entropy(taught.soft)
+        answers = soft_cross_entropy(taught.soft)
         if teaching is not None:
-            augment, wanted = teaching.functions(run)
+            augment, answers = teaching.functions(run)
         with pruned_stay_pruned(model):
             return fit(
                 model,
                 Dataset(images, taught.truth),
-                self.fitting(),
+                how or self.fitting(),
                 run=run,
                 title=title,
                 augment=augment,
-                loss=wanted,
+                loss=answers if beside is None else _sum(answers, beside),
             )
 
-    def recorded(self, taught: Lesson, history: Sequence[Epoch]) -> dict[str, Any]:
+    def recorded(
+        self, taught: Lesson, history: Sequence[Epoch], how: Fitting | None = None
+    ) -> dict[str, Any]:
         """Return curves and details of a training, as a step of a repair has them."""
         return {
             "curves": {
                 "epoch": [float(epoch.number) for epoch in history],
                 "training loss": [epoch.loss for epoch in history],
             },
-            "details": {"labelled": taught.labelled, "fitting": asdict(self.fitting())},
+            "details": {"labelled": taught.labelled, "fitting": asdict(how or self.fitting())},
         }
+
+    def slower(self, times: float) -> Self:
+        """Return the same plan at a learning rate so many times lower."""
+        return replace(self, learning_rate=self.learning_rate / times)
 
 
 Rated = TypeVar("Rated", bound=Tuning)
@@ -187,7 +195,7 @@ def bearable(plan: Rated, taught: Lesson, before: float, attempt: Callable[[Rate
     `before`. After `HALVINGS` the last attempt is returned.
     """
     for halvings in range(HALVINGS + 1):
-        made = attempt(replace(plan, learning_rate=plan.learning_rate / 2**halvings))
+        made = attempt(plan.slower(2**halvings))
         if taught.kept(made.model) >= before - BEARABLE:
             break
     return made
@@ -273,6 +281,13 @@ def soft_cross_entropy(soft: torch.Tensor) -> Loss:
     def loss(logits: torch.Tensor, _labels: torch.Tensor, index: torch.Tensor) -> torch.Tensor:
         wanted = soft[index].to(logits.device)
         return -(wanted * logits.log_softmax(1)).sum(1).mean()
+
+    return loss
+
+
+def _sum(answers: Loss, beside: Callable[[], torch.Tensor]) -> Loss:
+    def loss(logits: torch.Tensor, labels: torch.Tensor, index: torch.Tensor) -> torch.Tensor:
+        return answers(logits, labels, index) + beside()
 
     return loss
 

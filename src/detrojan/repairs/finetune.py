@@ -9,8 +9,7 @@ from detrojan.data.dataset import Dataset
 from detrojan.errors import OptionError
 from detrojan.findings import Finding, RepairStep
 from detrojan.models.classifier import Classifier
-from detrojan.repairs.base import Lesson, Repaired, Tuning, lesson, times
-from detrojan.repairs.teaching import Teaching
+from detrojan.repairs.base import Repaired, Tuning, lesson, times
 from detrojan.run import Run
 
 
@@ -48,12 +47,6 @@ class FineTune(Tuning):
     def repair(self, model: Classifier, data: Dataset, findings: Sequence[Finding], *, run: Run) -> Repaired:
         """Return a copy of `model` trained on clean `data`; the findings only say what to leave out."""
         taught = lesson(model, data, [finding.label for finding in findings], corrected=True)
-        return self.tuned(model, taught, run=run)
-
-    def tuned(
-        self, model: Classifier, taught: Lesson, *, run: Run, teaching: Teaching | None = None
-    ) -> Repaired:
-        """Return a copy of `model` trained on a lesson, or by a patient teacher."""
         copy = model.copy()
         history = self.tune(
             copy,
@@ -62,7 +55,6 @@ class FineTune(Tuning):
             run=run.within("finetune"),
             title="fine-tuning",
             shift_pixels=self.shift_pixels,
-            teaching=teaching,
         )
         step = RepairStep(
             method=self.name,

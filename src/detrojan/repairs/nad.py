@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -12,18 +12,16 @@ from torch.nn import functional
 from detrojan.data.dataset import Dataset
 from detrojan.errors import ModelError, OptionError
 from detrojan.findings import Finding, RepairStep
-from detrojan.fitting import Loss
 from detrojan.models.classifier import Classifier
 from detrojan.models.units import caught_activity, convolutions
 from detrojan.repairs.base import (
     Lesson,
     Repaired,
-    Tuning,
     bearable,
     lesson,
-    soft_cross_entropy,
     times,
 )
+from detrojan.repairs.teaching import PatientTuning
 from detrojan.run import Run
 
 #: attention is compared at so many layers, the last ones
@@ -31,13 +29,15 @@ LAYERS = 3
 
 
 @dataclass(frozen=True, kw_only=True)
-class NAD(Tuning):
+class NAD(PatientTuning):
     """Fine-tune a teacher, then bring the network's attention maps close to the teacher's.
 
     A layer's attention map is the sum over its channels of the activations to a power, scaled to
     length 1. A trigger draws the attention to itself; the teacher, tuned on clean images, has lost
     part of that, and the student, pulled towards it at several layers, loses more. The maps are
     compared where the resolution changes, found by running the network (the last three places).
+    Both are taught what the delivered network answers to the very images, each time shifted and blended
+    with another in a new way; the paper teaches labels, and has many more images.
 
     Reference: Li et al., Neural Attention Distillation: Erasing Backdoor Triggers from Deep Neural
     Networks, ICLR 2021.
@@ -46,7 +46,12 @@ class NAD(Tuning):
         epochs: passes over the clean data, for the teacher and again for the student; 1 or more.
         learning_rate: of Adam, falling to 0 along a cosine; above 0. Halved where it breaks the network.
         batch_size: 2 or more.
+        norm_rate: of SGD in the stead of Adam's, for a network with batch norms; above 0. Halved as well.
+        updates: updates of the teacher and of the student, at least: where the data are so few that
+            `epochs` passes make fewer, there are more passes; 0 or more.
+        norm_updates: updates in their stead, for a network with batch norms; 0 or more.
         shift_pixels: random shifts of the images of up to so many pixels; 0 or more.
+        norm_shift_pixels: in their stead, for a network with batch norms; 0 or more.
         beta: weight of the attention maps' mean squared distance; 0 or more.
         power: of the activations in an attention map; above 0.
 
@@ -54,20 +59,23 @@ class NAD(Tuning):
 
     name = "nad"
 
-    epochs: int = 20
+    epochs: int = 10
     learning_rate: float = 5e-3
     batch_size: int = 64
+    norm_rate: float = 0.2
+    updates: int = 150
+    norm_updates: int = 400
     shift_pixels: int = 2
-    beta: float = 1000.0
+    norm_shift_pixels: int = 4
+    beta: float = 100.0
     power: float = 2.0
 
     def __post_init__(self) -> None:
         """Refuse values outside their range."""
         super().__post_init__()
-        if self.shift_pixels < 0 or not self.beta >= 0 or not self.power > 0:
+        if not self.beta >= 0 or not self.power > 0:
             raise OptionError(
-                "expected shift_pixels and beta of 0 or more and power above 0, "
-                f"got {self.shift_pixels}, {self.beta:g} and {self.power:g}"
+                f"expected beta of 0 or more and power above 0, got {self.beta:g} and {self.power:g}"
             )
 
     def repair(self, model: Classifier, data: Dataset, findings: Sequence[Finding], *, run: Run) -> Repaired:
@@ -77,7 +85,7 @@ class NAD(Tuning):
             ModelError: no convolution whose maps have more than one place.
 
         """
-        taught = lesson(model, data, [finding.label for finding in findings], corrected=True)
+        taught = lesson(model, data, [finding.label for finding in findings])
         before = taught.kept(model)
         return bearable(self, taught, before, lambda how: how.attempt(model, taught, run=run))
 
@@ -85,33 +93,22 @@ class NAD(Tuning):
         """Return a copy, repaired at the learning rate as it stands."""
         layers = attention_layers(model)
         teacher, student = model.copy().to(run.device), model.copy().to(run.device)
-        self.tune(
-            teacher,
-            taught.images,
-            taught,
-            run=run.within("nad", "teacher"),
-            title="NAD: teacher",
-            shift_pixels=self.shift_pixels,
-        )
+        here = run.within("nad")
+        self.teach(teacher, model, taught, run=here.within("teacher"), title="NAD: teacher")
         before = self._distance(student, teacher, taught.images, layers)
-        with self._distilling(student, teacher, taught, layers) as loss:
-            history = self.tune(
-                student,
-                taught.images,
-                taught,
-                run=run.within("nad", "student"),
-                title="NAD: student",
-                shift_pixels=self.shift_pixels,
-                loss=loss,
+        with self._distilling(student, teacher, layers) as apart:
+            history = self.teach(
+                student, model, taught, run=here.within("student"), title="NAD: student", beside=apart
             )
         after = self._distance(student, teacher, taught.images, layers)
-        record = self.recorded(taught, history)
+        how = self.fitting_for(model, len(taught.images))
+        record = self.recorded(taught, history, how)
         record["details"] |= {"layers": layers, "distance before": before, "distance after": after}
         step = RepairStep(
             method=self.name,
             summary=(
                 f"distilled from a fine-tuned teacher on {len(taught.images)} clean images for "
-                f"{times(self.epochs, 'epoch')}; attention maps of {', '.join(layers)}"
+                f"{times(how.epochs, 'epoch')}; attention maps of {', '.join(layers)}"
             ),
             **record,
         )
@@ -119,10 +116,9 @@ class NAD(Tuning):
 
     @contextmanager
     def _distilling(
-        self, student: Classifier, teacher: Classifier, taught: Lesson, layers: list[str]
-    ) -> Iterator[Loss]:
-        """Give the loss: right answers, and the teacher's attention to the very same images."""
-        right = soft_cross_entropy(taught.soft)
+        self, student: Classifier, teacher: Classifier, layers: list[str]
+    ) -> Iterator[Callable[[], torch.Tensor]]:
+        """Give how far the student's attention to its last images is from the teacher's, weighted."""
         seen: list[torch.Tensor] = []
         handle = student.network.register_forward_pre_hook(lambda _m, inputs: seen.append(inputs[0]))
         with (
@@ -132,20 +128,18 @@ class NAD(Tuning):
         ):
             beta, power = self.beta, self.power
 
-            def loss(logits: torch.Tensor, labels: torch.Tensor, index: torch.Tensor) -> torch.Tensor:
+            def apart() -> torch.Tensor:
                 with torch.no_grad():
                     teacher.network(seen[-1])
                 seen.clear()
-                apart = torch.stack(
-                    [
-                        (attention(own[name], power) - attention(wanted[name], power)).square().mean()
-                        for name in layers
-                    ]
-                )
-                return right(logits, labels, index) + beta * apart.sum()
+                distances = [
+                    (attention(own[name], power) - attention(wanted[name], power)).square().mean()
+                    for name in layers
+                ]
+                return beta * torch.stack(distances).sum()
 
             try:
-                yield loss
+                yield apart
             finally:
                 handle.remove()
 

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from abc import ABC
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Self
 
 import torch
 
-from detrojan.fitting import Augment, Loss, blended, shift
+from detrojan.errors import OptionError
+from detrojan.fitting import Augment, Epoch, Fitting, Loss, batch_norms, blended, shift
 from detrojan.models.classifier import Classifier
-from detrojan.repairs.base import Lesson
+from detrojan.repairs.base import Lesson, Tuning, enough
 from detrojan.run import Run
 from detrojan.triggers.base import Trigger
 
@@ -81,3 +84,71 @@ class Teaching:
         wanted /= wanted.sum(1, keepdim=True).clamp(min=torch.finfo(wanted.dtype).tiny)
         known = self.taught.corrected[index].to(wanted.device)
         return torch.where(known[:, None], self.taught.soft[index].to(wanted.device), wanted)
+
+
+@dataclass(frozen=True, kw_only=True)
+class PatientTuning(Tuning, ABC):
+    """Base of the repairs in which the delivered network teaches copies of itself what it answers.
+
+    A network with batch norms bears a rate a hundred times as high as another: no layer's answers
+    depend on how long the weights before it are. With SGD at such a rate, and with statistics that are
+    trained too, it moves far away from where it was, and from its backdoor, while the teacher
+    keeps its answers to clean images. A network without batch norms is tuned by Adam, carefully.
+
+    A subclass states its own defaults and documents all fields.
+    """
+
+    learning_rate: float = 1e-3
+    norm_rate: float = 0.15
+    updates: int = 200
+    norm_updates: int = 800
+    shift_pixels: int = 2
+    norm_shift_pixels: int = 4
+
+    def __post_init__(self) -> None:
+        """Refuse values outside their range."""
+        super().__post_init__()
+        if not self.norm_rate > 0:
+            raise OptionError(f"expected a norm_rate above 0, got {self.norm_rate:g}")
+        counts = (self.updates, self.norm_updates, self.shift_pixels, self.norm_shift_pixels)
+        if min(counts) < 0:
+            raise OptionError(
+                "expected updates, norm_updates, shift_pixels and norm_shift_pixels of 0 or more, "
+                f"got {', '.join(map(str, counts))}"
+            )
+
+    def slower(self, times: float) -> Self:
+        """Return the same plan at rates so many times lower."""
+        return replace(super().slower(times), norm_rate=self.norm_rate / times)
+
+    def fitting_for(self, model: Classifier, images: int) -> Fitting:
+        """Return how to train a network like `model` on so many images."""
+        normed = bool(batch_norms(model.network))
+        updates = self.norm_updates if normed else self.updates
+        how = replace(self.fitting(), epochs=enough(self.epochs, updates, images, self.batch_size))
+        if not normed:
+            return how
+        return replace(how, optimizer="sgd", learning_rate=self.norm_rate, frozen_norm=False)
+
+    def teach(
+        self,
+        student: Classifier,
+        teacher: Classifier,
+        taught: Lesson,
+        *,
+        run: Run,
+        title: str,
+        beside: Callable[[], torch.Tensor] | None = None,
+    ) -> list[Epoch]:
+        """Train `student` in place on what `teacher` answers to the lesson's images."""
+        pixels = self.norm_shift_pixels if batch_norms(teacher.network) else self.shift_pixels
+        return self.tune(
+            student,
+            taught.images,
+            taught,
+            run=run,
+            title=title,
+            teaching=Teaching(teacher=teacher, taught=taught, shift_pixels=pixels),
+            how=self.fitting_for(teacher, len(taught.images)),
+            beside=beside,
+        )
