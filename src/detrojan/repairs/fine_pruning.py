@@ -26,12 +26,12 @@ class FinePruning(PatientTuning):
     time shifted and blended with another in a new way, so that a hundred images give back what pruning
     took; the paper teaches labels, and has many more images.
 
-    A network with batch norms is tuned by SGD at a high rate, its statistics with it. Of backdoors that
-    wrong labels planted little is left then; clean-label ones stay. Another is tuned by Adam: the
-    defaults cost it little, and leave a backdoor that sits in no dormant channel. With `drop=0.15`,
-    `learning_rate=3e-3`, `updates=1800` and `shift_pixels=2`, some minutes instead of seconds, 1 to 49% was
-    left of what the defaults left whole, and 81% and more of pruning-aware attacks, at 0.5 to 3 points
-    of accuracy.
+    A network with batch norms is tuned by SGD at a high rate, its statistics with it. On a WRN-16-1 that left
+    3 to 29% of patches and blends, but a backdoor that covers the image or has clean labels may stay.
+    Another network is tuned by Adam: the defaults cost it little, and leave a backdoor that sits in no
+    dormant channel. With `drop=0.15`, `learning_rate=3e-3`, `updates=1800` and `shift_pixels=2`, some
+    minutes instead of seconds, 1 to 49% was left of what the defaults left whole, and 81% and more of
+    pruning-aware attacks, at 0.5 to 3 points of accuracy.
 
     Reference: Liu et al., Fine-Pruning: Defending Against Backdooring Attacks on Deep Neural
     Networks, RAID 2018.
