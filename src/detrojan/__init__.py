@@ -21,6 +21,7 @@ _HOMES = {
     "Classifier": "detrojan.models.classifier",
     "Dataset": "detrojan.data.dataset",
     "DetrojanError": "detrojan.errors",
+    "DirectionPruning": "detrojan.repairs.direction_pruning",
     "FinePruning": "detrojan.repairs.fine_pruning",
     "FineTune": "detrojan.repairs.finetune",
     "Finding": "detrojan.findings",

@@ -83,6 +83,14 @@ def test_a_rate_that_breaks_a_network_with_batch_norms_is_halved(normed, case, m
     assert rates == [0.4, 0.2]
 
 
+def test_directions_are_pruned_in_the_stead_of_channels_where_that_is_asked_for(case):
+    plan = FinePruning(unit="directions", epochs=4, updates=0)
+    made = plan.repair(case.twins.backdoored, case.data, [], run=Run(seed=2))
+    assert [step.method for step in made.steps] == ["direction_pruning", "finetune"]
+    assert case.true_success(made.model) < 0.1
+    assert case.accuracy(made.model) > case.accuracy(case.twins.backdoored) - 0.02
+
+
 def test_a_clean_network_loses_little(case):
     made = FinePruning(epochs=5).repair(case.twins.clean, case.data, [], run=Run(seed=2))
     assert case.accuracy(made.model) >= case.accuracy(case.twins.clean) - 0.03
@@ -105,6 +113,7 @@ def test_without_labels_the_delivered_network_teaches_not_the_pruned_one(case):
         ({"updates": -1}, "norm_shift_pixels of 0 or more, got -1, 800, 1, 4"),
         ({"norm_rate": 0.0}, "expected a norm_rate above 0, got 0"),
         ({"drop": -0.1}, r"expected a drop in \[0, 1\], got -0.1"),
+        ({"unit": "neurons"}, "expected channels or directions as the unit, got 'neurons'"),
         ({"shift_pixels": -1}, "norm_shift_pixels of 0 or more, got 200, 800, -1, 4"),
     ],
 )
