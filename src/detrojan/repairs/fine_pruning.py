@@ -32,8 +32,9 @@ class FinePruning(PatientTuning):
     A network with batch norms is tuned by SGD at a high rate, its statistics with it. On a WRN-16-1 that left
     3 to 29% of patches and blends, but a backdoor that covers the image or has clean labels may stay.
     Another network is tuned by Adam: the defaults cost it little, and leave a backdoor that sits in no
-    dormant channel. With `unit="directions"`, `updates=600` and `shift_pixels=2` it is pruned as
-    `direction_pruning` does, which such a backdoor does not outlive.
+    dormant channel. With `unit="directions"`, `updates=600` and `shift_pixels=2` it is pruned as by
+    `direction_pruning`: of such a backdoor 1 to 29% was left, at 0.7 to 3.6 points of accuracy, but 85% and
+    more of one that a pruning-aware attack had made share a face network's directions.
 
     Reference: Liu et al., Fine-Pruning: Defending Against Backdooring Attacks on Deep Neural
     Networks, RAID 2018.
