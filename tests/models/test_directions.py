@@ -103,6 +103,22 @@ def test_few_positions_are_drawn_of_a_large_map_and_nothing_is_changed():
     assert all(torch.equal(tensor, before[name]) for name, tensor in model.network.state_dict().items())
 
 
+def test_inputs_are_taken_before_the_network_changes_them_in_place():
+    class Overwriting(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.first, self.last = nn.Linear(4, 4), nn.Linear(4, 2)
+
+        def forward(self, images):
+            flat = images.flatten(1).clone()
+            hidden = self.first(flat)
+            return self.last(hidden + flat.zero_())
+
+    images = torch.rand(9, 1, 2, 2, generator=torch.Generator().manual_seed(3))
+    found = moments(Classifier(Overwriting(), (1, 2, 2)), images, ["first"], torch.Generator())["first"]
+    torch.testing.assert_close(found.total, images.flatten(1).sum(0).double())
+
+
 def test_layers_are_found_in_the_order_in_which_they_run():
     class Turned(nn.Module):
         def __init__(self) -> None:

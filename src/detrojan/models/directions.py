@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -104,13 +104,15 @@ def moments(
     Of each map that a convolution makes, at most `POSITIONS` are drawn from `generator`.
     """
     made: dict[str, Moments] = {}
-    with model.judging(), torch.no_grad(), _caught_inputs(model, layers) as caught:
+
+    def add(name: str, module: nn.Module, inputs: torch.Tensor) -> None:
+        rows = _rows(module, inputs, generator).cpu()
+        new = Moments(count=len(rows), total=rows.sum(0).double(), rows=rows)
+        made[name] = made[name] + new if name in made else new
+
+    with model.judging(), torch.no_grad(), _told_inputs(model, layers, add):
         for start in range(0, len(images), IMAGES):
             model.logits(images[start : start + IMAGES].to(model.device))
-            for name in layers:
-                rows = _rows(model.module(name), caught[name], generator).cpu()
-                new = Moments(count=len(rows), total=rows.sum(0).double(), rows=rows)
-                made[name] = made[name] + new if name in made else new
     return made
 
 
@@ -134,17 +136,19 @@ def shrink(model: Classifier, layer: str, found: Directions, strength: float) ->
 
 
 @contextmanager
-def _caught_inputs(model: Classifier, layers: Sequence[str]) -> Iterator[dict[str, torch.Tensor]]:
-    caught: dict[str, torch.Tensor] = {}
+def _told_inputs(
+    model: Classifier, layers: Sequence[str], tell: Callable[[str, nn.Module, torch.Tensor], None]
+) -> Iterator[None]:
+    """While the body runs the network, call `tell` before each layer: later its inputs may be others."""
     handles = []
     for name in layers:
 
-        def keep(_module: nn.Module, inputs: tuple[torch.Tensor, ...], name: str = name) -> None:
-            caught[name] = inputs[0]
+        def hook(module: nn.Module, inputs: tuple[torch.Tensor, ...], name: str = name) -> None:
+            tell(name, module, inputs[0])
 
-        handles.append(model.module(name).register_forward_pre_hook(keep))
+        handles.append(model.module(name).register_forward_pre_hook(hook))
     try:
-        yield caught
+        yield
     finally:
         for handle in handles:
             handle.remove()
