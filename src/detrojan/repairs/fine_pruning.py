@@ -89,6 +89,7 @@ class FinePruning(PatientTuning):
         """Return a copy of `model`, pruned and fine-tuned; no trigger is needed.
 
         Raises:
+            DataError: images of another shape, or too few of them to prune directions.
             ModelError: there is no such layer, none with weights, or no convolution.
 
         """
