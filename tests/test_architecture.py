@@ -21,7 +21,7 @@ SOURCE = ROOT / "src" / "detrojan"
 LAYERS = (
     ("errors", "store", "run", "machine", "pace", "method", "findings"),
     ("triggers", "models", "data"),
-    ("metrics", "fitting", "training", "inversion", "search"),
+    ("metrics", "augmentation", "fitting", "training", "inversion", "search"),
     ("attacks", "scans", "repairs", "guards", "trainers", "filters"),
     ("catalog", "report", "runner"),
     ("", "benchmark", "workflow", "demo"),  # the package's own __init__ hands out the public names

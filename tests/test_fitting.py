@@ -6,10 +6,11 @@ import pytest
 import torch
 from torch import nn
 
+from detrojan.augmentation import shift
 from detrojan.data.dataset import Dataset
 from detrojan.data.signs import draw_signs
 from detrojan.errors import DataError, InterruptedRunError, LabelError, OptionError
-from detrojan.fitting import Fitting, blended, fit, shift
+from detrojan.fitting import Fitting, fit
 from detrojan.metrics.accuracy import clean_accuracy
 from detrojan.models.classifier import Classifier
 from detrojan.run import Run
@@ -165,30 +166,6 @@ def test_a_loss_of_ones_own_is_descended_on_and_sees_which_samples_it_gets(signs
     assert clean_accuracy(trained, signs) < 1 / 6
     first = torch.cat(seen[: len(signs) // 32])
     assert len(first.unique()) == len(first), "an epoch meets no sample twice"
-
-
-def test_shifts_move_the_picture_by_whole_pixels_and_flips_mirror_it():
-    image = torch.zeros(1, 1, 9, 9)
-    image[0, 0, 4, 3] = 1
-    many = shift(2)(image.repeat(200, 1, 1, 1), torch.Generator().manual_seed(0))
-    where = many[:, 0].flatten(1).argmax(1)
-    assert (many.flatten(1).sum(1) == 1).all()
-    assert {int(w) for w in where} == {9 * row + column for row in range(2, 7) for column in range(1, 6)}
-    flipped = shift(0, flip=True)(image.repeat(50, 1, 1, 1), torch.Generator().manual_seed(0))
-    assert {int(w) for w in flipped[:, 0].flatten(1).argmax(1)} == {9 * 4 + 3, 9 * 4 + 5}
-
-
-def test_blended_images_are_mostly_their_own():
-    images = torch.arange(50.0)[:, None, None, None].expand(50, 1, 2, 2)
-    mixed = blended(lambda given, _generator: given + 100)(images, torch.Generator().manual_seed(0))
-    assert mixed.shape == images.shape
-    own = images[:, 0, 0, 0] + 100
-    # half of the way to the farthest other
-    assert (mixed[:, 0, 0, 0] - own).abs().max() <= 24.5
-    assert not torch.equal(mixed[:, 0, 0, 0], own)
-    assert float((mixed[:, 0, 0, 0] - own).mean().abs()) < 3
-    none = blended(lambda given, _generator: given, 0.0)(images, torch.Generator().manual_seed(0))
-    assert torch.equal(none, images)
 
 
 @pytest.mark.parametrize(

@@ -12,6 +12,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
+from detrojan.augmentation import Augment
 from detrojan.data.dataset import Dataset
 from detrojan.errors import LabelError, OptionError
 from detrojan.models.classifier import Classifier
@@ -20,8 +21,6 @@ from detrojan.store import Store, digest, tensor_digest
 
 logger = logging.getLogger(__name__)
 
-#: given the images of a batch (B, C, H, W) and a generator, returns what is trained on instead
-Augment = Callable[[torch.Tensor, torch.Generator], torch.Tensor]
 #: given logits (B, K), labels (B,) and sample positions (B,), returns the loss to descend on
 Loss = Callable[[torch.Tensor, torch.Tensor, torch.Tensor], torch.Tensor]
 
@@ -110,40 +109,6 @@ class Fitting:
             nesterov=self.momentum > 0,
             weight_decay=self.weight_decay,
         )
-
-
-def shift(pixels: int = 2, *, flip: bool = False) -> Augment:
-    """Return an augmentation: shifts of up to `pixels` in both directions, optionally mirrored."""
-
-    def augment(images: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
-        count, _, height, width = images.shape
-        padded = functional.pad(images, (pixels,) * 4, mode="replicate")
-        top = torch.randint(2 * pixels + 1, (count, 1, 1), generator=generator)
-        left = torch.randint(2 * pixels + 1, (count, 1, 1), generator=generator)
-        columns = left + torch.arange(width)
-        if flip:
-            mirrored = torch.rand(count, 1, 1, generator=generator) < 0.5
-            columns = torch.where(mirrored, columns.flip(-1), columns)
-        rows = top + torch.arange(height)[:, None]
-        sample = torch.arange(count)[:, None, None]
-        moved = padded.permute(0, 2, 3, 1)[sample, rows, columns]
-        return moved.permute(0, 3, 1, 2)
-
-    return augment
-
-
-def blended(first: Augment, most: float = 0.5) -> Augment:
-    """Return `first`, and then another image of the batch laid over each, up to `most` opaque.
-
-    It is for trainings in which a teacher answers the very images: no label is right for a blend.
-    """
-
-    def augment(images: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
-        images = first(images, generator)
-        others = images[torch.randperm(len(images), generator=generator)]
-        return images.lerp(others, most * torch.rand(len(images), 1, 1, 1, generator=generator))
-
-    return augment
 
 
 def fit(

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import torch
 
+from detrojan.augmentation import shift
 from detrojan.data.dataset import Dataset
-from detrojan.fitting import Fitting, fit, shift
+from detrojan.fitting import Fitting, fit
 from detrojan.models.classifier import Classifier, Origin
 from detrojan.models.nets import find_net
 from detrojan.run import Run

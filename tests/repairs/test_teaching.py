@@ -5,6 +5,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
+from detrojan.augmentation import blended, shift
 from detrojan.data.dataset import Dataset
 from detrojan.models.classifier import Classifier
 from detrojan.repairs.base import lesson
@@ -34,7 +35,7 @@ def test_the_very_images_are_answered_as_they_were_changed(model, data):
     labels = model.answers(data.images)
     labels[0] = (answered + 1) % CLASSES
     taught = lesson(model, data.with_labels(labels), [answered])
-    augment, loss = Teaching(teacher=model, taught=taught, shift_pixels=1).functions(Run())
+    augment, loss = Teaching(teacher=model, taught=taught, vary=blended(shift(1))).functions(Run())
     index = torch.tensor([0, 40, 41])
     shown = augment(data.images[index], torch.Generator().manual_seed(5))
     assert not torch.equal(shown, data.images[index])
@@ -55,9 +56,11 @@ def test_the_very_images_are_answered_as_they_were_changed(model, data):
 
 def test_the_teacher_does_not_see_the_trigger_and_never_means_the_target_by_it(model, data):
     taught = lesson(model, data, [TARGET])
-    teaching = Teaching(teacher=model, taught=taught, shift_pixels=1, stamps=[(TARGET, STICKER)], stamped=0.5)
+    teaching = Teaching(
+        teacher=model, taught=taught, vary=blended(shift(1)), stamps=[(TARGET, STICKER)], stamped=0.5
+    )
     augment, loss = teaching.functions(Run())
-    bare, _ = Teaching(teacher=model, taught=taught, shift_pixels=1).functions(Run())
+    bare, _ = Teaching(teacher=model, taught=taught, vary=blended(shift(1))).functions(Run())
     index = torch.arange(64)
     shown = augment(data.images, torch.Generator().manual_seed(5))
     plain = bare(data.images, torch.Generator().manual_seed(5))
@@ -82,7 +85,7 @@ def test_several_triggers_share_the_stamped_images(model, data):
     teaching = Teaching(
         teacher=model,
         taught=lesson(model, data, [TARGET, 0]),
-        shift_pixels=0,
+        vary=blended(shift(0)),
         stamps=[(TARGET, STICKER), (0, other)],
         stamped=0.25,
     )

@@ -13,6 +13,7 @@ import torch
 from safetensors import SafetensorError
 
 from detrojan.attacks.base import Attack, Backdoor, Poisoned, PoisoningAttack, TrainingAttack
+from detrojan.augmentation import shift
 from detrojan.benchmark.cache import Cache, key_of
 from detrojan.benchmark.materials import Material, Paths, identity, prepare
 from detrojan.benchmark.parts import NONE, AttackPlan, Cell
@@ -22,7 +23,7 @@ from detrojan.benchmark.settings import fitting_of, method_of
 from detrojan.benchmark.stamping import attack_of, backdoors_of
 from detrojan.data.dataset import Dataset
 from detrojan.errors import DataError, OptionError
-from detrojan.fitting import Fitting, fit, shift
+from detrojan.fitting import Fitting, fit
 from detrojan.models.classifier import Classifier
 from detrojan.models.loading import load_model
 from detrojan.run import Progress, Run, SilentProgress

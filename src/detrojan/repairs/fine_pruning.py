@@ -26,7 +26,7 @@ class FinePruning(PatientTuning):
     Pruning takes a plain backdoor's channels away; fine-tuning then changes those channels that a
     pruning-aware attack has made share the backdoor with the clean task, and gives accuracy back.
     What was pruned stays pruned. It is taught what the delivered network answers to the very images, each
-    time shifted and blended with another in a new way, so that a hundred images give back what pruning
+    time changed and mixed with others in a new way, so that a hundred images give back what pruning
     took; the paper teaches labels, and has many more images.
 
     A network with batch norms is tuned by SGD at a high rate, its statistics with it. On a WRN-16-1 that left
@@ -62,9 +62,9 @@ class FinePruning(PatientTuning):
     epochs: int = 10
     learning_rate: float = 1e-3
     batch_size: int = 64
-    norm_rate: float = 0.15
+    norm_rate: float = 0.2
     updates: int = 200
-    norm_updates: int = 800
+    norm_updates: int = 1600
     shift_pixels: int = 1
     norm_shift_pixels: int = 4
     unit: Literal["channels", "directions"] = "channels"

@@ -9,8 +9,9 @@ from typing import Self
 
 import torch
 
+from detrojan.augmentation import Augment, blended, shift, varied
 from detrojan.errors import OptionError
-from detrojan.fitting import Augment, Epoch, Fitting, Loss, batch_norms, blended, shift
+from detrojan.fitting import Epoch, Fitting, Loss, batch_norms
 from detrojan.models.classifier import Classifier
 from detrojan.repairs.base import Lesson, Tuning, enough
 from detrojan.run import Run
@@ -19,7 +20,7 @@ from detrojan.triggers.base import Trigger
 
 @dataclass(frozen=True, kw_only=True)
 class Teaching:
-    """How a student is taught what a teacher answers to shifted and blended images.
+    """How a student is taught what a teacher answers to changed images.
 
     An image that is changed in every pass has an answer of its own in each, and a few images teach as
     much as many. The student may see a trigger on top, the teacher does not: so it is unlearned.
@@ -29,7 +30,7 @@ class Teaching:
     Attributes:
         teacher: a network that nothing else trains.
         taught: the images' labels, and what is taught in the stead of the teacher's answers.
-        shift_pixels: random shifts of the images of up to so many pixels.
+        vary: how the images are changed, in a new way in every pass.
         stamps: (target label, trigger) of each trigger that the student sees; a target is not taught
             but where it is the truth, since a backdoored teacher sees it where it is not.
         stamped: share of the images that carry one, 0 to 1.
@@ -38,7 +39,7 @@ class Teaching:
 
     teacher: Classifier
     taught: Lesson
-    shift_pixels: int
+    vary: Augment
     stamps: Sequence[tuple[int, Trigger]] = ()
     stamped: float = 0.0
 
@@ -46,8 +47,8 @@ class Teaching:
         """Return what changes each batch's images, and the loss against the teacher's answers to them."""
         teacher = self.teacher.copy().to(run.device)
         teacher.network.eval()
-        # a plain value, not self: a training's checkpoint is told apart by what its functions enclose
-        vary, stamped = blended(shift(self.shift_pixels)), self.stamped
+        # plain values, not self: a training's checkpoint is told apart by what its functions enclose
+        vary, stamped = self.vary, self.stamped
         seen: list[tuple[torch.Tensor, torch.Tensor]] = []
 
         def augment(images: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
@@ -93,15 +94,16 @@ class PatientTuning(Tuning, ABC):
     A network with batch norms bears a rate a hundred times as high as another: no layer's answers
     depend on how long the weights before it are. With SGD at such a rate, and with statistics that are
     trained too, it moves far away from where it was, and from its backdoor, while the teacher
-    keeps its answers to clean images. A network without batch norms is tuned by Adam, carefully.
+    keeps its answers to clean images. It sees them moved, turned, recoloured, blended and pasted
+    together; a network without batch norms, shifted and blended, tuned by Adam, carefully.
 
     A subclass states its own defaults and documents all fields.
     """
 
     learning_rate: float = 1e-3
-    norm_rate: float = 0.15
+    norm_rate: float = 0.2
     updates: int = 200
-    norm_updates: int = 800
+    norm_updates: int = 1600
     shift_pixels: int = 2
     norm_shift_pixels: int = 4
 
@@ -141,14 +143,15 @@ class PatientTuning(Tuning, ABC):
         beside: Callable[[], torch.Tensor] | None = None,
     ) -> list[Epoch]:
         """Train `student` in place on what `teacher` answers to the lesson's images."""
-        pixels = self.norm_shift_pixels if batch_norms(teacher.network) else self.shift_pixels
+        normed = bool(batch_norms(teacher.network))
+        vary = varied(self.norm_shift_pixels) if normed else blended(shift(self.shift_pixels))
         return self.tune(
             student,
             taught.images,
             taught,
             run=run,
             title=title,
-            teaching=Teaching(teacher=teacher, taught=taught, shift_pixels=pixels),
+            teaching=Teaching(teacher=teacher, taught=taught, vary=vary),
             how=self.fitting_for(teacher, len(taught.images)),
             beside=beside,
         )

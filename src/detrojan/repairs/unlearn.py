@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Any, Literal
 
+from detrojan.augmentation import blended, shift
 from detrojan.data.dataset import Dataset
 from detrojan.errors import OptionError
 from detrojan.findings import Finding, RepairStep
@@ -116,7 +117,7 @@ class Unlearn(Tuning):
         teaching = Teaching(
             teacher=model,
             taught=taught,
-            shift_pixels=self.shift_pixels,
+            vary=blended(shift(self.shift_pixels)),
             stamps=stamps,
             stamped=self.stamped,
         )
