@@ -24,7 +24,7 @@ demo: setup
 
 # One computing thread per process: small networks gain nothing from more, and the processes share the cores.
 test: setup
-	@OMP_NUM_THREADS=1 $(VENV)/bin/python -m pytest -n $(JOBS) --dist loadfile --durations 10
+	@OMP_NUM_THREADS=1 $(VENV)/bin/python -m pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder --durations 10
 
 check:
 	@scripts/check

@@ -13,6 +13,21 @@ from detrojan.machine import keep_memory
 from twins import Twins, make_twins
 
 CHECKOUT = Path(__file__).resolve().parent.parent
+#: the files that take longest: started first, so that no process waits at the end for another's
+LONG = (
+    "tests/test_examples.py",
+    "tests/trainers/test_abl.py",
+    "tests/cli/test_bench.py",
+    "tests/benchmark/test_execute.py",
+    "tests/scans/test_cascade.py",
+    "tests/scans/test_neural_cleanse.py",
+)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Put the long files first, in their order, and leave the others as they come."""
+    places = {name: place for place, name in enumerate(LONG)}
+    items.sort(key=lambda item: places.get(item.path.relative_to(CHECKOUT).as_posix(), len(LONG)))
 
 
 @pytest.fixture(autouse=True)
