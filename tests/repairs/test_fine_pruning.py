@@ -3,6 +3,7 @@ from __future__ import annotations
 import pytest
 import torch
 
+from detrojan.augmentation import blended, shift, varied
 from detrojan.errors import OptionError
 from detrojan.models.classifier import Classifier
 from detrojan.models.nets import find_net
@@ -67,6 +68,17 @@ def test_a_network_with_batch_norms_is_tuned_at_a_rate_of_its_own(normed, case):
     means = [name for name in given if name.endswith("running_mean")]
     assert any(not torch.equal(own[name], given[name]) for name in means)
     assert made.steps[1].details["fitting"]["optimizer"] == "sgd"
+
+
+def test_a_network_with_batch_norms_is_shown_images_changed_in_more_ways(normed, case):
+    images = case.data.images[:20]
+
+    def changed(vary):
+        return vary(images, torch.Generator().manual_seed(4))
+
+    plan = FinePruning(norm_shift_pixels=3, shift_pixels=1)
+    assert torch.equal(changed(plan.changes(normed)), changed(varied(3)))
+    assert torch.equal(changed(plan.changes(case.twins.clean)), changed(blended(shift(1))))
 
 
 def test_a_rate_that_breaks_a_network_with_batch_norms_is_halved(normed, case, monkeypatch):

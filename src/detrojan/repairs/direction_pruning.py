@@ -43,7 +43,9 @@ class DirectionPruning(Repair):
     images are shifted and blended with one another as for a patient teacher, since few images excite few
     directions.
 
-    What is pruned may come back, in part, where the network is tuned afterwards.
+    How much of a backdoor goes differs between networks: of four with the same backdoor, trained alike on
+    other faces, 0, 0, 20 and 99.7% of its success were left. What is pruned may come back, in part, where
+    the network is tuned afterwards.
 
     Reference: Liu et al., Fine-Pruning: Defending Against Backdooring Attacks on Deep Neural
     Networks, RAID 2018 (of channels); Hoerl and Kennard, Ridge Regression, Technometrics 1970.

@@ -36,8 +36,8 @@ class NAD(PatientTuning):
     length 1. A trigger draws the attention to itself; the teacher, tuned on clean images, has lost
     part of that, and the student, pulled towards it at several layers, loses more. The maps are
     compared where the resolution changes, found by running the network (the last three places).
-    Both are taught what the delivered network answers to the very images, each time changed and mixed with
-    others in a new way; the paper teaches labels, and has many more images.
+    Both are taught what the delivered network answers to the very images, each time shifted and blended
+    with another in a new way; the paper teaches labels, and has many more images.
 
     Reference: Li et al., Neural Attention Distillation: Erasing Backdoor Triggers from Deep Neural
     Networks, ICLR 2021.

@@ -9,7 +9,7 @@ from typing import Self
 
 import torch
 
-from detrojan.augmentation import Augment, blended, shift, varied
+from detrojan.augmentation import Augment, blended, shift
 from detrojan.errors import OptionError
 from detrojan.fitting import Epoch, Fitting, Loss, batch_norms
 from detrojan.models.classifier import Classifier
@@ -94,16 +94,15 @@ class PatientTuning(Tuning, ABC):
     A network with batch norms bears a rate a hundred times as high as another: no layer's answers
     depend on how long the weights before it are. With SGD at such a rate, and with statistics that are
     trained too, it moves far away from where it was, and from its backdoor, while the teacher
-    keeps its answers to clean images. It sees them moved, turned, recoloured, blended and pasted
-    together; a network without batch norms, shifted and blended, tuned by Adam, carefully.
+    keeps its answers to clean images. A network without batch norms is tuned by Adam, carefully.
 
     A subclass states its own defaults and documents all fields.
     """
 
     learning_rate: float = 1e-3
-    norm_rate: float = 0.2
+    norm_rate: float = 0.15
     updates: int = 200
-    norm_updates: int = 1600
+    norm_updates: int = 800
     shift_pixels: int = 2
     norm_shift_pixels: int = 4
 
@@ -132,6 +131,11 @@ class PatientTuning(Tuning, ABC):
             return how
         return replace(how, optimizer="sgd", learning_rate=self.norm_rate, frozen_norm=False)
 
+    def changes(self, model: Classifier) -> Augment:
+        """Return how the images are changed on which a network like `model` is taught."""
+        normed = bool(batch_norms(model.network))
+        return blended(shift(self.norm_shift_pixels if normed else self.shift_pixels))
+
     def teach(
         self,
         student: Classifier,
@@ -143,15 +147,13 @@ class PatientTuning(Tuning, ABC):
         beside: Callable[[], torch.Tensor] | None = None,
     ) -> list[Epoch]:
         """Train `student` in place on what `teacher` answers to the lesson's images."""
-        normed = bool(batch_norms(teacher.network))
-        vary = varied(self.norm_shift_pixels) if normed else blended(shift(self.shift_pixels))
         return self.tune(
             student,
             taught.images,
             taught,
             run=run,
             title=title,
-            teaching=Teaching(teacher=teacher, taught=taught, vary=vary),
+            teaching=Teaching(teacher=teacher, taught=taught, vary=self.changes(teacher)),
             how=self.fitting_for(teacher, len(taught.images)),
             beside=beside,
         )
