@@ -126,7 +126,7 @@ def test_without_labels_the_delivered_network_teaches_not_the_pruned_one(case):
         ({"norm_rate": 0.0}, "expected a norm_rate above 0, got 0"),
         ({"drop": -0.1}, r"expected a drop in \[0, 1\], got -0.1"),
         ({"unit": "neurons"}, "expected channels or directions as the unit, got 'neurons'"),
-        ({"shift_pixels": -1}, "norm_shift_pixels of 0 or more, got 200, 800, -1, 4"),
+        ({"shift_pixels": -1}, "norm_shift_pixels of 0 or more, got 200, 1600, -1, 4"),
     ],
 )
 def test_values_out_of_range_are_refused(wrong, text):
