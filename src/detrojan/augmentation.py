@@ -33,7 +33,7 @@ def shift(pixels: int = 2, *, flip: bool = False) -> Augment:
 
 
 def turned(pixels: int = 4, *, degrees: float = 15.0, scale: float = 0.2) -> Augment:
-    """Return an augmentation: shifts, turns, changes of size, and every second image mirrored.
+    """Return an augmentation: shifts, turns, changes of size, and half of the images mirrored.
 
     Args:
         pixels: shifts of up to so many in both directions.
