@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import pytest
 import torch
+from torch import nn
 
 from detrojan.errors import OptionError
 from detrojan.models.classifier import Classifier
@@ -31,7 +32,7 @@ def test_every_network_on_the_curve_answers_right(made):
 
 
 def test_a_clean_network_loses_hardly_anything(case):
-    plan = MCR(epochs=2, learning_rate=1e-3)
+    plan = MCR(epochs=2, learning_rate=1e-3, updates=0)
     made = plan.repair(case.twins.clean, case.data, [], run=Run(seed=2))
     assert case.accuracy(made.model) >= case.accuracy(case.twins.clean) - 0.02
     assert digest(made.model.network) != digest(case.twins.clean.network)
@@ -58,23 +59,32 @@ def test_the_curve_passes_through_its_ends_and_is_drawn_to_its_control_point():
         assert torch.allclose(middle(images), start(images), atol=1e-5)
 
 
-def test_a_network_with_batch_norms_works_without_labels(case):
+def test_a_network_with_batch_norms_is_given_statistics_of_its_own_and_works_without_labels(case):
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(1)
-        model = Classifier(find_net("five_conv_cnn").build(CLASSES, SHAPE), SHAPE)
+        parts = (nn.Conv2d(SHAPE[0], 4, 5, stride=4), nn.BatchNorm2d(4), nn.Flatten(), nn.LazyLinear(CLASSES))
+        network = nn.Sequential(*parts)
+        network(torch.zeros(2, *SHAPE))
+    model = Classifier(network.eval(), SHAPE)
     before = digest(model.network)
-    made = MCR(epochs=1).repair(model, case.data.select(slice(64)).with_labels(None), [], run=Run())
+    plan = MCR(epochs=1, norm_updates=20)
+    made = plan.repair(model, case.data.select(slice(64)).with_labels(None), [], run=Run())
     assert digest(model.network) == before
-    assert type(made.model.network) is type(model.network)
-    assert bool(made.model.all_logits(case.data.images[:4]).isfinite().all())
     assert set(made.steps[0].curves) == {"place on the curve", "agreement"}
+    norm = made.model.network[1]
+    assert (norm.momentum, norm.training) == (0.1, False)
+    # that many batches of 64 images, and their plain mean: what the convolution gives on images like these
+    assert int(norm.num_batches_tracked) == 20
+    with torch.no_grad():
+        given = made.model.network[0](case.data.images[:64]).mean((0, 2, 3))
+    assert torch.allclose(norm.running_mean, given, atol=0.15)
 
 
 @pytest.mark.parametrize(
     ("wrong", "text"),
     [
-        ({"place": 1.5}, r"expected shift_pixels of 0 or more and a place in \[0, 1\], got 2 and 1.5"),
-        ({"shift_pixels": -1}, "got -1 and 0.5"),
+        ({"place": 1.5}, r"expected a place in \[0, 1\], got 1.5"),
+        ({"shift_pixels": -1}, "shift_pixels and norm_shift_pixels of 0 or more"),
         ({"learning_rate": 0.0}, "learning_rate above 0"),
     ],
 )

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from detrojan.augmentation import Augment, varied
 from detrojan.data.dataset import Dataset
 from detrojan.errors import OptionError
 from detrojan.findings import Finding, RepairStep
@@ -81,12 +80,6 @@ class FinePruning(PatientTuning):
         if self.unit not in {"channels", "directions"}:
             raise OptionError(f"expected channels or directions as the unit, got {self.unit!r}")
         self.pruning()
-
-    def changes(self, model: Classifier) -> Augment:
-        """Return how the images are changed on which a network like `model` is taught."""
-        if batch_norms(model.network):
-            return varied(self.norm_shift_pixels)
-        return super().changes(model)
 
     def pruning(self) -> ActivationPruning | DirectionPruning:
         """Return the first half."""

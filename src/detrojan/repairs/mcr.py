@@ -11,30 +11,30 @@ from torch import nn
 from detrojan.data.dataset import Dataset
 from detrojan.errors import OptionError
 from detrojan.findings import Finding, RepairStep
+from detrojan.fitting import batch_norms
 from detrojan.models.classifier import Classifier
-from detrojan.repairs.base import (
-    Lesson,
-    Repaired,
-    Tuning,
-    bearable,
-    lesson,
-    times,
-    worst_success,
-)
+from detrojan.repairs.base import Lesson, Repaired, bearable, lesson, times, worst_success
+from detrojan.repairs.teaching import PatientTuning
 from detrojan.run import Run
 
 Weights = dict[str, torch.Tensor]
 #: points of the path that are measured
 POINTS = 11
+#: at most so many batches from which a network on the path takes the statistics of its batch norms
+BATCHES = 50
 
 
 @dataclass(frozen=True, kw_only=True)
-class MCR(Tuning):
+class MCR(PatientTuning):
     """Train a curve between two tuned copies on clean images, and take a network from its middle.
 
-    Two copies are fine-tuned apart from each other; a quadratic Bezier curve joins their weights,
-    and its control point is trained so that every network on the curve answers clean images right.
-    All of them do, but a backdoor, of which the training says nothing, is weakest between the ends.
+    Two copies are fine-tuned apart from each other; a quadratic Bezier curve joins their weights.
+    Its control point starts half-way between them and is trained so that every network on the curve
+    answers clean images right. All of them do, but a backdoor, of which the training says nothing, is
+    weakest between the ends. What is taught is what the delivered network answers to the very images,
+    each time changed and mixed with others in a new way; the paper teaches labels, and has many more
+    images. Statistics of batch norms belong to one point of the curve: they are measured there, on
+    images that are changed in the same way.
 
     Reference: Zhao et al., Bridging Mode Connectivity in Loss Landscapes and Adversarial Robustness,
     ICLR 2020.
@@ -43,7 +43,12 @@ class MCR(Tuning):
         epochs: passes over the clean data, for each end and again for the curve; 1 or more.
         learning_rate: of Adam, falling to 0 along a cosine; above 0. Halved where it breaks the network.
         batch_size: 2 or more.
+        norm_rate: of SGD in the stead of Adam's, for a network with batch norms; above 0. Halved as well.
+        updates: updates of each end and of the curve, at least: where the data are so few that
+            `epochs` passes make fewer, there are more passes; 0 or more.
+        norm_updates: updates in their stead, for a network with batch norms; 0 or more.
         shift_pixels: random shifts of the images of up to so many pixels; 0 or more.
+        norm_shift_pixels: in their stead, for a network with batch norms; 0 or more.
         place: where on the curve the network is taken from, 0 to 1.
 
     """
@@ -53,21 +58,22 @@ class MCR(Tuning):
     epochs: int = 20
     learning_rate: float = 5e-3
     batch_size: int = 64
+    norm_rate: float = 0.2
+    updates: int = 150
+    norm_updates: int = 800
     shift_pixels: int = 2
+    norm_shift_pixels: int = 4
     place: float = 0.5
 
     def __post_init__(self) -> None:
         """Refuse values outside their range."""
         super().__post_init__()
-        if self.shift_pixels < 0 or not 0 <= self.place <= 1:
-            raise OptionError(
-                "expected shift_pixels of 0 or more and a place in [0, 1], "
-                f"got {self.shift_pixels} and {self.place:g}"
-            )
+        if not 0 <= self.place <= 1:
+            raise OptionError(f"expected a place in [0, 1], got {self.place:g}")
 
     def repair(self, model: Classifier, data: Dataset, findings: Sequence[Finding], *, run: Run) -> Repaired:
         """Return a copy of `model` with the weights of a point on the curve; no trigger is needed."""
-        taught = lesson(model, data, [finding.label for finding in findings], corrected=True)
+        taught = lesson(model, data, [finding.label for finding in findings])
         before = taught.kept(model)
         return bearable(self, taught, before, lambda how: how.attempt(model, taught, findings, run=run))
 
@@ -75,51 +81,65 @@ class MCR(Tuning):
         self, model: Classifier, taught: Lesson, findings: Sequence[Finding], *, run: Run
     ) -> Repaired:
         """Return a copy, repaired at the learning rate as it stands."""
-        ends = []
-        for number in (1, 2):
-            end = model.copy().to(run.device)
-            self.tune(
-                end,
-                taught.images,
-                taught,
-                run=run.within("mcr", "end", number),
-                title=f"MCR: end {number}",
-                shift_pixels=self.shift_pixels,
-            )
-            ends.append(weights_of(end.network))
-        curve = Curve(model.copy().to(run.device).network, ends[0], ends[1])
+        here = run.within("mcr")
+        ends = [model.copy().to(run.device) for _ in range(2)]
+        for number, end in enumerate(ends, start=1):
+            self.teach(end, model, taught, run=here.within("end", number), title=f"MCR: end {number}")
+        first, second = (weights_of(end.network) for end in ends)
+        middle = ends[0].copy()
+        put(middle.network, {name: weight.lerp(second[name], 0.5) for name, weight in first.items()})
+        curve = Curve(middle.network, first, second)
         path = Classifier(curve, model.input_shape, preprocessing=model.preprocessing)
-        history = self.tune(
-            path,
-            taught.images,
-            taught,
-            run=run.within("mcr", "curve"),
-            title="MCR: curve",
-            shift_pixels=self.shift_pixels,
-        )
+        history = self.teach(path, model, taught, run=here.within("curve"), title="MCR: curve")
         pairs = [(finding.label, finding.trigger) for finding in findings if finding.trigger is not None]
         what = "clean accuracy" if taught.labelled else "agreement"
         measured: dict[str, list[float]] = {"place on the curve": [], what: []}
         if pairs:
             measured["attack success"] = []
         for place in torch.linspace(0, 1, POINTS).tolist():
-            curve.place = place
+            point = self._point(middle, curve, place, taught.images, run=here)
             measured["place on the curve"].append(place)
-            measured[what].append(taught.kept(path))
+            measured[what].append(taught.kept(point))
             if pairs:
-                measured["attack success"].append(worst_success(path, pairs, taught.images, taught.truth))
-        copy = model.copy().to(run.device)
-        put(copy.network, curve.weights(self.place))
+                measured["attack success"].append(worst_success(point, pairs, taught.images, taught.truth))
+        how = self.fitting_for(model, len(taught.images))
         step = RepairStep(
             method=self.name,
             summary=(
                 f"joined two copies, each fine-tuned on {len(taught.images)} clean images for "
-                f"{times(self.epochs, 'epoch')}, and took the network at {self.place:g} of the curve"
+                f"{times(how.epochs, 'epoch')}, and took the network at {self.place:g} of the curve"
             ),
             curves=measured,
-            details=self.recorded(taught, history)["details"] | {"loss": [epoch.loss for epoch in history]},
+            details=self.recorded(taught, history, how)["details"]
+            | {"loss": [epoch.loss for epoch in history]},
         )
-        return Repaired(model=copy, steps=(step,))
+        return Repaired(model=self._point(middle, curve, self.place, taught.images, run=here), steps=(step,))
+
+    def _point(
+        self, model: Classifier, curve: Curve, place: float, images: torch.Tensor, *, run: Run
+    ) -> Classifier:
+        """Return the network at a place of the curve, its batch norms' statistics measured there."""
+        point = model.copy().to(run.device)
+        put(point.network, curve.weights(place))
+        norms = batch_norms(point.network)
+        if not norms:
+            return point
+        change, generator = self.changes(model), run.generator("statistics")
+        epochs = self.fitting_for(model, len(images)).epochs
+        usual = [norm.momentum for norm in norms]
+        point.network.eval()
+        for norm in norms:
+            norm.reset_running_stats()
+            norm.momentum = None  # the plain mean over all batches
+            norm.train()
+        with torch.no_grad():
+            for _ in range(min(BATCHES, epochs * max(1, len(images) // self.batch_size))):
+                index = torch.randint(len(images), (self.batch_size,), generator=generator)
+                point.logits(change(images[index], generator).to(run.device))
+        for norm, momentum in zip(norms, usual, strict=True):
+            norm.momentum = momentum
+            norm.eval()
+        return point
 
 
 class Curve(nn.Module):

@@ -9,9 +9,11 @@ from dataclasses import dataclass
 import torch
 from torch.nn import functional
 
+from detrojan.augmentation import Augment, blended, shift
 from detrojan.data.dataset import Dataset
 from detrojan.errors import ModelError, OptionError
 from detrojan.findings import Finding, RepairStep
+from detrojan.fitting import batch_norms
 from detrojan.models.classifier import Classifier
 from detrojan.models.units import caught_activity, convolutions
 from detrojan.repairs.base import (
@@ -77,6 +79,11 @@ class NAD(PatientTuning):
             raise OptionError(
                 f"expected beta of 0 or more and power above 0, got {self.beta:g} and {self.power:g}"
             )
+
+    def changes(self, model: Classifier) -> Augment:
+        """Return how the images are changed on which a network like `model` is taught."""
+        normed = bool(batch_norms(model.network))
+        return blended(shift(self.norm_shift_pixels if normed else self.shift_pixels))
 
     def repair(self, model: Classifier, data: Dataset, findings: Sequence[Finding], *, run: Run) -> Repaired:
         """Return a copy of `model` distilled from a fine-tuned teacher; no trigger is needed.

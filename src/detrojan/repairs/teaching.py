@@ -9,7 +9,7 @@ from typing import Self
 
 import torch
 
-from detrojan.augmentation import Augment, blended, shift
+from detrojan.augmentation import Augment, blended, shift, varied
 from detrojan.errors import OptionError
 from detrojan.fitting import Epoch, Fitting, Loss, batch_norms
 from detrojan.models.classifier import Classifier
@@ -133,8 +133,9 @@ class PatientTuning(Tuning, ABC):
 
     def changes(self, model: Classifier) -> Augment:
         """Return how the images are changed on which a network like `model` is taught."""
-        normed = bool(batch_norms(model.network))
-        return blended(shift(self.norm_shift_pixels if normed else self.shift_pixels))
+        if batch_norms(model.network):
+            return varied(self.norm_shift_pixels)
+        return blended(shift(self.shift_pixels))
 
     def teach(
         self,
