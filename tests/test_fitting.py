@@ -13,6 +13,7 @@ from detrojan.errors import DataError, InterruptedRunError, LabelError, OptionEr
 from detrojan.fitting import Fitting, fit
 from detrojan.metrics.accuracy import clean_accuracy
 from detrojan.models.classifier import Classifier
+from detrojan.repairs.base import soft_cross_entropy
 from detrojan.run import Run
 from detrojan.store import digest
 
@@ -127,6 +128,21 @@ def test_a_finished_training_is_not_repeated_but_one_with_another_augmentation_i
     epochs = []
     for augment in (shift(1), shift(1), shift(2), None):
         fit(model(), signs, ADAM, run=run, augment=augment, after_epoch=epochs.append)
+    assert len(epochs) == 3 * ADAM.epochs
+
+
+def test_no_training_goes_on_from_that_of_other_images_or_of_other_answers(signs, tmp_path):
+    changed = signs.images.clone()
+    changed[1, 0, 0, 0] = 1 - changed[1, 0, 0, 0]
+    soft = torch.full((len(signs), 6), 1 / 6)
+    other = soft.clone()
+    other[1] = torch.eye(6)[0]
+    epochs = []
+    again = (changed.clone(), soft.clone())
+    for images, answers in ((signs.images, soft), (changed, soft), (signs.images, other), again):
+        data = Dataset(images, signs.labels)
+        loss = soft_cross_entropy(answers)
+        fit(model(), data, ADAM, run=Run(checkpoint=tmp_path), loss=loss, after_epoch=epochs.append)
     assert len(epochs) == 3 * ADAM.epochs
 
 

@@ -186,7 +186,7 @@ class _Trainer:
         return {
             "how": asdict(self.how),
             "start": self.start,
-            "images": tensor_digest(self.data.images[:: max(1, len(self.data) // 256)]),
+            "images": tensor_digest(self.data.images),
             "labels": tensor_digest(labels),
             "preprocessing": str(self.model.preprocessing),
             "trained": [name for name, p in self.network.named_parameters() if p.requires_grad],
@@ -262,19 +262,26 @@ class _Trainer:
 
 
 def _described(function: Callable[..., torch.Tensor] | None) -> str:
-    """Return the name of a function and the plain values it encloses: enough to tell two apart.
+    """Return the name of a function and the values it encloses: enough to tell two apart.
 
-    So are functions that it encloses described.
+    Tensors and networks are told by their digests; so are functions that it encloses described.
     """
     if function is None:
         return ""
     enclosed = [cell.cell_contents for cell in getattr(function, "__closure__", None) or ()]
-    plain = [
-        _described(value) if callable(value) else value
-        for value in enclosed
-        if callable(value) or isinstance(value, bool | int | float | str)
-    ]
-    return f"{getattr(function, '__qualname__', type(function).__qualname__)}{plain}"
+    parts = [part for part in map(_told, enclosed) if part is not None]
+    return f"{getattr(function, '__qualname__', type(function).__qualname__)}{parts}"
+
+
+def _told(value: object) -> object:
+    """Return what tells an enclosed value apart from another one; None where nothing is known of it."""
+    if isinstance(value, torch.Tensor):
+        return tensor_digest(value)
+    if isinstance(value, Classifier):
+        return digest(value.network)
+    if isinstance(value, bool | int | float | str):
+        return value
+    return _described(value) if callable(value) else None
 
 
 def batch_norms(network: nn.Module) -> list[nn.modules.batchnorm._BatchNorm]:

@@ -72,9 +72,9 @@ class Store:
 
 def tensor_digest(tensor: torch.Tensor) -> str:
     """Return a digest of a tensor's values and shape."""
-    return hashlib.sha256(
-        repr(tuple(tensor.shape)).encode() + tensor.detach().cpu().contiguous().numpy().tobytes()
-    ).hexdigest()
+    total = hashlib.sha256(repr(tuple(tensor.shape)).encode())
+    total.update(tensor.detach().cpu().contiguous().numpy().data)
+    return total.hexdigest()
 
 
 def digest(network: nn.Module) -> str:

@@ -125,6 +125,7 @@ def test_without_labels_the_delivered_network_teaches_not_the_pruned_one(case):
         ({"updates": -1}, "norm_shift_pixels of 0 or more, got -1, 1600, 1, 4"),
         ({"norm_rate": 0.0}, "expected a norm_rate above 0, got 0"),
         ({"drop": -0.1}, r"expected a drop in \[0, 1\], got -0.1"),
+        ({"unit": "directions", "layer": "0"}, "layer and points with channels, got them with dir"),
         ({"unit": "neurons"}, "expected channels or directions as the unit, got 'neurons'"),
         ({"shift_pixels": -1}, "norm_shift_pixels of 0 or more, got 200, 1600, -1, 4"),
     ],

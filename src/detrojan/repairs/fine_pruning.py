@@ -52,7 +52,8 @@ class FinePruning(PatientTuning):
         norm_updates: updates in their stead, for a network with batch norms; 0 or more.
         shift_pixels: random shifts of the images of up to so many pixels; 0 or more.
         norm_shift_pixels: in their stead, for a network with batch norms; 0 or more.
-        unit: what is pruned: "channels", as in the paper, or "directions" of the last layers' inputs.
+        unit: what is pruned: "channels", as in the paper, or "directions" of the last layers' inputs,
+            which knows neither layer nor points.
         layer: the layer whose channels are pruned; empty for the last convolution.
         drop: clean accuracy that pruning may take, 0 to 1.
         points: most points of the curve along which channels are pruned; 2 or more.
@@ -79,6 +80,8 @@ class FinePruning(PatientTuning):
         super().__post_init__()
         if self.unit not in {"channels", "directions"}:
             raise OptionError(f"expected channels or directions as the unit, got {self.unit!r}")
+        if self.unit == "directions" and (self.layer or self.points != type(self).points):
+            raise OptionError("expected layer and points with channels, got them with directions")
         self.pruning()
 
     def pruning(self) -> ActivationPruning | DirectionPruning:

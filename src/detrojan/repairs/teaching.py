@@ -47,8 +47,9 @@ class Teaching:
         """Return what changes each batch's images, and the loss against the teacher's answers to them."""
         teacher = self.teacher.copy().to(run.device)
         teacher.network.eval()
-        # plain values, not self: a training's checkpoint is told apart by what its functions enclose
+        # not self: a training's checkpoint is told apart by the values that its functions enclose
         vary, stamped = self.vary, self.stamped
+        corrected, soft = self.taught.corrected, self.taught.soft
         seen: list[tuple[torch.Tensor, torch.Tensor]] = []
 
         def augment(images: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
@@ -69,7 +70,9 @@ class Teaching:
             images, targets = seen.pop()
             with torch.inference_mode():
                 wanted = teacher.logits(images.to(logits.device)).float().softmax(1)
-            wanted = self._corrected(wanted.clone(), labels, index, targets.to(labels.device))
+            known = corrected[index].to(wanted.device)
+            wanted = _barred(wanted.clone(), targets.to(labels.device))
+            wanted = torch.where(known[:, None], soft[index].to(wanted.device), wanted)
             each = -(wanted * logits.log_softmax(1)).sum(1)
             # the trigger on an image of the target itself would teach what is to be forgotten
             counts = targets.to(labels.device) != labels
@@ -77,14 +80,12 @@ class Teaching:
 
         return augment, loss
 
-    def _corrected(
-        self, wanted: torch.Tensor, labels: torch.Tensor, index: torch.Tensor, targets: torch.Tensor
-    ) -> torch.Tensor:
-        barred = targets[:, None] == torch.arange(wanted.shape[1], device=targets.device)
-        wanted = wanted.masked_fill(barred, 0)
-        wanted /= wanted.sum(1, keepdim=True).clamp(min=torch.finfo(wanted.dtype).tiny)
-        known = self.taught.corrected[index].to(wanted.device)
-        return torch.where(known[:, None], self.taught.soft[index].to(wanted.device), wanted)
+
+def _barred(wanted: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+    """Return answers (B, K) without the probability of their targets (B,), where these are 0 or more."""
+    barred = targets[:, None] == torch.arange(wanted.shape[1], device=targets.device)
+    wanted = wanted.masked_fill(barred, 0)
+    return wanted / wanted.sum(1, keepdim=True).clamp(min=torch.finfo(wanted.dtype).tiny)
 
 
 @dataclass(frozen=True, kw_only=True)
