@@ -16,6 +16,11 @@ if TYPE_CHECKING:
 
 #: a trigger that works on a smaller share of the held-out images was not learned
 PLANTED = 0.5
+#: the files that are written to the folder
+WRITES = (
+    *("attack.json", "model.safetensors", "clean.safetensors", "poisoned.npz", "poisoned.png"),
+    *("covers.png", "stamped*.png", "trigger_*.safetensors", "trigger_*.png"),
+)
 
 
 def write_folder(out: Path, job: Job, attacked: Attacked, twin: Classifier | None) -> None:

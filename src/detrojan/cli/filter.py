@@ -32,6 +32,8 @@ if TYPE_CHECKING:
 
 #: flagged samples that are drawn
 DRAWN = 36
+#: the files that are written to the folder, or removed from it
+WRITES = ("filter.json", "scores.npz", "kept.npz", "flagged.png")
 
 
 @click.command(
@@ -95,7 +97,7 @@ def command(
         raise OptionError("expected the data as DATA or --data, one of the two")
     if asked["model_file"] is None and asked["net"] is None:
         raise OptionError("expected --model FILE or --net NAME: a filter looks at the data through a network")
-    check_folder(out)
+    check_folder(out, writes=WRITES)
     method = method_named("filters", asked["method"], asked["settings"])
     assert isinstance(method, Filter)
     found = load_data(replace(data, data=data.data or source), run)

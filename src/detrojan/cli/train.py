@@ -35,6 +35,8 @@ if TYPE_CHECKING:
 DRAWN = 36
 #: a network that is right about fewer of its training samples than this has hardly learned
 LEARNED = 0.5
+#: the files that are written to the folder, or removed from it
+WRITES = ("model.safetensors", "train.json", "losses.png", "isolated.npz", "isolated.png")
 
 
 @click.command(
@@ -93,7 +95,7 @@ def command(
     from detrojan.trainers.base import Trainer  # noqa: PLC0415
 
     run, begun, started = start(surroundings), time.monotonic(), datetime.now(UTC)
-    check_folder(out)
+    check_folder(out, writes=WRITES)
     check_writable(html_file)
     if (asked["trigger_file"] is None) != (asked["target"] is None):
         raise OptionError("expected --trigger FILE and --target LABEL together")
