@@ -8,7 +8,14 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from detrojan.cli.guarded import bundled_guard, guard_rows, read_images, save_bundle
+from detrojan.cli.guarded import (
+    bundle_files,
+    bundled_guard,
+    check_bundle,
+    guard_rows,
+    read_images,
+    save_bundle,
+)
 from detrojan.cli.inputs import check_shape, load_inputs, load_trigger
 from detrojan.cli.options import (
     FILE,
@@ -43,6 +50,9 @@ _FACTORY = click.option(
 )
 _HTML = click.option("--html", "html_file", type=FILE, metavar="FILE", help="Also write a page here.")
 _FIGURES = click.option("--figures", type=FILE, metavar="DIR", help="Also write pictures (PNG) here.")
+
+#: the pictures that are written there
+FIGURES = ("scores.png", "labels.png")
 
 
 @click.group(
@@ -100,7 +110,8 @@ def calibrate(
     from detrojan.report.figures import histogram  # noqa: PLC0415
     from detrojan.report.saving import save_bytes  # noqa: PLC0415
 
-    check_folder(out)
+    check_folder(out, writes=bundle_files())
+    check_bundle(out)
     check_writable(html_file)
     run, started = start(surroundings), datetime.now(UTC)
     settings = [*how["settings"], *([] if how["frr"] is None else [f"frr={how['frr']}"])]
@@ -160,7 +171,7 @@ def check(
         raise OptionError("expected pictures or --data, one of the two")
     run = start(surroundings)
     check_writable(json_file)
-    check_folder(asked["figures"])
+    check_folder(asked["figures"], writes=FIGURES)
     guarded = bundled_guard(guard, run, factory=asked["factory"])
     found, names = read_images(images, data, run)
     check_shape(guarded.model, found)
@@ -229,7 +240,7 @@ def measure(
 
     run, started = start(surroundings), datetime.now(UTC)
     check_writable(json_file, html_file)
-    check_folder(asked["figures"])
+    check_folder(asked["figures"], writes=FIGURES)
     guarded = bundled_guard(guard, run, factory=asked["factory"])
     found = load_data(data, run)
     check_shape(guarded.model, found)
