@@ -81,13 +81,14 @@ def command(
 ) -> int:
     """Score each sample of labelled DATA, and write which are held for poisoned.
 
-    The folder then holds filter.json, scores.npz (scores, flagged, indices), flagged.png, and kept.npz,
-    the data without the flagged samples. Exit codes: 0 nothing is flagged, 1 something is, 2 error,
+    The folder then holds filter.json, scores.npz (scores and flagged; positions, where each of them
+    stands in DATA; indices, the positions of the flagged ones), flagged.png, and kept.npz, the data
+    without the flagged samples. Exit codes: 0 nothing is flagged, 1 something is, 2 error,
     4 wrong usage. A method that always flags a share, as spectral does, says nothing by its exit code.
     """
     from detrojan.cli.inputs import load_data  # noqa: PLC0415 - `--help` shall be fast
     from detrojan.cli.outputs import check_folder, emit_values  # noqa: PLC0415
-    from detrojan.cli.positions import read_positions  # noqa: PLC0415
+    from detrojan.cli.positions import in_source, read_positions  # noqa: PLC0415
     from detrojan.cli.settings import method_named  # noqa: PLC0415
     from detrojan.cli.surroundings import kept, start  # noqa: PLC0415
     from detrojan.filters.base import Filter  # noqa: PLC0415
@@ -103,7 +104,7 @@ def command(
     found = load_data(replace(data, data=data.data or source), run)
     found.require_labels("a filter")
     poisoned = asked["poisoned_file"]
-    truth = None if poisoned is None else read_positions(poisoned, len(found))
+    truth = None if poisoned is None else read_positions(poisoned, found)
     with kept(run, surroundings, found.sha256) as run:
         model = _model(found, asked, run)
         suspects = method.suspect(found, model=model, run=run)
@@ -114,7 +115,7 @@ def command(
             "seed": run.seed,
             "data": {"source": found.source, "sha256": found.sha256, "samples": len(found)},
             "flagged": int(suspects.flagged.sum()),
-            "flagged_positions": suspects.positions.tolist(),
+            "flagged_positions": in_source(found, suspects.positions).tolist(),
             "classes": {str(label): told for label, told in suspects.classes.items()},
             "warnings": list(suspects.warnings),
             **({} if truth is None else _judged(suspects, truth)),
@@ -170,7 +171,9 @@ def write_folder(out: Path, data: Dataset, suspects: Suspects) -> None:
 
     """
     import numpy as np  # noqa: PLC0415
+    import torch  # noqa: PLC0415
 
+    from detrojan.cli.positions import in_source  # noqa: PLC0415
     from detrojan.report.pictures import contact_sheet  # noqa: PLC0415
     from detrojan.report.saving import save_bytes  # noqa: PLC0415
 
@@ -182,7 +185,8 @@ def write_folder(out: Path, data: Dataset, suspects: Suspects) -> None:
             out / "scores.npz",
             scores=suspects.scores.numpy(),
             flagged=suspects.flagged.numpy(),
-            indices=suspects.positions.numpy(),
+            indices=in_source(data, suspects.positions).numpy(),
+            positions=in_source(data, torch.arange(len(data))).numpy(),
         )
         np.savez_compressed(
             out / "kept.npz",
