@@ -108,8 +108,8 @@ def text_of(values: dict[str, Any], out: Path) -> str:
             target = f"the true label plus {entry['offset']}"
         done = "trained in" if entry["poisoned"] is None else f"{entry['poisoned']:,} images poisoned"
         success = entry["attack_success"]
-        measured = "" if success is None else f" attack success {percent(success)}"
-        lines.append(f"Trigger {number} leads to {target}:{measured} ({done}).")
+        measured = "" if success is None else f": attack success {percent(success)}"
+        lines.append(f"Trigger {number} leads to {target}{measured} ({done}).")
     if values["covers"]:
         lines.append(f"{values['covers']:,} more images were changed and keep their label.")
     lines += [f"Warning: {text}" for text in values["warnings"]]

@@ -118,6 +118,7 @@ def command(
             "flagged_positions": in_source(found, suspects.positions).tolist(),
             "classes": {str(label): told for label, told in suspects.classes.items()},
             "warnings": list(suspects.warnings),
+            "limits": list(method.limits(int(suspects.flagged.sum()))),
             **({} if truth is None else _judged(suspects, truth)),
             "seconds": round(time.monotonic() - begun, 3),
             "command": current().command,
@@ -214,6 +215,7 @@ def _text(values: dict[str, Any], out: Path) -> str:
             f"Precision {percent(values['precision'])}, recall {percent(values['recall'])}, "
             f"false alarms {percent(values['false_alarms'])}."
         )
+    lines += values["limits"]
     lines += [f"Warning: {text}" for text in values["warnings"]]
     lines.append(f"Written to {out}")
     return "\n".join(escape(line) for line in lines)
