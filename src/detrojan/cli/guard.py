@@ -12,6 +12,7 @@ from detrojan.cli.guarded import (
     bundle_files,
     bundled_guard,
     check_bundle,
+    check_images,
     guard_rows,
     read_images,
     save_bundle,
@@ -26,8 +27,8 @@ from detrojan.cli.options import (
     data_options,
     format_option,
     model_options,
-    run_options,
     set_option,
+    short_run_options,
 )
 from detrojan.cli.state import current
 from detrojan.errors import DataError, OptionError
@@ -84,7 +85,7 @@ def command() -> None:
 @click.option("--out", type=FILE, required=True, metavar="DIR", help="The folder that is written.")
 @format_option()
 @_HTML
-@run_options
+@short_run_options
 def calibrate(
     model: ModelOptions,
     data: DataOptions,
@@ -150,7 +151,7 @@ def calibrate(
 @_FACTORY
 @format_option()
 @_JSON
-@run_options
+@short_run_options
 def check(
     guard: Path,
     images: tuple[Path, ...],
@@ -167,8 +168,7 @@ def check(
     from detrojan.cli.outputs import check_folder, check_writable, emit_values  # noqa: PLC0415
     from detrojan.cli.surroundings import start  # noqa: PLC0415
 
-    if bool(images) == (data.data is not None):
-        raise OptionError("expected pictures or --data, one of the two")
+    check_images(images, data)
     run = start(surroundings)
     check_writable(json_file)
     check_folder(asked["figures"], writes=FIGURES)
@@ -213,7 +213,7 @@ def check(
 @format_option()
 @_JSON
 @_HTML
-@run_options
+@short_run_options
 def measure(
     guard: Path,
     data: DataOptions,

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from detrojan.cli.inputs import load_data
-from detrojan.errors import DataError, InputError, ModelError
+from detrojan.errors import DataError, InputError, ModelError, OptionError
 
 if TYPE_CHECKING:
     import torch
@@ -147,14 +147,38 @@ def guard_for(folder: Path, model: Classifier) -> Calibrated:
 
 
 def read_images(images: tuple[Path, ...], options: DataOptions, run: Run) -> tuple[Dataset, list[str]]:
-    """Return pictures, or the images of --data, each with its name."""
+    """Return pictures, or the images of --data, each with its name: its file, or its place in the data.
+
+    Raises:
+        DataError: they cannot be read.
+
+    """
+    import torch  # noqa: PLC0415
+
+    from detrojan.cli.positions import in_source  # noqa: PLC0415
     from detrojan.data.reading import read_data  # noqa: PLC0415 - imports torch
 
     if not images:
         data = load_data(options, run)
-        return data, [f"{data.source}[{place}]" for place in range(len(data))]
+        places = in_source(data, torch.arange(len(data))).tolist()
+        return data, list(data.files) or [f"{data.source}[{place}]" for place in places]
     data = read_data(images, data_range=options.data_range, resize=options.resize, unlabelled=True)
-    return data, [str(path) for path in images]
+    return data, list(data.files)
+
+
+def check_images(images: tuple[Path, ...], options: DataOptions) -> None:
+    """Refuse pictures and --data together, none of both, and pictures with what only data have.
+
+    Raises:
+        OptionError: such options.
+
+    """
+    if bool(images) == (options.data is not None):
+        raise OptionError("expected pictures or --data, one of the two")
+    given = {"--split": options.split, "--samples": options.samples, "--crop": options.crop or None}
+    for name, value in given.items():
+        if images and value is not None:
+            raise OptionError(f"expected {name} with --data only, got it with pictures")
 
 
 def guard_rows(
