@@ -26,11 +26,12 @@ def place(world, cli, tmp_path, monkeypatch):
     shutil.copy(world.model, "model.safetensors")
     shutil.copy(world.data, "d.npz")
     shutil.copy(world.trigger, "trigger_0.safetensors")
-    for name in ("kept.npz", "isolated.npz", "poisoned.npz", "model.h5", "names.txt", "scan.json"):
+    for name in ("kept.npz", "isolated.npz", "poisoned.npz", "model.h5", "names.txt"):
         Path(name).write_text(name)
-    for folder in ("g", "pics", "scan_triggers"):
+    Path("scan.json").write_text('{"findings": [{"trigger": "recovered/label_3.safetensors"}]}')
+    for folder in ("g", "pics", "recovered"):
         Path(folder).mkdir()
-    for name in ("g/guard.json", "g/model.safetensors", "scan_triggers/label_3.safetensors"):
+    for name in ("g/guard.json", "g/model.safetensors", "recovered/label_3.safetensors"):
         Path(name).write_text(name)
     Image.new("L", (16, 16)).save("pics/a.png")
     os.link("d.npz", "other.npz")
@@ -68,8 +69,8 @@ def contents(folder: Path) -> dict[str, bytes]:
             "--findings",
         ),
         (
-            "repair model.h5 --data d.npz --findings scan.json --out scan_triggers/label_3.safetensors",
-            "scan_triggers/label_3.safetensors",
+            "repair model.h5 --data d.npz --findings scan.json --out recovered/label_3.safetensors",
+            "recovered/label_3.safetensors",
             "--findings",
         ),
         (

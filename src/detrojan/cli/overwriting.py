@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Iterator
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -102,7 +103,16 @@ def _parts(path: Path, *, findings: bool) -> Iterator[Path]:
         for pattern in _GUARD:
             yield from path.glob(pattern)
     if findings:
-        yield from path.with_name(f"{path.stem}_triggers").glob("*.safetensors")
+        yield from _triggers(path)
+
+
+def _triggers(findings: Path) -> list[Path]:
+    """Return the triggers that a scan's JSON names; of another file none: that is said when it is read."""
+    try:
+        entries = json.loads(findings.read_text("utf-8"))["findings"]
+        return [findings.parent / entry["trigger"] for entry in entries if entry["trigger"]]
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        return []
 
 
 def _refuse_input(path: Path, inputs: Iterable[tuple[Path, str]]) -> None:
