@@ -101,7 +101,7 @@ def test_without_a_network_only_the_poisoned_data_are_made(world, cli, tmp_path)
     out = tmp_path / "o"
     done = cli.call("attack", "tact", "--data", world.data, "--out", out)
     assert done.exit_code == 0, done.output
-    assert "Trigger 0 leads to label 0: (" in done.stdout
+    assert "Trigger 0 leads to label 0 (" in done.stdout
     made = {path.name for path in out.iterdir()}
     assert made == {
         "attack.json", "poisoned.npz", "poisoned.png", "covers.png", "stamped.png", "trigger_0.png",

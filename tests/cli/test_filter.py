@@ -19,6 +19,7 @@ def test_spectral_scores_are_written_with_what_is_kept(world, cli, tmp_path):
     assert record["flagged"] == len(record["flagged_positions"]) == pytest.approx(0.15 * 1200, abs=6)
     assert 0 <= record["precision"] <= 1
     assert 0 <= record["auroc"] <= 1
+    assert record["limits"] == ["15% of each class is always flagged, poisoned or not."]
     with np.load(tmp_path / "o" / "scores.npz") as scores, np.load(tmp_path / "o" / "kept.npz") as kept:
         assert scores["scores"].shape == (1200,)
         assert scores["flagged"].nonzero()[0].tolist() == sorted(record["flagged_positions"])
@@ -31,6 +32,10 @@ def test_clean_data_are_left_alone_by_clustering(world, cli, tmp_path):
     done = cli.call("filter", world.folder / "train.npz", "--model", world.clean, "--out", tmp_path / "o")
     assert done.exit_code == 0, done.output
     assert "0 of 1,200 samples are held for poisoned." in done.stdout
+    said = " ".join(done.stdout.split())
+    assert "Nothing flagged does not mean nothing poisoned" in said
+    assert "A group of 35% of its class or more is never flagged." in said
+    assert len(json.loads((tmp_path / "o" / "filter.json").read_text())["limits"]) == 2
     assert not (tmp_path / "o" / "flagged.png").exists()
     with np.load(tmp_path / "o" / "kept.npz") as kept, np.load(world.folder / "train.npz") as given:
         assert (kept["images"] == given["images"]).all()
@@ -43,6 +48,7 @@ def test_without_a_model_one_is_trained_on_the_data(world, cli, tmp_path):
     )  # fmt: skip
     assert done.exit_code == 1, done.output
     assert "By label: 0: 12, 1: 12" in done.stdout
+    assert "15% of each class is always flagged, poisoned or not." in done.stdout
 
 
 @pytest.mark.parametrize(
@@ -55,6 +61,11 @@ def test_without_a_model_one_is_trained_on_the_data(world, cli, tmp_path):
         (("--net", "mnist_cnn", "--out", "{file}/o"), 2, "no folder that can be written to"),
         (("--net", "mnist_cnn", "--unlabelled"), 2, "expected labelled data for a filter"),
         (("--net", "mnist_cnn", "--set", "size=0.9"), 4, "expected a size in (0, 0.5]"),
+        (
+            ("--net", "mnist_cnn", "--method", "spectral", "--set", "factor=inf"),
+            4,
+            "expected factor as a finite number, got 'inf'",
+        ),
         (("--model", "gone.safetensors"), 2, "gone.safetensors"),
     ],
 )

@@ -1,9 +1,11 @@
 from __future__ import annotations
 
 import json
+import shutil
 
 import numpy as np
 import pytest
+import safetensors.torch
 import torch
 from PIL import Image
 
@@ -135,7 +137,8 @@ def test_the_folder_works_by_itself_and_says_what_is_wrong_with_it(world, guard,
         ),
     ],
 )
-def test_what_cannot_be_is_said(world, guard, cli, tmp_path, words, code, says):
+def test_what_cannot_be_is_said(world, guard, cli, tmp_path, monkeypatch, words, code, says):
+    monkeypatch.chdir(tmp_path)
     places = {"guard": guard, "folder": tmp_path, "model": world.model, "data": world.data}
     places["trigger"] = world.trigger
     done = cli.call("guard", *(word.format(**places) for word in words))
@@ -188,3 +191,41 @@ def test_pages_show_the_boundary_the_fit_and_the_figures(world, guard, cli, tmp_
     assert f"<dd>{100 * json.loads(done.stdout)['far']:.1f}%<" in html
     assert 'class="bar flagged"' in html
     assert cli.call("guard", "measure", guard, *words, "--html", tmp_path).exit_code == 2
+
+
+def test_the_folder_s_other_files_are_left_alone(world, guard, cli, tmp_path):
+    """Only the model of an older guard goes, whatever else is called model there."""
+    out = tmp_path / "g"
+    shutil.copytree(guard, out)
+    for name in ("model.pt", "model.py", "model.onnx", "model.h5"):
+        (out / name).write_text(name)
+    (out / "model.json").write_text(json.dumps({"file": "model.h5", "metadata": {}}))
+    words = ("calibrate", world.model, "--data", world.data, "--set", "copies=10", "--out", out)
+    assert cli.call("guard", *words).exit_code == 0
+    assert {path.name for path in out.glob("model.*")} == {
+        "model.pt", "model.py", "model.onnx", "model.json", "model.safetensors",
+    }  # fmt: skip
+    (out / "model.json").write_text(json.dumps({"file": "model.pt", "metadata": {}}))
+    assert cli.call("guard", *words).exit_code == 0
+    assert (out / "model.pt").read_text() == "model.pt"
+    assert cli.call("guard", "check", out, "--data", world.data, "--samples", 5).exit_code in (0, 1)
+
+
+def test_an_original_beside_the_guard_stays(world, cli, tmp_path):
+    torch.save(safetensors.torch.load_file(world.model), tmp_path / "model.pt")
+    before = (tmp_path / "model.pt").read_bytes()
+    done = cli.call(
+        "guard", "calibrate", tmp_path / "model.pt", "--net", "mnist_cnn", "--input-shape", "1x16x16",
+        "--classes", 6, "--data", world.data, "--set", "copies=10", "--out", tmp_path,
+    )  # fmt: skip
+    assert done.exit_code == 0, done.output
+    assert (tmp_path / "model.pt").read_bytes() == before
+
+
+@pytest.mark.parametrize("name", ["model.safetensors", "model.json", "model.h5"])
+def test_a_model_that_no_guard_has_written_is_not_replaced(world, cli, tmp_path, name):
+    (tmp_path / name).write_text("mine")
+    done = cli.call("guard", "calibrate", world.model, "--data", world.data, "--out", tmp_path)
+    assert done.exit_code == 2
+    assert f"got {tmp_path} with a {name}" in done.stderr
+    assert (tmp_path / name).read_text() == "mine"

@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 import re
 
+import pytest
 from PIL import Image
 
 
@@ -29,6 +30,36 @@ def test_pictures_of_another_size_are_refused_with_the_way_out(world, cli, tmp_p
     assert done.exit_code == 2
     assert "bring them to it with --resize 16x16" in " ".join(done.stderr.split())
     assert cli.call("predict", world.model, tmp_path / "big.png", "--resize", "16x16").exit_code == 0
+
+
+def test_pictures_of_a_folder_and_drawn_images_go_by_their_own_names(world, cli, tmp_path):
+    images, labels = cli.blobs(6, seed=9)
+    for image, label in zip(images, labels, strict=True):
+        Image.fromarray(image[..., 0]).save(tmp_path / f"{label}.png")
+    words = ("predict", world.model, "--format", "json", "--data")
+    rows = json.loads(cli.call(*words, tmp_path, "--samples", 4).stdout)["predictions"]
+    assert len(rows) == 4
+    for row in rows:
+        assert row["input"] == str(tmp_path / f"{row['label']}.png")
+    rows = json.loads(cli.call(*words, world.data, "--samples", 20).stdout)["predictions"]
+    places = [int(row["input"].removeprefix(f"{world.data}[").removesuffix("]")) for row in rows]
+    assert sum(place % 6 == row["label"] for place, row in zip(places, rows, strict=True)) > 16
+
+
+@pytest.mark.parametrize("words", [("--crop",), ("--split", "test"), ("--samples", 3)])
+def test_pictures_with_options_that_only_data_have_are_refused(world, cli, tmp_path, words):
+    Image.new("L", (16, 16)).save(tmp_path / "a.png")
+    done = cli.call("predict", world.model, tmp_path / "a.png", *words)
+    assert done.exit_code == 4
+    assert f"expected {words[0]} with --data only, got it with pictures" in done.stderr
+
+
+@pytest.mark.parametrize("words", ["predict", "guard check", "guard measure", "guard calibrate"])
+def test_a_verb_that_keeps_no_state_takes_no_checkpoint(cli, words):
+    assert "--checkpoint" not in cli.call(*words.split(), "--help").stdout
+    done = cli.call(*words.split(), "model", "--resume")
+    assert done.exit_code == 4
+    assert "No such option" in done.stderr
 
 
 def test_data_are_answered_in_their_order(world, cli):

@@ -62,3 +62,9 @@ def test_a_setting_goes_to_all_methods_that_have_it_or_to_the_one_it_names():
     assert first.epochs == second.epochs == 7
     first, second = methods_named("repairs", ["unlearn", "finetune"], ["finetune.epochs=9"])
     assert (first.epochs == 9, second.epochs) == (False, 9)
+
+
+@pytest.mark.parametrize("text", ["share=inf", "share=nan", "share=1e999", "pair=0, -inf"])
+def test_what_is_no_finite_number_is_refused(text):
+    with pytest.raises(OptionError, match=r"expected (share|pair) as a finite number, got "):
+        changed(Kinds(), [text])

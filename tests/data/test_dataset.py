@@ -66,3 +66,17 @@ def test_with_labels_leaves_the_original_alone():
     assert data.with_labels(None).labels is None
     assert data.labels is not None
     assert data.shape == (3, 4, 5)
+
+
+def test_files_and_positions_are_one_per_sample_and_travel_with_them():
+    images = torch.rand(3, 1, 4, 4)
+    data = Dataset(images, files=("a", "b", "c"), positions=torch.tensor([7, 2, 5]), total=9)
+    for key in (torch.tensor([2, 0]), [2, 0]):
+        part = data.select(key)
+        assert (part.files, part.positions.tolist(), part.total) == (("c", "a"), [5, 7], 9)
+    assert data.select(torch.tensor([False, True, False])).files == ("b",)
+    assert data.select(slice(1, 3)).files == ("b", "c")
+    with pytest.raises(DataError, match="expected 3 values of files, got 2"):
+        Dataset(images, files=("a", "b"))
+    with pytest.raises(DataError, match="expected 3 values of positions, got 1"):
+        Dataset(images, positions=torch.tensor([1]))

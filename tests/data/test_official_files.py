@@ -5,6 +5,7 @@ import os
 import pickle
 import struct
 import wave
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -168,6 +169,7 @@ def test_the_folder_of_gtsrb_is_cut_to_the_signs(tmp_path):
     assert data.extra["track"].tolist() == [3, 3, 100_003, 100_003]
     assert float(data.images.min()) > 0.7  # the resampling filter reaches a little over the edge
     whole = read_data(tmp_path, resize=(8, 8))
+    assert [Path(name).is_file() for name in whole.files] == [True] * 4
     assert float(whole.images.min()) < 0.01
 
 
@@ -219,6 +221,7 @@ def test_a_folder_of_wav_files_becomes_spectrograms(tmp_path):
     data = read_data(tmp_path)
     assert data.shape == (1, 64, 64)
     assert [data.class_names[label] for label in data.labels] == ["high", "low", "low"]
+    assert [Path(name).name for name in data.files] == ["c.wav", "a.wav", "b.WAV"]
     high, low, same = map(loudest, data.images)
     assert high > low + 20
     assert abs(low - same) <= 1

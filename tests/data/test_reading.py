@@ -1,5 +1,6 @@
 import hashlib
 import pickle
+from pathlib import Path
 
 import h5py
 import numpy as np
@@ -205,3 +206,30 @@ def test_strangers_labels_and_sound_are_told_from_data(shared_data):
     assert digits.extra.keys() == {"index", "speaker"}
     with pytest.raises(DataError, match=r"expected images under one of .*, got activation_1"):
         read_data(shared_data / "models" / "csaw2020" / "sunglasses_bd_weights.h5")
+
+
+def test_what_is_drawn_is_known_by_its_position_in_the_source(path):
+    whole = read_data(path)
+    assert (whole.positions, whole.total, whole.files) == (None, 0, ())
+    for source in (path, "signs"):
+        whole, part = read_data(source), read_data(source, limit=4)
+        assert part.total == len(whole)
+        assert part.images.equal(whole.images[part.positions])
+        assert sorted(set(part.positions.tolist())) == sorted(part.positions.tolist())
+        assert read_data(source, limit=len(whole)).positions is None
+
+
+def test_samples_out_of_files_of_their_own_keep_their_names(tmp_path):
+    for label, name in enumerate(("stop", "yield")):
+        (tmp_path / name).mkdir()
+        for number in range(3):
+            shade = 100 * label + 10 * number
+            Image.new("L", (8, 8), shade).save(tmp_path / name / f"{shade}.png")
+    data = read_data(tmp_path)
+    assert data.files[0] == str(tmp_path / "stop" / "0.png")
+    part = read_data(tmp_path, limit=4, generator=torch.Generator().manual_seed(3))
+    assert [round(float(image.max()) * 255) for image in part.images] == [
+        int(Path(f).stem) for f in part.files
+    ]
+    assert part.files == tuple(data.files[place] for place in part.positions.tolist())
+    assert read_data([tmp_path / "stop" / "10.png"]).files == (str(tmp_path / "stop" / "10.png"),)

@@ -81,3 +81,10 @@ def test_reduced_features_keep_the_distances_of_the_main_directions():
 def test_values_out_of_range_are_refused(wrong, text):
     with pytest.raises(OptionError, match=text):
         ActivationClustering(**wrong)
+
+
+def test_it_says_what_it_cannot_see_where_nothing_is_flagged():
+    general, own = ActivationClustering(size=0.2).limits(0)
+    assert "Poison with true labels (clean-label), or spread so" in general
+    assert own == "A group of 20% of its class or more is never flagged."
+    assert ActivationClustering().limits(3) == ()

@@ -80,3 +80,9 @@ def test_what_does_not_fit_is_refused(lots):
 def test_values_out_of_range_are_refused(wrong, text):
     with pytest.raises(OptionError, match=text):
         Spectral(**wrong)
+
+
+def test_it_says_which_share_it_always_flags():
+    assert PLAN.limits(40) == ("22.5% of each class is always flagged, poisoned or not.",)
+    assert len(PLAN.limits(0)) == 2
+    assert Spectral(poison_rate=0.9).limits(1)[0].startswith("100% of each class")

@@ -111,14 +111,14 @@ def command(
     itself leaves no poisoned data; without --net only the data and the triggers are made.
     """
     from detrojan.cli.attack_job import Job  # noqa: PLC0415 - `--help` shall be fast
-    from detrojan.cli.attack_output import doubts, text_of, write_folder  # noqa: PLC0415
+    from detrojan.cli.attack_output import WRITES, doubts, text_of, write_folder  # noqa: PLC0415
     from detrojan.cli.outputs import check_folder, emit_values  # noqa: PLC0415
     from detrojan.cli.surroundings import kept, start  # noqa: PLC0415
 
     run, begun = start(surroundings), time.monotonic()
     if asked["clean"] and net is None:
         raise OptionError("expected --net NAME with --clean")
-    check_folder(out)
+    check_folder(out, writes=WRITES)
     train, test = _data(data, asked["test_data"], run)
     attack = _attack(method, asked, train.shape)
     with kept(run, surroundings, train.sha256) as run:

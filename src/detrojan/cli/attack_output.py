@@ -16,6 +16,11 @@ if TYPE_CHECKING:
 
 #: a trigger that works on a smaller share of the held-out images was not learned
 PLANTED = 0.5
+#: the files that are written to the folder
+WRITES = (
+    *("attack.json", "model.safetensors", "clean.safetensors", "poisoned.npz", "poisoned.png"),
+    *("covers.png", "stamped*.png", "trigger_*.safetensors", "trigger_*.png"),
+)
 
 
 def write_folder(out: Path, job: Job, attacked: Attacked, twin: Classifier | None) -> None:
@@ -103,8 +108,8 @@ def text_of(values: dict[str, Any], out: Path) -> str:
             target = f"the true label plus {entry['offset']}"
         done = "trained in" if entry["poisoned"] is None else f"{entry['poisoned']:,} images poisoned"
         success = entry["attack_success"]
-        measured = "" if success is None else f" attack success {percent(success)}"
-        lines.append(f"Trigger {number} leads to {target}:{measured} ({done}).")
+        measured = "" if success is None else f": attack success {percent(success)}"
+        lines.append(f"Trigger {number} leads to {target}{measured} ({done}).")
     if values["covers"]:
         lines.append(f"{values['covers']:,} more images were changed and keep their label.")
     lines += [f"Warning: {text}" for text in values["warnings"]]

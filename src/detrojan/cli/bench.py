@@ -98,11 +98,13 @@ def run(
     from detrojan.benchmark.execute import execute  # noqa: PLC0415
     from detrojan.benchmark.making import Workshop  # noqa: PLC0415
     from detrojan.benchmark.plan import load_plan  # noqa: PLC0415
+    from detrojan.cli.outputs import check_writable  # noqa: PLC0415
     from detrojan.cli.progress import RichProgress  # noqa: PLC0415
     from detrojan.cli.surroundings import check_device  # noqa: PLC0415
     from detrojan.machine import tune  # noqa: PLC0415
 
     start_logging(verbose=verbose)
+    check_writable(out)
     state = current()
     device = device or ("cuda" if torch.cuda.is_available() else "cpu")
     check_device(device)
@@ -153,8 +155,10 @@ def table(results: tuple[Path, ...], format_: str, out: Path | None) -> int:
     Beside each cell stand the documents' figures, where the plan gave some.
     """
     from detrojan.benchmark.tables import render, tables  # noqa: PLC0415
+    from detrojan.cli.outputs import check_writable  # noqa: PLC0415
     from detrojan.report.saving import save_text  # noqa: PLC0415
 
+    check_writable(out)
     text = render(tables(_rows(results)), format_)  # type: ignore[arg-type]
     if out is None:
         click.echo(text, nl=False)
@@ -178,8 +182,10 @@ def plot(results: tuple[Path, ...], defence: str, out: Path) -> int:
     the defender stops. Of a training: the losses of clean and of poisoned samples by epoch.
     """
     from detrojan.benchmark.plots import picture  # noqa: PLC0415
+    from detrojan.cli.outputs import check_writable  # noqa: PLC0415
     from detrojan.report.saving import save_bytes  # noqa: PLC0415
 
+    check_writable(out)
     save_bytes(out, picture(_rows(results), defence))
     return 0
 

@@ -11,7 +11,6 @@ import click
 
 from detrojan.cli.options import FILE, OutputOptions, RunOptions, format_option, run_options, set_option
 from detrojan.cli.state import current
-from detrojan.errors import InputError
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -71,7 +70,7 @@ def command(
     repair's JSON, and all three models. Exit codes: 0 all went as it should, 1 something did not.
     """
     from detrojan import demo  # noqa: PLC0415 - `--help` shall be fast
-    from detrojan.cli.outputs import emit_values  # noqa: PLC0415
+    from detrojan.cli.outputs import check_folder, emit_values  # noqa: PLC0415
     from detrojan.cli.settings import methods_named  # noqa: PLC0415
     from detrojan.cli.surroundings import kept, start  # noqa: PLC0415
     from detrojan.scans.cascade import Cascade  # noqa: PLC0415
@@ -79,10 +78,7 @@ def command(
     run, begun = start(surroundings), time.monotonic()
     methods: list[Any] = methods_named("repairs", method.split(","), settings)
     scan = Cascade() if steps is None else Cascade(patch_steps=steps, window_steps=steps)
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise InputError(f"cannot write to {out}: {error.strerror or error}") from error
+    check_folder(out)
     with kept(run, surroundings) as run:
         networks = demo.plant(out, run=run, epochs=epochs, images=images)
         repaired = out / "repaired.safetensors"

@@ -32,6 +32,8 @@ if TYPE_CHECKING:
 
 #: flagged samples that are drawn
 DRAWN = 36
+#: the files that are written to the folder, or removed from it
+WRITES = ("filter.json", "scores.npz", "kept.npz", "flagged.png")
 
 
 @click.command(
@@ -79,13 +81,14 @@ def command(
 ) -> int:
     """Score each sample of labelled DATA, and write which are held for poisoned.
 
-    The folder then holds filter.json, scores.npz (scores, flagged, indices), flagged.png, and kept.npz,
-    the data without the flagged samples. Exit codes: 0 nothing is flagged, 1 something is, 2 error,
+    The folder then holds filter.json, scores.npz (scores and flagged; positions, where each of them
+    stands in DATA; indices, the positions of the flagged ones), flagged.png, and kept.npz, the data
+    without the flagged samples. Exit codes: 0 nothing is flagged, 1 something is, 2 error,
     4 wrong usage. A method that always flags a share, as spectral does, says nothing by its exit code.
     """
     from detrojan.cli.inputs import load_data  # noqa: PLC0415 - `--help` shall be fast
     from detrojan.cli.outputs import check_folder, emit_values  # noqa: PLC0415
-    from detrojan.cli.positions import read_positions  # noqa: PLC0415
+    from detrojan.cli.positions import in_source, read_positions  # noqa: PLC0415
     from detrojan.cli.settings import method_named  # noqa: PLC0415
     from detrojan.cli.surroundings import kept, start  # noqa: PLC0415
     from detrojan.filters.base import Filter  # noqa: PLC0415
@@ -95,13 +98,13 @@ def command(
         raise OptionError("expected the data as DATA or --data, one of the two")
     if asked["model_file"] is None and asked["net"] is None:
         raise OptionError("expected --model FILE or --net NAME: a filter looks at the data through a network")
-    check_folder(out)
+    check_folder(out, writes=WRITES)
     method = method_named("filters", asked["method"], asked["settings"])
     assert isinstance(method, Filter)
     found = load_data(replace(data, data=data.data or source), run)
     found.require_labels("a filter")
     poisoned = asked["poisoned_file"]
-    truth = None if poisoned is None else read_positions(poisoned, len(found))
+    truth = None if poisoned is None else read_positions(poisoned, found)
     with kept(run, surroundings, found.sha256) as run:
         model = _model(found, asked, run)
         suspects = method.suspect(found, model=model, run=run)
@@ -112,9 +115,10 @@ def command(
             "seed": run.seed,
             "data": {"source": found.source, "sha256": found.sha256, "samples": len(found)},
             "flagged": int(suspects.flagged.sum()),
-            "flagged_positions": suspects.positions.tolist(),
+            "flagged_positions": in_source(found, suspects.positions).tolist(),
             "classes": {str(label): told for label, told in suspects.classes.items()},
             "warnings": list(suspects.warnings),
+            "limits": list(method.limits(int(suspects.flagged.sum()))),
             **({} if truth is None else _judged(suspects, truth)),
             "seconds": round(time.monotonic() - begun, 3),
             "command": current().command,
@@ -168,7 +172,9 @@ def write_folder(out: Path, data: Dataset, suspects: Suspects) -> None:
 
     """
     import numpy as np  # noqa: PLC0415
+    import torch  # noqa: PLC0415
 
+    from detrojan.cli.positions import in_source  # noqa: PLC0415
     from detrojan.report.pictures import contact_sheet  # noqa: PLC0415
     from detrojan.report.saving import save_bytes  # noqa: PLC0415
 
@@ -180,7 +186,8 @@ def write_folder(out: Path, data: Dataset, suspects: Suspects) -> None:
             out / "scores.npz",
             scores=suspects.scores.numpy(),
             flagged=suspects.flagged.numpy(),
-            indices=suspects.positions.numpy(),
+            indices=in_source(data, suspects.positions).numpy(),
+            positions=in_source(data, torch.arange(len(data))).numpy(),
         )
         np.savez_compressed(
             out / "kept.npz",
@@ -208,6 +215,7 @@ def _text(values: dict[str, Any], out: Path) -> str:
             f"Precision {percent(values['precision'])}, recall {percent(values['recall'])}, "
             f"false alarms {percent(values['false_alarms'])}."
         )
+    lines += values["limits"]
     lines += [f"Warning: {text}" for text in values["warnings"]]
     lines.append(f"Written to {out}")
     return "\n".join(escape(line) for line in lines)

@@ -8,7 +8,15 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from detrojan.cli.guarded import bundled_guard, guard_rows, read_images, save_bundle
+from detrojan.cli.guarded import (
+    bundle_files,
+    bundled_guard,
+    check_bundle,
+    check_images,
+    guard_rows,
+    read_images,
+    save_bundle,
+)
 from detrojan.cli.inputs import check_shape, load_inputs, load_trigger
 from detrojan.cli.options import (
     FILE,
@@ -19,8 +27,8 @@ from detrojan.cli.options import (
     data_options,
     format_option,
     model_options,
-    run_options,
     set_option,
+    short_run_options,
 )
 from detrojan.cli.state import current
 from detrojan.errors import DataError, OptionError
@@ -43,6 +51,9 @@ _FACTORY = click.option(
 )
 _HTML = click.option("--html", "html_file", type=FILE, metavar="FILE", help="Also write a page here.")
 _FIGURES = click.option("--figures", type=FILE, metavar="DIR", help="Also write pictures (PNG) here.")
+
+#: the pictures that are written there
+FIGURES = ("scores.png", "labels.png")
 
 
 @click.group(
@@ -74,7 +85,7 @@ def command() -> None:
 @click.option("--out", type=FILE, required=True, metavar="DIR", help="The folder that is written.")
 @format_option()
 @_HTML
-@run_options
+@short_run_options
 def calibrate(
     model: ModelOptions,
     data: DataOptions,
@@ -100,7 +111,8 @@ def calibrate(
     from detrojan.report.figures import histogram  # noqa: PLC0415
     from detrojan.report.saving import save_bytes  # noqa: PLC0415
 
-    check_folder(out)
+    check_folder(out, writes=bundle_files())
+    check_bundle(out)
     check_writable(html_file)
     run, started = start(surroundings), datetime.now(UTC)
     settings = [*how["settings"], *([] if how["frr"] is None else [f"frr={how['frr']}"])]
@@ -139,7 +151,7 @@ def calibrate(
 @_FACTORY
 @format_option()
 @_JSON
-@run_options
+@short_run_options
 def check(
     guard: Path,
     images: tuple[Path, ...],
@@ -156,11 +168,10 @@ def check(
     from detrojan.cli.outputs import check_folder, check_writable, emit_values  # noqa: PLC0415
     from detrojan.cli.surroundings import start  # noqa: PLC0415
 
-    if bool(images) == (data.data is not None):
-        raise OptionError("expected pictures or --data, one of the two")
+    check_images(images, data)
     run = start(surroundings)
     check_writable(json_file)
-    check_folder(asked["figures"])
+    check_folder(asked["figures"], writes=FIGURES)
     guarded = bundled_guard(guard, run, factory=asked["factory"])
     found, names = read_images(images, data, run)
     check_shape(guarded.model, found)
@@ -202,7 +213,7 @@ def check(
 @format_option()
 @_JSON
 @_HTML
-@run_options
+@short_run_options
 def measure(
     guard: Path,
     data: DataOptions,
@@ -229,7 +240,7 @@ def measure(
 
     run, started = start(surroundings), datetime.now(UTC)
     check_writable(json_file, html_file)
-    check_folder(asked["figures"])
+    check_folder(asked["figures"], writes=FIGURES)
     guarded = bundled_guard(guard, run, factory=asked["factory"])
     found = load_data(data, run)
     check_shape(guarded.model, found)

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from detrojan.cli.inputs import load_data
-from detrojan.errors import DataError, InputError, ModelError
+from detrojan.errors import DataError, InputError, ModelError, OptionError
 
 if TYPE_CHECKING:
     import torch
@@ -21,8 +21,40 @@ if TYPE_CHECKING:
 _MODEL = "model.json"
 
 
+def bundle_files() -> tuple[str, ...]:
+    """Return the names of all files that a guard's folder may hold."""
+    return ("guard.json", "guard.safetensors", _MODEL, "scores.png", *_model_files())
+
+
+def _model_files() -> tuple[str, ...]:
+    """Return the names that the model of a guard's folder may have: one for each kind of file."""
+    from detrojan.models.keras_write import SUFFIXES  # noqa: PLC0415 - imports torch
+
+    endings = dict.fromkeys(ending for kind in SUFFIXES.values() for ending in kind)
+    return tuple(f"model{ending}" for ending in (".safetensors", *endings))
+
+
+def check_bundle(folder: Path) -> None:
+    """Refuse a folder with a model that no guard has put there: a new guard's model would replace it.
+
+    Raises:
+        InputError: such a model.
+
+    """
+    if (folder / "guard.json").is_file():
+        return
+    for name in (_MODEL, *_model_files()):
+        if (folder / name).exists():
+            raise InputError(
+                f"expected a folder of the guard's own to write to, got {folder} with a {name} that may be "
+                "overwritten by the guard's copy of the model"
+            )
+
+
 def save_bundle(guard: Calibrated, folder: Path) -> None:
     """Write a guard and its model to a folder that can be put into service by itself.
+
+    The model of an older guard is removed last; no other file is.
 
     Raises:
         InputError: the folder cannot be written.
@@ -38,16 +70,30 @@ def save_bundle(guard: Calibrated, folder: Path) -> None:
     if model.origin.format == "keras":
         name = Path(model.origin.path).name.lower()
         suffix = ".weights.h5" if name.endswith(".weights.h5") else Path(name).suffix
+    new, old = folder / f"model{suffix}", _older_model(folder)
     guard.save(folder)
+    save_model(model, new)
+    save_text(folder / _MODEL, json.dumps({"file": new.name, "metadata": metadata_of(model)}, indent=2))
+    if old is None or old.samefile(new) or _is_original(old, model):
+        return
     try:
-        for old in folder.glob("model.*"):
-            old.unlink()
+        old.unlink()
     except OSError as error:
         raise InputError(f"cannot write to {folder}: {error.strerror or error}") from error
-    save_model(model, folder / f"model{suffix}")
-    save_text(
-        folder / _MODEL, json.dumps({"file": f"model{suffix}", "metadata": metadata_of(model)}, indent=2)
-    )
+
+
+def _older_model(folder: Path) -> Path | None:
+    """Return the model's file that an older guard has put into the folder, if there is one."""
+    try:
+        name = json.loads((folder / _MODEL).read_text("utf-8"))["file"]
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        return None
+    return folder / name if name in _model_files() and (folder / name).is_file() else None
+
+
+def _is_original(path: Path, model: Classifier) -> bool:
+    original = Path(model.origin.path)
+    return bool(model.origin.path) and original.exists() and path.samefile(original)
 
 
 def bundled_guard(folder: Path, run: Run, *, factory: str | None = None) -> Calibrated:
@@ -101,14 +147,38 @@ def guard_for(folder: Path, model: Classifier) -> Calibrated:
 
 
 def read_images(images: tuple[Path, ...], options: DataOptions, run: Run) -> tuple[Dataset, list[str]]:
-    """Return pictures, or the images of --data, each with its name."""
+    """Return pictures, or the images of --data, each with its name: its file, or its place in the data.
+
+    Raises:
+        DataError: they cannot be read.
+
+    """
+    import torch  # noqa: PLC0415
+
+    from detrojan.cli.positions import in_source  # noqa: PLC0415
     from detrojan.data.reading import read_data  # noqa: PLC0415 - imports torch
 
     if not images:
         data = load_data(options, run)
-        return data, [f"{data.source}[{place}]" for place in range(len(data))]
+        places = in_source(data, torch.arange(len(data))).tolist()
+        return data, list(data.files) or [f"{data.source}[{place}]" for place in places]
     data = read_data(images, data_range=options.data_range, resize=options.resize, unlabelled=True)
-    return data, [str(path) for path in images]
+    return data, list(data.files)
+
+
+def check_images(images: tuple[Path, ...], options: DataOptions) -> None:
+    """Refuse pictures and --data together, none of both, and pictures with what only data have.
+
+    Raises:
+        OptionError: such options.
+
+    """
+    if bool(images) == (options.data is not None):
+        raise OptionError("expected pictures or --data, one of the two")
+    given = {"--split": options.split, "--samples": options.samples, "--crop": options.crop or None}
+    for name, value in given.items():
+        if images and value is not None:
+            raise OptionError(f"expected {name} with --data only, got it with pictures")
 
 
 def guard_rows(

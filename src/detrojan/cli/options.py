@@ -54,9 +54,9 @@ class RunOptions:
     seed: int
     device: str
     threads: int | None
-    checkpoint: Path | None
-    resume: bool
     verbose: bool
+    checkpoint: Path | None = None
+    resume: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,7 +74,8 @@ def _group(kind: type[Any], name: str, options: list[Callable[[Verb], Verb]]) ->
     def decorate(verb: Verb) -> Verb:
         @functools.wraps(verb)
         def wrapped(*args: Any, **values: Any) -> Any:
-            chosen = {field.name: values.pop(field.name) for field in fields(kind)}
+            names = [field.name for field in fields(kind) if field.name in values]
+            chosen = {name: values.pop(name) for name in names}
             return verb(*args, **{name: kind(**chosen)}, **values)
 
         decorated: Verb = wrapped
@@ -175,37 +176,51 @@ def data_options(
 
 def run_options(verb: Verb) -> Verb:
     """Add seed, device, threads, checkpoint and how much is said."""
-    return _group(
-        RunOptions,
-        "surroundings",
-        [
-            click.option(
-                "--seed",
-                type=int,
-                metavar="N",
-                default=0,
-                show_default=True,
-                help="Equal seeds, equal results.",
-            ),
-            click.option(
-                "--device",
-                metavar="NAME",
-                default="cpu",
-                show_default=True,
-                help="A torch device, e.g. cuda:0.",
-            ),
-            click.option("--threads", type=click.IntRange(min=1), metavar="N", help="Computing threads."),
-            click.option(
-                "--checkpoint",
-                type=FILE,
-                metavar="DIR",
-                help="Keep the state of long work here.  [default: a folder of this call's own in the cache]",
-            ),
-            click.option("--resume", is_flag=True, help="Go on where the same command was stopped."),
-            click.option("-v", "--verbose", is_flag=True, help="Say on stderr what is done."),
-            debug_option,
-        ],
-    )(verb)
+    return _group(RunOptions, "surroundings", [*_device_options(), *_state_options(), *_saying_options()])(
+        verb
+    )
+
+
+def short_run_options(verb: Verb) -> Verb:
+    """Add seed, device, threads and how much is said: for verbs whose work is too short to keep its state."""
+    return _group(RunOptions, "surroundings", [*_device_options(), *_saying_options()])(verb)
+
+
+def _device_options() -> list[Callable[[Verb], Verb]]:
+    return [
+        click.option(
+            "--seed",
+            type=int,
+            metavar="N",
+            default=0,
+            show_default=True,
+            help="Equal seeds, equal results.",
+        ),
+        click.option(
+            "--device",
+            metavar="NAME",
+            default="cpu",
+            show_default=True,
+            help="A torch device, e.g. cuda:0.",
+        ),
+        click.option("--threads", type=click.IntRange(min=1), metavar="N", help="Computing threads."),
+    ]
+
+
+def _state_options() -> list[Callable[[Verb], Verb]]:
+    return [
+        click.option(
+            "--checkpoint",
+            type=FILE,
+            metavar="DIR",
+            help="Keep the state of long work here.  [default: a folder of this call's own in the cache]",
+        ),
+        click.option("--resume", is_flag=True, help="Go on where the same command was stopped."),
+    ]
+
+
+def _saying_options() -> list[Callable[[Verb], Verb]]:
+    return [click.option("-v", "--verbose", is_flag=True, help="Say on stderr what is done."), debug_option]
 
 
 def debug_option(verb: Verb) -> Verb:

@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 import os
 import sys
+import tempfile
 from collections.abc import Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from detrojan.cli.options import OutputOptions
+from detrojan.cli.overwriting import claim_file, claim_folder
 from detrojan.cli.state import current
 from detrojan.errors import InputError
 
@@ -25,10 +27,14 @@ if TYPE_CHECKING:
 
 
 def check_writable(*paths: Path | None) -> None:
-    """Notice before the work, not after it, that a result could not be written.
+    """Notice before the work, not after it, that a result could not be written, or not without loss.
+
+    The folders that the files go to are made.
 
     Raises:
-        InputError: a folder where a file is expected, or a folder that cannot be written to.
+        InputError: a folder where a file is expected, a folder that cannot be written to, or a file
+            that the call under way reads.
+        OptionError: a file that another result goes to.
 
     """
     for path in paths:
@@ -36,18 +42,24 @@ def check_writable(*paths: Path | None) -> None:
             continue
         if path.is_dir():
             raise InputError(f"expected a file to write to, got the folder {path}")
-        above = path.absolute().parent
-        while not above.exists():
-            above = above.parent
-        if not above.is_dir() or (not path.exists() and not os.access(above, os.W_OK)):
-            raise InputError(f"cannot write {path}: {above} is no folder that can be written to")
+        claim_file(path)
+        if path.is_file() or not path.exists():
+            _make(path.resolve().parent, path)
 
 
-def check_folder(*folders: Path | None) -> None:
-    """Notice before the work that a folder of results could not be made, or not be written to.
+def check_folder(*folders: Path | None, writes: Sequence[str] = ()) -> None:
+    """Notice before the work that results could not be written to a folder, or not without loss.
+
+    The folders are made.
+
+    Args:
+        folders: where results go; None is left out.
+        writes: names, or patterns of names, of what will be written or removed in them.
 
     Raises:
-        InputError: a file stands there, or a folder that cannot be written to.
+        InputError: a file stands there, a folder that cannot be written to, or files in it that the
+            call under way reads.
+        OptionError: a file that another result goes to.
 
     """
     for folder in folders:
@@ -55,11 +67,21 @@ def check_folder(*folders: Path | None) -> None:
             continue
         if folder.exists() and not folder.is_dir():
             raise InputError(f"expected a folder to write to, got the file {folder}")
-        above = folder.absolute()
-        while not above.exists():
-            above = above.parent
-        if not above.is_dir() or not os.access(above, os.W_OK):
-            raise InputError(f"cannot write to {folder}: {above} is no folder that can be written to")
+        claim_folder(folder, writes)
+        _make(folder, folder)
+
+
+def _make(folder: Path, wanted: Path) -> None:
+    """Make a folder and try to write in it: permissions alone do not tell."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        reason = error.strerror or error
+        raise InputError(
+            f"cannot write {wanted}: {folder} is no folder that can be written to ({reason})"
+        ) from error
 
 
 def emit(

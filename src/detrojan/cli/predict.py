@@ -16,9 +16,8 @@ from detrojan.cli.options import (
     data_options,
     format_option,
     model_options,
-    run_options,
+    short_run_options,
 )
-from detrojan.errors import OptionError
 
 if TYPE_CHECKING:
     from detrojan.data.dataset import Dataset
@@ -42,7 +41,7 @@ if TYPE_CHECKING:
 )
 @format_option()
 @click.option("--json", "json_file", type=FILE, metavar="FILE", help="Also write the JSON here.")
-@run_options
+@short_run_options
 def command(
     model: ModelOptions,
     images: tuple[Path, ...],
@@ -57,13 +56,12 @@ def command(
     A model of N + 1 classes, as `repair --n-plus-one` writes it, answers "backdoored" where only the
     delivered model falls for a trigger. With --guard the exit code is 1 where an input is suspicious.
     """
-    from detrojan.cli.guarded import guard_for, guard_rows, guard_table, read_images  # noqa: PLC0415
+    from detrojan.cli.guarded import check_images, guard_for, guard_rows, guard_table, read_images  # noqa: PLC0415
     from detrojan.cli.inputs import check_shape, load_model_of  # noqa: PLC0415 - `--help` shall be fast
     from detrojan.cli.outputs import check_writable, emit_values  # noqa: PLC0415
     from detrojan.cli.surroundings import start  # noqa: PLC0415
 
-    if bool(images) == (data.data is not None):
-        raise OptionError("expected pictures or --data, one of the two")
+    check_images(images, data)
     run = start(surroundings)
     check_writable(json_file)
     network = load_model_of(model, run)

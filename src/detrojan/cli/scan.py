@@ -93,7 +93,7 @@ def command(
 
     run, started = start(surroundings), datetime.now(UTC)
     check_writable(output.json_file, output.html_file)
-    check_folder(triggers)
+    check_folder(triggers, writes=("label_*.safetensors",))
     scan = scan_named(method, settings, data.samples, budget)
     inputs = load_inputs(model, data, run, limit=getattr(scan, "samples", None), stand_ins=True)
     with kept(run, surroundings, inputs.model.origin.sha256, inputs.data.sha256) as run:

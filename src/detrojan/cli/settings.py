@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import types
 import typing
 from collections.abc import Sequence
@@ -81,16 +82,20 @@ def typed(kind: type[Any], name: str, text: str) -> Any:
     """Return text as a value of the type that a dataclass's field has.
 
     Raises:
-        OptionError: it is not of that type, or the type cannot be written as text.
+        OptionError: it is not of that type, no finite number, or the type cannot be written as text.
 
     """
     hint = typing.get_type_hints(kind)[name]
     try:
-        return _value(hint, text)
+        value = _value(hint, text)
     except ValueError as error:
         raise OptionError(f"expected {name} as {type_name(hint)}, got {text!r}") from error
     except TypeError as error:
         raise OptionError(f"{name} cannot be set as text: it is {type_name(hint)}") from error
+    numbers = value if isinstance(value, tuple) else (value,)
+    if any(isinstance(number, float) and not math.isfinite(number) for number in numbers):
+        raise OptionError(f"expected {name} as a finite number, got {text!r}")
+    return value
 
 
 def type_name(hint: Any) -> str:

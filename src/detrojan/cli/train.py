@@ -35,6 +35,8 @@ if TYPE_CHECKING:
 DRAWN = 36
 #: a network that is right about fewer of its training samples than this has hardly learned
 LEARNED = 0.5
+#: the files that are written to the folder, or removed from it
+WRITES = ("model.safetensors", "train.json", "losses.png", "isolated.npz", "isolated.png")
 
 
 @click.command(
@@ -93,14 +95,14 @@ def command(
     from detrojan.trainers.base import Trainer  # noqa: PLC0415
 
     run, begun, started = start(surroundings), time.monotonic(), datetime.now(UTC)
-    check_folder(out)
+    check_folder(out, writes=WRITES)
     check_writable(html_file)
     if (asked["trigger_file"] is None) != (asked["target"] is None):
         raise OptionError("expected --trigger FILE and --target LABEL together")
     method = method_named("trainers", asked["method"], asked["settings"])
     assert isinstance(method, Trainer)
     train, test = _data(data, asked["test_data"], run)
-    poisoned = None if asked["poisoned_file"] is None else read_positions(asked["poisoned_file"], len(train))
+    poisoned = None if asked["poisoned_file"] is None else read_positions(asked["poisoned_file"], train)
     model = fresh(net, train, test, run)
     trigger = _trigger(model, asked)
     with kept(run, surroundings, train.sha256) as run:
@@ -162,6 +164,7 @@ def _values(
     method: Trainer, trained: Trained, train: Dataset, test: Dataset | None, run: Run, net: str
 ) -> dict[str, Any]:
     """Return the record of the training."""
+    from detrojan.cli.positions import in_source  # noqa: PLC0415
     from detrojan.metrics.accuracy import clean_accuracy  # noqa: PLC0415
     from detrojan.report.report import data_facts  # noqa: PLC0415
     from detrojan.report.schema import plain  # noqa: PLC0415
@@ -178,7 +181,7 @@ def _values(
         "clean_accuracy": None if test is None else clean_accuracy(trained.model, test),
         "training_accuracy": learned,
         "isolated": len(trained.isolated),
-        "isolated_positions": trained.isolated.tolist(),
+        "isolated_positions": in_source(train, trained.isolated).tolist(),
         "steps": [plain(vars(step)) for step in trained.steps],
         "warnings": _doubts(learned),
         "command": current().command,
@@ -232,6 +235,7 @@ def write_folder(out: Path, trained: Trained, data: Dataset) -> None:
     """
     import numpy as np  # noqa: PLC0415
 
+    from detrojan.cli.positions import in_source  # noqa: PLC0415
     from detrojan.models.writing import save_model  # noqa: PLC0415
     from detrojan.report.figures import lines  # noqa: PLC0415
     from detrojan.report.pictures import contact_sheet  # noqa: PLC0415
@@ -247,7 +251,7 @@ def write_folder(out: Path, trained: Trained, data: Dataset) -> None:
                 out / "isolated.npz",
                 images=(part.images * 255).round().byte().permute(0, 2, 3, 1).numpy(),
                 labels=part.require_labels("training").numpy(),
-                indices=trained.isolated.numpy(),
+                indices=in_source(data, trained.isolated).numpy(),
             )
     except OSError as error:
         raise InputError(f"cannot write to {out}: {error.strerror or error}") from error

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Sequence, Sized
 from dataclasses import dataclass, field, replace
 from typing import Any, Self
 
@@ -23,6 +23,10 @@ class Dataset:
         sha256: digest of the file or folder, or empty.
         notes: how it was read (e.g. "uint8 / 255"), for the report.
         extra: per-sample arrays that travel with the samples (first dimension N), e.g. "track".
+        files: the file that each sample was read from, where each has its own; else empty.
+        positions: where each sample stands in its source, (N,) int64; None where the source was read
+            as a whole, in its order.
+        total: how many samples the source has, where only some of them were drawn; else 0.
 
     Raises:
         DataError, RangeError, LabelError: on construction, when one of these does not hold.
@@ -36,6 +40,9 @@ class Dataset:
     sha256: str = ""
     notes: tuple[str, ...] = ()
     extra: dict[str, torch.Tensor] = field(default_factory=dict)
+    files: tuple[str, ...] = ()
+    positions: torch.Tensor | None = None
+    total: int = 0
 
     def __post_init__(self) -> None:
         """Check shape, type and range once, so that nobody else has to."""
@@ -60,9 +67,15 @@ class Dataset:
                 )
             if int(self.labels.min()) < 0:
                 raise LabelError(f"{where}expected labels from 0, got {int(self.labels.min())}")
-        for name, values in self.extra.items():
+        for name, values in self._per_sample():
             if len(values) != len(images):
                 raise DataError(f"{where}expected {len(images)} values of {name}, got {len(values)}")
+
+    def _per_sample(self) -> list[tuple[str, Sized]]:
+        """Return what there is of values per sample, beside images and labels, each with its name."""
+        found: list[tuple[str, Sized]] = list(self.extra.items())
+        found += [("files", self.files)] if self.files else []
+        return found + ([] if self.positions is None else [("positions", self.positions)])
 
     def __len__(self) -> int:
         """Return the number of images."""
@@ -92,7 +105,11 @@ class Dataset:
         key: Any = index if isinstance(index, torch.Tensor | slice) else torch.as_tensor(index)
         labels = None if self.labels is None else self.labels[key]
         extra = {name: values[key] for name, values in self.extra.items()}
-        return replace(self, images=self.images[key], labels=labels, extra=extra)
+        positions = None if self.positions is None else self.positions[key]
+        files = self.files and tuple(self.files[at] for at in torch.arange(len(self))[key].tolist())
+        return replace(
+            self, images=self.images[key], labels=labels, extra=extra, files=files, positions=positions
+        )
 
     def sample(self, count: int, generator: torch.Generator) -> Self:
         """Return `count` samples drawn without repeats; all of them, shuffled, if there are fewer."""

@@ -96,6 +96,7 @@ def read_gtsrb(folder: Path, split: str | None = None, *, unlabelled: bool = Fal
         count=len(rows),
         fetch=fetch,
         labels=np.asarray(known, dtype=np.int64) if known and not unlabelled else None,
+        files=tuple(str(row.path) for row in rows),
         notes=(*notes, f"GTSRB, {len(found[chosen])} tables"),
         extra={
             "roi": np.asarray([row.roi for row in rows], dtype=np.int64),

@@ -102,6 +102,7 @@ def _source(
         labels=None if labels is None else np.asarray(labels, dtype=np.int64),
         class_names=names,
         notes=(*notes, *more),
+        files=tuple(map(str, files)),
     )
 
 

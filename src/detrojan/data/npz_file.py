@@ -37,7 +37,8 @@ from detrojan.data.source import (
 )
 from detrojan.errors import DataError, UnsafeFileError
 
-_DAMAGE = (
+#: what reading a damaged file may raise
+DAMAGE = (
     zipfile.BadZipFile,
     zlib.error,
     lzma.LZMAError,
@@ -64,7 +65,7 @@ class _Header:
 def _explained(what: str) -> Iterator[None]:
     try:
         yield
-    except _DAMAGE as error:
+    except DAMAGE as error:
         raise DataError(f"{what}: the file is truncated or damaged: {error}") from error
 
 

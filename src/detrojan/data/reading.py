@@ -85,8 +85,7 @@ def read_data(
     text = path if isinstance(path, str) else ""
     if text == "signs" or text.startswith("signs:"):
         data = _signs(text, split)
-        index = _choose(len(data), limit, generator)
-        data = data if limit is None else data.select(torch.from_numpy(index))
+        data = _drawn(data, torch.from_numpy(_choose(len(data), limit, generator)))
         return _resized_signs(data.with_labels(None) if unlabelled else data, resize, crop=crop)
     source, digest = _open(path, split, unlabelled=unlabelled)
     if source.count <= 0:
@@ -106,6 +105,7 @@ def read_data(
     for note in more:
         if note.startswith("warning: "):
             logger.warning("%s: %s", source.where, note.removeprefix("warning: "))
+    drawn = len(index) < source.count
     return Dataset(
         images=images,
         labels=None if labels is None else torch.from_numpy(labels[index]),
@@ -114,6 +114,9 @@ def read_data(
         sha256=digest,
         notes=(*notes, *more),
         extra={name: _tensor(values[index]) for name, values in source.extra.items()},
+        files=source.files and tuple(source.files[position] for position in index.tolist()),
+        positions=torch.from_numpy(index) if drawn else None,
+        total=source.count if drawn else 0,
     )
 
 
@@ -197,6 +200,13 @@ def _choose(count: int, limit: int | None, generator: torch.Generator | None) ->
     generator = torch.Generator().manual_seed(0) if generator is None else generator
     chosen: NDArray[np.int64] = torch.randperm(count, generator=generator)[:limit].numpy()
     return chosen
+
+
+def _drawn(data: Dataset, index: torch.Tensor) -> Dataset:
+    """Return the samples at `index` (n,), which know their positions; all of them where it names all."""
+    if len(index) == len(data):
+        return data
+    return replace(data.select(index), positions=index, total=len(data))
 
 
 def _images(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import wave
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -57,7 +58,7 @@ def read_wav_folder(folder: Path, *, unlabelled: bool = False) -> Source:
     if len(speakers) > 1 and min(map(len, words)) > 2:
         extra["speaker"] = np.asarray([speakers.index(word[1]) for word in words], dtype=np.int64)
     labels = np.asarray([names.index(word[0]) for word in words], dtype=np.int64)
-    return _source(
+    source = _source(
         str(folder),
         len(files),
         lambda position: read_wav(files[position]),
@@ -65,6 +66,7 @@ def read_wav_folder(folder: Path, *, unlabelled: bool = False) -> Source:
         names=tuple(names),
         extra=extra,
     )
+    return replace(source, files=tuple(map(str, files)))
 
 
 def recorded_source(

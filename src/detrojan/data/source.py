@@ -47,6 +47,7 @@ class Source:
         notes: what a person should know about how it was read.
         extra: numeric per-sample arrays, first dimension `count`.
         bytes_in_floats: floats above 1 are known to mean 0..255 here.
+        files: the file of each sample, where each has its own; else empty.
 
     """
 
@@ -58,6 +59,7 @@ class Source:
     notes: tuple[str, ...] = ()
     extra: dict[str, Array] = field(default_factory=dict)
     bytes_in_floats: bool = False
+    files: tuple[str, ...] = ()
 
 
 def split_name(text: str) -> str:

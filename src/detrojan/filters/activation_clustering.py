@@ -54,6 +54,15 @@ class ActivationClustering(Filter):
                 f"got {self.size:g} and {self.silhouette:g}"
             )
 
+    def limits(self, flagged: int) -> tuple[str, ...]:
+        """Return what the answer cannot say: a group is found only as the smaller part of a class."""
+        if flagged:
+            return ()
+        return (
+            *super().limits(flagged),
+            f"A group of {100 * self.size:.3g}% of its class or more is never flagged.",
+        )
+
     def suspect(self, data: Dataset, *, model: Classifier, run: Run) -> Suspects:
         """Score every sample by its nearness to its class's smaller group, and flag suspicious groups.
 

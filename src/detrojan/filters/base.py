@@ -53,6 +53,18 @@ class Filter(Method, ABC):
     def suspect(self, data: Dataset, *, model: Classifier, run: Run) -> Suspects:
         """Score every sample of labelled `data`, seen by a `model` that was trained on these data."""
 
+    def limits(self, flagged: int) -> tuple[str, ...]:
+        """Return what the answer cannot say, in sentences, where `flagged` samples were flagged."""
+        if flagged:
+            return ()
+        return (
+            (
+                "Nothing flagged does not mean nothing poisoned: a filter sees what lies apart from the rest "
+                "of its class. Poison with true labels (clean-label), or spread so that no class has a small "
+                "group of it, need not lie apart."
+            ),
+        )
+
     def features(self, model: Classifier, data: Dataset) -> torch.Tensor:
         """Return what the filter looks at: the penultimate features, or a layer's output, (N, D) float64.
 

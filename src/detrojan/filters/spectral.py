@@ -44,6 +44,16 @@ class Spectral(Filter):
         if not self.factor > 0:
             raise OptionError(f"expected a factor above 0, got {self.factor:g}")
 
+    @property
+    def share(self) -> float:
+        """The share of each class that is flagged, in (0, 1]."""
+        return min(1.0, self.factor * self.poison_rate)
+
+    def limits(self, flagged: int) -> tuple[str, ...]:
+        """Return what the answer cannot say: so many are flagged in any case."""
+        told = f"{100 * self.share:.3g}% of each class is always flagged, poisoned or not."
+        return (told, *super().limits(flagged))
+
     def suspect(self, data: Dataset, *, model: Classifier, run: Run) -> Suspects:
         """Score every sample by its squared projection, and flag the highest of each class.
 
@@ -55,11 +65,10 @@ class Spectral(Filter):
         scores = torch.zeros(len(data), dtype=torch.float64)
         flagged = torch.zeros(len(data), dtype=torch.bool)
         classes, warnings = {}, list[str]()
-        share = min(1.0, self.factor * self.poison_rate)
         for label, places in each_class(data, warnings):
             found = projections(features[places])
             scores[places] = found
-            count = min(len(places) - 1, math.ceil(share * len(places) - 1e-9))
+            count = min(len(places) - 1, math.ceil(self.share * len(places) - 1e-9))
             flagged[places[found.argsort(descending=True, stable=True)[:count]]] = True
             classes[label] = {
                 "samples": len(places),
