@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
 
 import torch
 
@@ -11,15 +13,34 @@ from detrojan.guards.strip import CalibratedStrip, Fit
 from detrojan.metrics.detection import Detection
 from detrojan.report.charts import NARROW, WIDE
 from detrojan.report.histogram_chart import BARS, histogram_chart
-from detrojan.report.html_page import filled, render_page
+from detrojan.report.html_page import filled, picture_values, render_page
+from detrojan.report.pictures import TriggerPictures
 from detrojan.report.schema import RunFacts
-from detrojan.report.words import MINUS, percent, printable
+from detrojan.report.words import MINUS, label_name, percent, printable
 
 _UNSAID = (
     "The boundary holds for this network, its preprocessing and inputs like those it was set on.",
     "A trigger that is specific to each image, or that the guard's own question destroys, gets past it.",
     "That an input passes does not mean that it is clean: nothing about it was noticed.",
 )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Measured:
+    """How a guard did with a known trigger.
+
+    Attributes:
+        detection: its rates.
+        target: the label that the trigger leads to, or None where nobody said.
+        success: share of the stamped inputs that are answered with the target, 0 to 1, or None.
+        success_guarded: share of them that are answered with it and pass the guard, 0 to 1, or None.
+
+    """
+
+    detection: Detection
+    target: int | None = None
+    success: float | None = None
+    success_guarded: float | None = None
 
 
 def guard_page(
@@ -29,7 +50,8 @@ def guard_page(
     record: Sequence[tuple[str, str]],
     facts: RunFacts,
     warnings: Sequence[str] = (),
-    measured: Detection | None = None,
+    measured: Measured | None = None,
+    pictures: TriggerPictures | None = None,
 ) -> str:
     """Return one self-contained page.
 
@@ -40,9 +62,11 @@ def guard_page(
         facts: of the run.
         warnings: what the owner must know.
         measured: how the guard did with a known trigger, or None.
+        pictures: of that trigger, or None.
 
     """
-    shown = {name: (values * guard.sign).tolist() for name, values in scores.items() if len(values)}
+    finite = {name: values[values.isfinite()] for name, values in scores.items()}
+    shown = {name: (values * guard.sign).tolist() for name, values in finite.items() if len(values)}
     fit = guard.fit if isinstance(guard, CalibratedStrip) else None
     limit, unit = guard.threshold * guard.sign, " (bits)" if fit else ""
     normal = (fit.mean, fit.std) if fit and measured is None else None
@@ -64,6 +88,7 @@ def guard_page(
         charts=charts,
         legend=legend,
         normal=normal is not None,
+        trigger=_trigger(pictures, guard, measured),
         fit=_fit_rows(fit) if fit else [],
         quality=_quality(fit) if fit else "",
         unsaid=_UNSAID,
@@ -73,12 +98,17 @@ def guard_page(
     return render_page(f"{verb} of the guard {guard.method.name}", [part])
 
 
-def _said(guard: Calibrated, limit: float, unit: str, measured: Detection | None) -> str:
+def _said(guard: Calibrated, limit: float, unit: str, measured: Measured | None) -> str:
     if measured:
-        return (
-            f"{percent(measured.far)} of the stamped inputs get past the guard; "
-            f"{percent(measured.frr)} of the clean ones are called backdoored."
+        found = measured.detection
+        said = (
+            f"{percent(found.far)} of the stamped inputs get past the guard; "
+            f"{percent(found.frr)} of the clean ones are called backdoored."
         )
+        if measured.success is None:
+            return said
+        alone, guarded = percent(measured.success), percent(measured.success_guarded)
+        return f"{said} Attack success {alone}, with the guard {guarded}."
     side = "at or below" if guard.sign < 0 else "at or above"
     article = "an" if guard.statistic[:1] in "aeiou" else "a"
     where = f"{article} {guard.statistic} {side} {limit:.3g}"
@@ -98,13 +128,31 @@ def _tiles(guard: Calibrated, limit: float, fit: Fit | None) -> list[tuple[str, 
     return tiles
 
 
-def _measured_tiles(found: Detection, limit: float, statistic: str) -> list[tuple[str, str, str]]:
-    return [
+def _measured_tiles(measured: Measured, limit: float, statistic: str) -> list[tuple[str, str, str]]:
+    found = measured.detection
+    tiles = [
         ("Boundary", f"{limit:.3g}", statistic),
         ("False rejection rate", percent(found.frr), f"of {found.clean:,} clean inputs"),
         ("False acceptance rate", percent(found.far), f"of {found.bad:,} stamped inputs"),
         ("AUROC", f"{found.auroc:.4f}", "over all boundaries"),
     ]
+    if measured.success is not None:
+        tiles += [
+            ("Attack success", percent(measured.success), "stamped inputs answered with the target"),
+            ("With the guard", percent(measured.success_guarded), "answered so, and let through"),
+        ]
+    return tiles
+
+
+def _trigger(
+    pictures: TriggerPictures | None, guard: Calibrated, measured: Measured | None
+) -> dict[str, Any] | None:
+    """Return what the page shows of the trigger that was stamped, or None."""
+    if pictures is None or measured is None:
+        return None
+    target = measured.target
+    towards = "" if target is None else f" for label {label_name(target, guard.model.class_name(target))}"
+    return picture_values(pictures, f"The trigger that was stamped{towards}")
 
 
 def _used(fit: Fit) -> str:

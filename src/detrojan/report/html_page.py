@@ -113,7 +113,7 @@ def section(report: AnyReport, pictures: Pictures | None = None, *, title: str =
     elif isinstance(report, RepairReport):
         heading, said, values = "Repair", repair_sentence(report), _repair_values(report, pictures)
     else:
-        heading, said, values = "Evaluation", evaluate_sentence(report), _evaluate_values(report)
+        heading, said, values = "Evaluation", evaluate_sentence(report), _evaluate_values(report, pictures)
     name = type(report).__name__.removesuffix("Report").lower()
     return filled(
         f"{name}.html.jinja",
@@ -240,6 +240,13 @@ def _finding(entry: FlaggedLabel, report: ScanReport | RepairReport, pictures: P
     }
 
 
+def picture_values(drawn: TriggerPictures, title: str, sentence: str = "") -> dict[str, Any]:
+    """Return what the templates show of a trigger that was stamped."""
+    parts = ("trigger", "mask", "pattern", "examples")
+    uris = {f"{name}_uri": _uri(getattr(drawn, name)) for name in parts}
+    return {"title": title, "sentence": sentence, "count": drawn.count, **uris}
+
+
 def _uri(content: bytes | None) -> str:
     return data_uri(content) if content else ""
 
@@ -284,18 +291,22 @@ def step_values(step: Step) -> dict[str, Any]:
     }
 
 
-def _evaluate_values(report: EvaluateReport) -> dict[str, Any]:
+def _evaluate_values(report: EvaluateReport, pictures: Pictures) -> dict[str, Any]:
     tiles = [
         (name, percent(share), note)
         for name, share, note in (
             ("Clean accuracy", report.clean_accuracy, "images answered with their label"),
-            ("Agreement", report.agreement, "images answered as by the reference"),
-            ("Attack success", report.attack_success, "stamped images answered with the target"),
+            ("Agreement", report.agreement, f"images answered as by {_reference(report)}"),
+            ("Attack success", report.attack_success, _won(report)),
+            ("Stamped inputs caught", report.caught, "stamped images called backdoored"),
+            ("False alarms", report.false_alarms, "clean images called backdoored"),
         )
         if share is not None
     ]
+    drawn = next(iter(pictures.values()), None)
     return {
         "tiles": tiles,
+        "trigger": None if drawn is None else picture_values(drawn, *_stamped(report)),
         "per_target": [
             (
                 label_name(entry.label, name_of(report.model, entry.label)),
@@ -306,3 +317,25 @@ def _evaluate_values(report: EvaluateReport) -> dict[str, Any]:
         ],
         "counts": counted(report.counts) or f"{report.data.images:,} images.",
     }
+
+
+def _reference(report: EvaluateReport) -> str:
+    return printable(report.reference, 60) if report.reference else "the reference"
+
+
+def _won(report: EvaluateReport) -> str:
+    """Return what counts as the attack's success."""
+    if not report.per_target:
+        return "stamped images answered wrongly"
+    if len(report.per_target) > 1:
+        return "stamped images answered with the target"
+    label = report.per_target[0].label
+    return f"stamped images answered {label_name(label, name_of(report.model, label))}"
+
+
+def _stamped(report: EvaluateReport) -> tuple[str, str]:
+    """Return the heading over the trigger's pictures, and where the trigger came from."""
+    labels = [label_name(entry.label, name_of(report.model, entry.label)) for entry in report.per_target]
+    towards = f" for label {', '.join(labels)}" if labels else ", with any wrong answer as its aim"
+    source = f"Read from {printable(report.trigger)}." if report.trigger else ""
+    return f"The trigger that was stamped{towards}", source
