@@ -69,6 +69,14 @@ def test_an_evaluation_is_said_in_one_sentence(made):
     assert ["4", "70.0%", "80"] in [line.split() for line in text.splitlines()]
 
 
+def test_an_evaluation_of_a_detector_tells_stamped_inputs_from_clean_ones(made):
+    measured = measures(counts={"called backdoored": 7})
+    measured = measured.model_copy(update={"caught": 0.25, "false_alarms": 0.07})
+    text = " ".join(plain_text(evaluate_text(evaluation(made, measured))).split())
+    assert text.startswith("Measured stamped inputs caught 25.0%, clean inputs called backdoored 7.0%.")
+    assert "Counts: clean called backdoored 7" in text
+
+
 def test_an_evaluation_of_nothing_says_so(made):
     assert plain_text(evaluate_text(evaluation(made, measures()))).startswith("Nothing was measured.")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -9,7 +10,7 @@ from typing import Any
 import torch
 
 from detrojan.guards.base import Calibrated
-from detrojan.guards.strip import CalibratedStrip, Fit
+from detrojan.guards.strip import CalibratedStrip, Fit, Strip
 from detrojan.metrics.detection import Detection
 from detrojan.report.charts import NARROW, WIDE
 from detrojan.report.histogram_chart import BARS, histogram_chart
@@ -90,7 +91,7 @@ def guard_page(
         normal=normal is not None,
         trigger=_trigger(pictures, guard, measured),
         fit=_fit_rows(fit) if fit else [],
-        quality=_quality(fit) if fit else "",
+        quality=_founded(guard),
         unsaid=_UNSAID,
         record=record,
     )
@@ -124,8 +125,12 @@ def _tiles(guard: Calibrated, limit: float, fit: Fit | None) -> list[tuple[str, 
         ("Of them called backdoored", f"{called:,}", percent(called / count)),
     ]
     if fit:
-        tiles.append(("Normal fit", "poor" if fit.complaint else "holds", f"boundary by {_used(fit)}"))
+        tiles.append(("Normal fit", _fit_tile(fit), f"boundary by {_used(fit)}"))
     return tiles
+
+
+def _fit_tile(fit: Fit) -> str:
+    return "poor" if fit.complaint else "holds at the boundary"
 
 
 def _measured_tiles(measured: Measured, limit: float, statistic: str) -> list[tuple[str, str, str]]:
@@ -165,12 +170,43 @@ def _fit_rows(fit: Fit) -> list[tuple[str, str]]:
         ("Standard deviation", f"{fit.std:.3g}\u00a0bits"),
         ("Boundary by the normal curve", f"{MINUS if fit.normal < 0 else ''}{abs(fit.normal):.3g}\u00a0bits"),
         ("Boundary by counting", f"{fit.quantile:.3g}\u00a0bits"),
-        ("Clean inputs below the normal one", f"{100 * fit.rejected:.2f}%"),
+        ("Clean inputs at or below the normal one", f"{100 * fit.rejected:.2f}%"),
         ("Largest gap to the normal distribution", f"{100 * fit.distance:.1f}\u00a0points"),
     ]
 
 
-def _quality(fit: Fit) -> str:
-    if not fit.complaint:
-        return f"The normal curve describes the clean entropies well enough; the boundary is by {_used(fit)}."
-    return printable(f"The normal fit is poor: {fit.complaint}. The boundary is by {_used(fit)}.", 300)
+def _founded(guard: Calibrated) -> str:
+    if not isinstance(guard, CalibratedStrip):
+        return ""
+    assert isinstance(guard.method, Strip)
+    return _quality(guard.fit, guard.method.frr, len(guard.clean_scores))
+
+
+def _quality(fit: Fit, frr: float, inputs: int) -> str:
+    """Return what the boundary rests on: what it does to clean inputs, then how far the curve is theirs.
+
+    Args:
+        fit: where the boundary came from.
+        frr: the share of clean inputs that was asked for.
+        inputs: how many clean inputs it was set on.
+
+    """
+    if fit.complaint:
+        return printable(f"The normal fit is poor: {fit.complaint}. The boundary is by {_used(fit)}.", 300)
+    if fit.used != "normal":
+        return (
+            f"The boundary is by {_used(fit)}: where {100 * frr:.2f}% of the clean inputs lie at or below it."
+        )
+    tail = (
+        f"The boundary is by {_used(fit)}: {100 * fit.rejected:.2f}% of the clean inputs lie at or below it, "
+        f"{100 * frr:.2f}% were asked for; by counting it would be {fit.quantile:.3g} bits."
+    )
+    # what a normal sample would exceed in one case of twenty, its own mean and deviation taken (Lilliefors)
+    chance = 0.886 / math.sqrt(inputs)
+    gap = f"{100 * fit.distance:.1f} points"
+    if fit.distance <= chance:
+        return f"{tail} The curve describes the clean entropies elsewhere too (largest gap {gap})."
+    return (
+        f"{tail} Elsewhere the curve does not describe the clean entropies: the largest gap is {gap}, chance "
+        f"makes up to {100 * chance:.1f}. Only the share at the boundary vouches for it."
+    )

@@ -296,7 +296,7 @@ def _evaluate_values(report: EvaluateReport, pictures: Pictures) -> dict[str, An
         (name, percent(share), note)
         for name, share, note in (
             ("Clean accuracy", report.clean_accuracy, "images answered with their label"),
-            ("Agreement", report.agreement, f"images answered as by {_reference(report)}"),
+            ("Agreement", report.agreement, "images answered as by the reference"),
             ("Attack success", report.attack_success, _won(report)),
             ("Stamped inputs caught", report.caught, "stamped images called backdoored"),
             ("False alarms", report.false_alarms, "clean images called backdoored"),
@@ -316,11 +316,16 @@ def _evaluate_values(report: EvaluateReport, pictures: Pictures) -> dict[str, An
             for entry in report.per_target
         ],
         "counts": counted(report.counts) or f"{report.data.images:,} images.",
+        "reference": _reference(report),
     }
 
 
 def _reference(report: EvaluateReport) -> str:
-    return printable(report.reference, 60) if report.reference else "the reference"
+    """Return what the model was compared with, or an empty text."""
+    if not report.reference:
+        return ""
+    stands = "" if report.data.labelled else " Its answers stand in for the labels."
+    return f"The reference is {printable(report.reference)}.{stands}"
 
 
 def _won(report: EvaluateReport) -> str:
