@@ -96,9 +96,11 @@ def command(
             asked["trigger_file"], network.input_shape, place=asked["place"], size=asked["size"]
         )
     target = None if asked["untargeted"] else asked["target"]
-    answers = None
+    answers: torch.Tensor | None = None
+    guessed: tuple[str, ...] = ()
     if asked["against"] is not None:
-        answers = load_model_at(asked["against"], model, run).answers(images.images)
+        reference = load_model_at(asked["against"], model, run)
+        answers, guessed = reference.answers(images.images), reference.origin.notes
     measured = measure(network, images, answers, trigger, target)
     report = evaluate_report(
         measured,
@@ -107,7 +109,7 @@ def command(
         run=run,
         seconds=time.monotonic() - begun,
         started=started,
-        warnings=inputs.warnings,
+        warnings=(*inputs.warnings, *guessed),
         command=current().command,
         reference=str(asked["against"] or ""),
         trigger=str(asked["trigger_file"] or ""),

@@ -62,7 +62,7 @@ def load_inputs(
     network = load_model_of(replace(model, input_range=None) if auto else model, run)
     images, told = _images_for(network, data, run, limit, stand_ins=stand_ins)
     images, more = with_usable_labels(network, images, strict=strict)
-    warnings = [*told, *more]
+    warnings = [*network.origin.notes, *told, *more]
     if auto:
         network, chosen = _best_range(network, images)
         warnings.append(chosen)
