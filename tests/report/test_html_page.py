@@ -124,6 +124,20 @@ def test_no_model_is_ever_called_clean(made):
     assert "What was found" not in page.text
 
 
+def test_the_words_of_a_finding_are_explained_and_an_inconclusive_scan_is_not_sure(made):
+    found, _ = made.make_scan(12, (3,))
+    text = page_of(render_html(found)).text
+    assert "confidence: high" in text
+    assert "Severity how bad it is if true: high where the recovered trigger works on 90%" in text
+    assert "Anomaly index how far the label lies from the usual ones, in robust standard deviations" in text
+    doubtful, _ = made.make_scan(12, (3,), verdict="inconclusive")
+    text = page_of(render_html(doubtful)).text
+    assert "severity: high" in text
+    assert "confidence: " not in text
+    nothing, _ = made.make_scan(12, ())
+    assert "how bad it is if true" not in page_of(render_html(nothing)).text
+
+
 def test_a_partial_scan_names_what_it_left_out(made):
     report, _ = made.make_scan(40, ())
     report = report.model_copy(update={"model": report.model.model_copy(update={"classes": 1283})})

@@ -16,6 +16,13 @@ def test_a_found_backdoor_is_said_first(made):
     assert "648,000 forward and backward passes" in text
 
 
+def test_an_inconclusive_scan_says_nothing_of_its_confidence(made):
+    report, _ = made.make_scan(12, (3,), verdict="inconclusive")
+    text = plain_text(scan_text(report))
+    assert "severity" in text
+    assert "confidence" not in text
+
+
 def test_no_evidence_says_what_was_tested(made):
     report, _ = made.make_scan(12, ())
     text = plain_text(scan_text(report))

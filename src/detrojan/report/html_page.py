@@ -18,6 +18,7 @@ from detrojan.report.charts import (
     size_chart,
 )
 from detrojan.report.label_chart import ROWS, anomaly_chart
+from detrojan.report.meanings import meanings
 from detrojan.report.pictures import TriggerPictures, data_uri
 from detrojan.report.schema import (
     AnyReport,
@@ -147,6 +148,11 @@ def _environment() -> Environment:
     )
 
 
+def _states_none(report: ScanReport | RepairReport) -> bool:
+    """Return whether a report's findings are too doubtful for a word on how sure they are."""
+    return isinstance(report, ScanReport) and report.verdict == "inconclusive"
+
+
 def _scan_values(report: ScanReport, pictures: Pictures) -> dict[str, Any]:
     shown = sum(
         (entry.p_value if decides_by_chance(report) else entry.anomaly_index) is not None
@@ -195,6 +201,7 @@ def _scan_values(report: ScanReport, pictures: Pictures) -> dict[str, Any]:
             }
             for entry in ordered[:TABLE]
         ],
+        "meanings": meanings(report) if report.findings else [],
         "tested": tested,
         "unsaid": unsaid,
     }
@@ -232,7 +239,7 @@ def _finding(entry: FlaggedLabel, report: ScanReport | RepairReport, pictures: P
     return {
         "name": label_name(entry.label, entry.class_name),
         "severity": entry.severity,
-        "confidence": entry.confidence,
+        "confidence": "" if _states_none(report) else entry.confidence,
         "sentence": finding_sentence(entry),
         "facts": facts,
         "count": drawn.count if drawn else 0,
