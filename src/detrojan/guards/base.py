@@ -37,7 +37,7 @@ class Calibrated(ABC):
         model: the network that is guarded; unchanged.
         method: what it was calibrated with.
         threshold: an input whose score is at or above it is called backdoored, and so is one whose score is
-            no finite number: whoever made the network can make it overflow.
+            no finite number, since whoever made the network can make it overflow.
         clean_scores: scores of the clean inputs that the threshold was set on, (N,), float64.
         warnings: what the owner must know, e.g. that a fit is poor.
 
