@@ -128,8 +128,10 @@ def test_the_words_of_a_finding_are_explained_and_an_inconclusive_scan_is_not_su
     found, _ = made.make_scan(12, (3,))
     text = page_of(render_html(found)).text
     assert "confidence: high" in text
-    assert "Severity how bad it is if true: high where the recovered trigger works on 90%" in text
-    assert "Anomaly index how far the label lies from the usual ones, in robust standard deviations" in text
+    assert "Severity is how bad it is if true: high where the recovered trigger works on 90%" in text
+    assert (
+        "Anomaly index is how far the label lies from the usual ones, in robust standard deviations" in text
+    )
     doubtful, _ = made.make_scan(12, (3,), verdict="inconclusive")
     text = page_of(render_html(doubtful)).text
     assert "severity: high" in text
