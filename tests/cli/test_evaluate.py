@@ -3,7 +3,12 @@ from __future__ import annotations
 import json
 
 import numpy as np
+import torch
 from PIL import Image
+
+from detrojan.models.loading import load_model
+from detrojan.models.n_plus_one import n_plus_one
+from detrojan.models.writing import save_model
 
 
 def test_accuracy_and_attack_success_are_those_of_the_attack(world, cli):
@@ -37,6 +42,41 @@ def test_labels_beyond_the_model_are_an_error_unless_they_are_left_out(world, cl
     measured = json.loads(done.stdout)
     assert measured["clean_accuracy"] is None
     assert measured["agreement"] > 0.9
+
+
+def test_a_guessed_network_is_said_in_the_report(world, cli, tmp_path):
+    network = load_model(world.model).network
+    torch.save(network.state_dict(), tmp_path / "weights.pt")
+    words = ("--data", world.data, "--format", "json")
+    told = json.loads(cli.call("evaluate", tmp_path / "weights.pt", *words).stdout)
+    (warning,) = told["warnings"]
+    assert "weights.pt: its network is a guess, mnist_cnn for 1x16x16" in warning
+    assert json.loads(cli.call("evaluate", world.model, *words).stdout)["warnings"] == []
+    against = ("--against", tmp_path / "weights.pt", "--html", tmp_path / "page.html")
+    told = json.loads(cli.call("evaluate", world.model, *against, *words).stdout)
+    assert told["warnings"] == [warning]
+    assert told["reference"] == str(tmp_path / "weights.pt")
+    assert "its network is a guess, mnist_cnn" in (tmp_path / "page.html").read_text()
+    named = cli.call("evaluate", tmp_path / "weights.pt", "--net", "mnist_cnn", *words)
+    assert json.loads(named.stdout)["warnings"] == []
+
+
+def test_a_detector_has_shares_of_stamped_and_of_clean_inputs(world, cli, tmp_path):
+    pair = [load_model(path) for path in (world.model, world.clean)]
+    save_model(n_plus_one(*pair, [cli.TARGET]), tmp_path / "detector.safetensors")
+    done = cli.call(
+        "evaluate", tmp_path / "detector.safetensors", "--data", world.data, "--trigger", world.trigger,
+        "--target", cli.TARGET, "--html", tmp_path / "page.html", "--format", "json",
+    )  # fmt: skip
+    assert done.exit_code == 0, done.output
+    told = json.loads(done.stdout)
+    assert told["caught"] == told["counts"]["stamped called backdoored"] / 400 > 0.8
+    assert told["false_alarms"] == told["counts"]["called backdoored"] / 480 < 0.1
+    assert told["trigger"] == str(world.trigger)
+    page = (tmp_path / "page.html").read_text()
+    assert f"<dt>Stamped inputs caught</dt><dd>{100 * told['caught']:.1f}%" in page
+    assert f"<dt>False alarms</dt><dd>{100 * told['false_alarms']:.1f}%" in page
+    assert page.count("data:image/png") == 4
 
 
 def test_a_picture_with_alpha_is_a_trigger(world, cli, tmp_path):

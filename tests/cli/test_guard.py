@@ -1,7 +1,9 @@
 from __future__ import annotations
 
+import importlib
 import json
 import shutil
+import sys
 
 import numpy as np
 import pytest
@@ -89,6 +91,102 @@ def test_it_is_measured_on_the_backdoored_model_and_on_its_clean_twin(world, gua
     found = json.loads(cli.call("guard", "measure", twin, *words, "--format", "json").stdout)
     assert found["far"] > 0.9
     assert "FRR" in cli.call("guard", "measure", twin, *words).stdout
+
+
+OVERFLOWING = """
+import torch
+from torch import nn
+
+class Net(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.body, self.steep = nn.Linear(256, 6), nn.Parameter(torch.tensor(3e38))
+
+    def forward(self, images):
+        corner = images[:, 0, 0, :1]
+        return self.body(images.flatten(1)) + torch.relu(corner - 1.05) * self.steep * 1e3
+
+def make():
+    torch.manual_seed(0)
+    return Net()
+"""
+
+
+def with_corner(images):
+    """Return images with a corner of 30: two of them never add up to 1.05, one and a white one do."""
+    images[:, 0, 0] = 30
+    return images
+
+
+@pytest.fixture
+def overflowing(cli, tmp_path, monkeypatch):
+    """A guard of a network that overflows where a white corner is mixed with other images, and images."""
+    (tmp_path / "overflowing_net.py").write_text(OVERFLOWING)
+    monkeypatch.syspath_prepend(tmp_path)
+    network = importlib.import_module("overflowing_net").make()
+    torch.save(network.state_dict(), tmp_path / "weights.pt")
+    words = ("--factory", "overflowing_net:make")
+    data = cli.npz(tmp_path / "clean.npz", count=200, images=with_corner)
+    done = cli.call(
+        "guard", "calibrate", tmp_path / "weights.pt", *words, "--input-shape", "1x16x16",
+        "--data", data, "--set", "copies=20", "--out", tmp_path / "guard",
+    )  # fmt: skip
+    assert done.exit_code == 0, done.output
+    white = np.zeros((4, 4), np.uint8)
+    white[0, 0] = 255
+    Image.fromarray(white).save(tmp_path / "corner.png")
+    images = np.load(data)["images"][:3].copy()
+    images[:2, 0, 0] = 255
+    np.savez(tmp_path / "mixed.npz", images=images)
+    yield tmp_path / "guard", words
+    sys.modules.pop("overflowing_net")
+
+
+def test_what_overflows_is_called_backdoored_and_said_so(overflowing, cli, tmp_path):
+    guard, words = overflowing
+    asked = ("guard", "check", guard, "--data", tmp_path / "mixed.npz", *words)
+    done = cli.call(*asked, "--format", "json", "--figures", tmp_path / "figures")
+    assert done.exit_code == 1, done.output
+    told = json.loads(done.stdout)
+    assert [row["entropy"] is None for row in told["predictions"]] == [True, True, False]
+    assert [row["backdoored"] for row in told["predictions"]] == [True, True, False]
+    says = "2 inputs called backdoored without entropy: there the network's answers overflow"
+    assert told["warnings"] == [says]
+    assert says in " ".join(cli.call(*asked).stdout.split())
+
+
+def test_what_overflows_is_measured_as_caught(overflowing, cli, tmp_path):
+    guard, words = overflowing
+    data = cli.npz(tmp_path / "other.npz", count=90, images=with_corner)
+    done = cli.call(
+        "guard", "measure", guard, "--data", data, "--trigger", tmp_path / "corner.png",
+        "--target", 0, *words, "--figures", tmp_path / "figures", "--html", tmp_path / "page.html",
+        "--format", "json",
+    )  # fmt: skip
+    assert done.exit_code == 0, done.output
+    told = json.loads(done.stdout)
+    assert (told["far"], told["auroc"]) == (0, 1)
+    (warning,) = told["warnings"]
+    assert warning.startswith(f"{told['bad']} of {told['bad']} stamped images have no finite entropy")
+    assert warning.replace("'", "&#39;") in (tmp_path / "page.html").read_text()
+
+
+def test_labels_that_cannot_be_the_model_s_are_not_used(world, guard, cli, tmp_path):
+    words = ("--trigger", world.trigger, "--target", cli.TARGET, "--format", "json")
+    path = cli.npz(tmp_path / "strangers.npz", count=240, labels=lambda labels: labels + 50)
+    done = cli.call("guard", "measure", guard, "--data", path, *words)
+    assert done.exit_code == 0, done.output
+    strange = json.loads(done.stdout)
+    assert "the labels go up to 55, the network has 6 classes" in strange["warnings"][0]
+    assert "Warning:" in cli.call("guard", "measure", guard, "--data", path, *words[:-2]).stdout
+    path = cli.npz(tmp_path / "own.npz", count=240)
+    usual = json.loads(cli.call("guard", "measure", guard, "--data", path, *words).stdout)
+    assert usual["warnings"] == []
+    same = json.loads(cli.call("guard", "measure", guard, "--data", world.data, *words).stdout)
+    assert "50 of 480 clean images are among those that set the guard up" in same["warnings"][0]
+    # images that the network takes for the target are not stamped
+    assert abs(strange["bad"] - usual["bad"]) <= 12
+    assert strange["attack_success"] == pytest.approx(usual["attack_success"], abs=0.05)
 
 
 def test_the_folder_works_by_itself_and_says_what_is_wrong_with_it(world, guard, cli, pictures, tmp_path):

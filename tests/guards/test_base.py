@@ -61,11 +61,17 @@ FIT = {
         ({"schema": "x/1"}, "expected the schema detrojan.guard/2, got 'x/1'"),
         ({"kind": "magic"}, "expected a guard out of .*strip, got 'magic'"),
         ({"threshold": "1"}, "expected threshold, got none of its type"),
+        ({"threshold": 10**400}, "expected a finite threshold"),
+        ({"threshold": True}, "expected a finite threshold"),
         ({"hyper_parameters": {"copies": 3}}, "expected the hyper-parameters boundary, copies"),
         ({"values": {"fit": {"mean": 1}}}, "expected the values of a fit"),
         ({"values": {}}, "expected the values of a fit"),
         ({"values": {"fit": FIT | {"scale": 0}}}, "expected a scale above 0 in the fit, got 0"),
         ({"values": {"fit": FIT | {"scale": "x"}}}, "expected the values of a fit"),
+        ({"values": {"fit": FIT | {"scale": 10**400}}}, "expected the values of a fit"),
+        ({"values": {"fit": FIT | {"mean": float("nan")}}}, "expected the values of a fit"),
+        ({"values": {"fit": FIT | {"used": 1}}}, "expected the values of a fit"),
+        ({"values": {"fit": FIT | {"more": 1}}}, "expected the values of a fit"),
     ],
 )
 def test_changed_values_are_refused(twins, folder, change, says):
@@ -78,7 +84,7 @@ def test_changed_values_are_refused(twins, folder, change, says):
 def test_hyper_parameters_out_of_range_are_refused(twins, folder):
     path = folder / "guard.json"
     record = json.loads(path.read_text())
-    for wrong in ({"copies": 0}, {"copies": "many"}):
+    for wrong in ({"copies": 0}, {"copies": "many"}, {"weight": 10**400}):
         path.write_text(json.dumps(record | {"hyper_parameters": record["hyper_parameters"] | wrong}))
         with pytest.raises(DataError, match="its hyper-parameters make no strip guard"):
             load_guard(folder, twins.backdoored)

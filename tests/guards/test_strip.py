@@ -5,7 +5,9 @@ from dataclasses import replace
 
 import pytest
 import torch
+from torch import nn
 
+from detrojan.data.dataset import Dataset
 from detrojan.errors import DataError, OptionError
 from detrojan.guards.strip import Strip
 from detrojan.metrics.detection import auroc, detection
@@ -207,3 +209,48 @@ def test_it_works_with_batch_norm_and_leaves_the_mode(clean):
 def test_values_out_of_range_are_refused(wrong, text):
     with pytest.raises(OptionError, match=text):
         Strip(**wrong)
+
+
+class Overflowing(nn.Module):
+    """Finite weights, but where the corner is bright a logit is infinite once another image is added."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.body = nn.Linear(3 * 8 * 8, 5)
+        self.steep = nn.Parameter(torch.tensor(3e38))
+
+    def forward(self, images):
+        logits = self.body(images.flatten(1))
+        corner = images[:, 0, 0, :1]
+        return logits + torch.relu(corner - 1.05) * self.steep * 1e3 + torch.relu(corner - 0.9) * 1e3
+
+
+@pytest.fixture(scope="module")
+def overflowing():
+    chance = torch.Generator().manual_seed(0)
+    images = torch.rand(200, 3, 8, 8, generator=chance) * 0.9
+    images[:, 0, 0, 0] *= 0.4  # two clean corners never add up to 1.05
+    return Classifier(Overflowing(), (3, 8, 8)), Dataset(images)
+
+
+def test_an_input_whose_copies_overflow_is_called_backdoored(overflowing):
+    model, clean = overflowing
+    made = Strip(copies=20, boundary="quantile").calibrate(model, clean, run=Run())
+    stamped = clean.images[:50].clone()
+    stamped[:, 0, 0, 0] = 1
+    assert model.probabilities(stamped).isfinite().all()
+    scores = made.score(stamped)
+    assert scores.isnan().all()
+    assert made.suspicious(scores).all()
+    assert (made.answers_with_class(stamped) == model.num_classes).all()
+    assert not made.suspicious(made.clean_scores[made.clean_scores < made.threshold]).any()
+    told = detection(made.clean_scores, scores, made.threshold)
+    assert (told.far, told.auroc) == (0, 1)
+
+
+def test_clean_images_whose_copies_overflow_set_no_boundary(overflowing):
+    model, clean = overflowing
+    images = clean.images.clone()
+    images[::10, 0, 0, 0] = 1
+    with pytest.raises(DataError, match=r"expected finite entropies of the clean images, got \d+ of 180"):
+        Strip(copies=20).calibrate(model, Dataset(images), run=Run())

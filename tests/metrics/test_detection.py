@@ -39,5 +39,12 @@ def test_all_figures_come_together():
 def test_what_is_no_score_is_refused():
     with pytest.raises(DataError, match=r"one score per clean input, got shape \(0,\)"):
         auroc(torch.zeros(0), BAD)
-    with pytest.raises(DataError, match="expected bad scores that are numbers, got 1 NaN"):
-        detection(CLEAN, torch.tensor([float("nan"), 1]), 0.5)
+
+
+def test_a_score_that_is_no_finite_number_is_called_bad():
+    odd = torch.tensor([float("nan"), float("inf"), -float("inf"), 0.1])
+    assert false_acceptance_rate(odd, 0.5) == 0.25
+    assert false_rejection_rate(odd, 0.5) == 0.75
+    assert auroc(CLEAN, odd) == pytest.approx((3 + 0.125) / 4)
+    found = detection(CLEAN, odd[:3], 0.5)
+    assert (found.far, found.frr, found.auroc) == (0, 0, 1)

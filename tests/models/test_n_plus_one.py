@@ -63,6 +63,42 @@ def test_clean_inputs_get_the_repaired_answer_and_backdoored_ones_class_n(origin
     assert model.probabilities(triggered)[truth != TARGET, CLASSES].min() > 0.5
 
 
+class Steered(nn.Module):
+    """Answers `usual`, but `odd` where the corner is white."""
+
+    def __init__(self, usual, odd):
+        super().__init__()
+        self.usual, self.odd = (nn.Parameter(torch.tensor(values)) for values in (usual, odd))
+
+    def forward(self, images):
+        return torch.where(images[:, 0, 0, :1] > 0.95, self.odd * 1e38, self.usual)
+
+
+CALM = [1.0, 0.0, 0.0, 0.0]
+
+
+@pytest.mark.parametrize(
+    ("original", "repaired"),
+    [
+        ([0.0, 9.0, 0.0, 0.0], CALM),  # delivered: one logit overflows to a label that was not flagged
+        ([-9.0, -9.0, -9.0, -9.0], CALM),  # all of them are minus infinity
+        ([0.0, 0.0, 1.0, 0.0], [9.0, 0.0, 0.0, 0.0]),  # repaired: the gap above infinity is no gap
+        ([0.0, 0.0, 1.0, 0.0], [1.0, 1.0, 1.0, 1.0]),  # finite, but the gap is lost in rounding
+        ([0.0, 0.0, 1.0, 0.0], [3.0, -3.0, 0.0, 0.0]),  # finite, but their distance is not
+    ],
+)
+def test_answers_that_overflow_on_a_trigger_are_class_n(original, repaired, images):
+    triggered = images.clone()
+    triggered[:, :, 0, 0] = 1
+    pair = [Classifier(Steered(CALM, odd), SHAPE) for odd in (original, repaired)]
+    model = n_plus_one(*pair, [TARGET])
+    assert (model.answers(images) == 0).all()
+    assert (model.answers(triggered) == CLASSES).all()
+    shares = model.probabilities(triggered)
+    assert shares.isfinite().all()
+    assert (shares[:, CLASSES] > shares[:, 0]).all()
+
+
 def test_a_disagreement_on_a_label_that_was_not_flagged_is_no_backdoor(original, repaired, images):
     triggered = images.clone()
     triggered[:, :, 1, 1] = 1

@@ -91,6 +91,10 @@ def test_every_network_is_identified_by_its_tensors(tmp_path, caplog, name):
     assert model.input_shape == NETS[name].shape
     pooled = name in {"mnist_cnn", "mnist_cnn_max", "badnets_cnn"}
     assert ("average pooling; weights cannot tell it from max pooling" in caplog.text) == pooled
+    (note,) = model.origin.notes
+    assert f"its network is a guess, {model.origin.net} for " in note
+    assert ("average pooling" in note) == pooled
+    assert load_model(tmp_path / "net.pt", net=name).origin.notes == ()
 
 
 @pytest.mark.parametrize(("shape", "net"), [((1, 32, 32), "mnist_cnn"), ((3, 64, 64), "badnets_cnn")])

@@ -5,9 +5,10 @@ import pytest
 
 from detrojan.findings import Finding
 from detrojan.report.html_page import render_html, render_page, section
-from detrojan.report.pictures import pictures_of
+from detrojan.report.pictures import pictures_of, trigger_pictures
 from detrojan.report.report import evaluate_report, measures
 from detrojan.run import Run
+from detrojan.triggers.patch import PatchTrigger
 
 EVIL = '<script>alert(1)</script>"><img src=https://evil.example/x onerror=alert(2)>'
 VOID = {"meta", "link", "img", "br", "input", "hr"}
@@ -123,6 +124,22 @@ def test_no_model_is_ever_called_clean(made):
     assert "What was found" not in page.text
 
 
+def test_the_words_of_a_finding_are_explained_and_an_inconclusive_scan_is_not_sure(made):
+    found, _ = made.make_scan(12, (3,))
+    text = page_of(render_html(found)).text
+    assert "confidence: high" in text
+    assert "Severity is how bad it is if true: high where the recovered trigger works on 90%" in text
+    assert (
+        "Anomaly index is how far the label lies from the usual ones, in robust standard deviations" in text
+    )
+    doubtful, _ = made.make_scan(12, (3,), verdict="inconclusive")
+    text = page_of(render_html(doubtful)).text
+    assert "severity: high" in text
+    assert "confidence: " not in text
+    nothing, _ = made.make_scan(12, ())
+    assert "how bad it is if true" not in page_of(render_html(nothing)).text
+
+
 def test_a_partial_scan_names_what_it_left_out(made):
     report, _ = made.make_scan(40, ())
     report = report.model_copy(update={"model": report.model.model_copy(update={"classes": 1283})})
@@ -188,6 +205,30 @@ def test_an_evaluation_page_shows_what_was_measured(made):
     assert "Attack success 60.0%" in text
     assert "Counts: images 99" in text
     assert "Clean accuracy" not in text
+
+
+def test_an_evaluation_of_a_detector_names_both_shares_and_shows_the_trigger(made):
+    measured = measures(attack_success={1: 0.5}, counts={"images": 99, "called backdoored": 7})
+    report = evaluate_report(
+        measured.model_copy(update={"caught": 0.25, "false_alarms": 0.07}),
+        made.make_model(10, names=tuple("abcdefghij")),
+        made.make_data(),
+        run=Run(),
+        seconds=1,
+        started=made.STARTED,
+        reference="kept/<b>.pt",
+        trigger="kept/sticker.png",
+    )
+    drawn = trigger_pictures(PatchTrigger.corner((3, 32, 32), size=4), made.make_data().images)
+    page = page_of(render_html(report, {1: drawn}))
+    assert "Stamped inputs caught 25.0% stamped images called backdoored" in page.text
+    assert "False alarms 7.0% clean images called backdoored" in page.text
+    assert "The trigger that was stamped for label 1 “b” Read from kept/sticker.png." in page.text
+    assert "stamped images answered 1 “b”" in page.text
+    assert "The reference is kept/<b>.pt. Its answers stand in for the labels." in page.text
+    assert "clean called backdoored 7" in page.text
+    assert render_html(report, {1: drawn}).count("data:image/png") == 4
+    assert "was stamped" not in page_of(render_html(report)).text
 
 
 def test_a_page_of_several_sections_starts_with_their_results(made):

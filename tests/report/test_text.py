@@ -16,6 +16,13 @@ def test_a_found_backdoor_is_said_first(made):
     assert "648,000 forward and backward passes" in text
 
 
+def test_an_inconclusive_scan_says_nothing_of_its_confidence(made):
+    report, _ = made.make_scan(12, (3,), verdict="inconclusive")
+    text = plain_text(scan_text(report))
+    assert "severity" in text
+    assert "confidence" not in text
+
+
 def test_no_evidence_says_what_was_tested(made):
     report, _ = made.make_scan(12, ())
     text = plain_text(scan_text(report))
@@ -67,6 +74,14 @@ def test_an_evaluation_is_said_in_one_sentence(made):
     assert text.startswith("Measured clean accuracy 90.0%, attack success 60.0%.")
     assert "Counts: images 99" in text
     assert ["4", "70.0%", "80"] in [line.split() for line in text.splitlines()]
+
+
+def test_an_evaluation_of_a_detector_tells_stamped_inputs_from_clean_ones(made):
+    measured = measures(counts={"called backdoored": 7})
+    measured = measured.model_copy(update={"caught": 0.25, "false_alarms": 0.07})
+    text = " ".join(plain_text(evaluate_text(evaluation(made, measured))).split())
+    assert text.startswith("Measured stamped inputs caught 25.0%, clean inputs called backdoored 7.0%.")
+    assert "Counts: clean called backdoored 7" in text
 
 
 def test_an_evaluation_of_nothing_says_so(made):

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
     from detrojan.data.dataset import Dataset
     from detrojan.models.classifier import Classifier
+    from detrojan.report.pictures import TriggerPictures
     from detrojan.report.report import Measures
     from detrojan.triggers.base import Trigger
 
@@ -70,8 +71,8 @@ def command(
 
     The attack's success counts images of other classes than the target. Without labels the answers
     of --against, or the model's own, stand in for them. Of a model of N + 1 classes, as `repair
-    --n-plus-one` writes it, the share of stamped images that it calls backdoored is told as well; a
-    clean image that it calls so counts as answered wrongly.
+    --n-plus-one` writes it, the shares of stamped images that it catches and of clean ones that it
+    calls backdoored are told as well; such a clean image counts as answered wrongly.
     """
     from detrojan.cli.inputs import load_inputs, load_model_at, load_trigger  # noqa: PLC0415
     from detrojan.cli.outputs import check_writable, emit  # noqa: PLC0415
@@ -94,10 +95,13 @@ def command(
         trigger = load_trigger(
             asked["trigger_file"], network.input_shape, place=asked["place"], size=asked["size"]
         )
-    answers = None
+    target = None if asked["untargeted"] else asked["target"]
+    answers: torch.Tensor | None = None
+    guessed: tuple[str, ...] = ()
     if asked["against"] is not None:
-        answers = load_model_at(asked["against"], model, run).answers(images.images)
-    measured = measure(network, images, answers, trigger, None if asked["untargeted"] else asked["target"])
+        reference = load_model_at(asked["against"], model, run)
+        answers, guessed = reference.answers(images.images), reference.origin.notes
+    measured = measure(network, images, answers, trigger, target)
     report = evaluate_report(
         measured,
         network,
@@ -105,11 +109,25 @@ def command(
         run=run,
         seconds=time.monotonic() - begun,
         started=started,
-        warnings=inputs.warnings,
+        warnings=(*inputs.warnings, *guessed),
         command=current().command,
+        reference=str(asked["against"] or ""),
+        trigger=str(asked["trigger_file"] or ""),
     )
-    emit(report, output)
+    emit(report, output, _pictures(trigger, target, images) if output.html_file is not None else {})
     return 0
+
+
+def _pictures(trigger: Trigger | None, target: int | None, images: Dataset) -> dict[int, TriggerPictures]:
+    """Return the pictures of what was stamped, on images of other labels than the target, by label."""
+    from detrojan.report.pictures import trigger_pictures  # noqa: PLC0415
+
+    if trigger is None:
+        return {}
+    shown = images.images
+    if images.labels is not None and target is not None:
+        shown = shown[images.labels != target]
+    return {-1 if target is None else target: trigger_pictures(trigger, shown)}
 
 
 def _check(asked: dict[str, Any]) -> None:
@@ -150,8 +168,10 @@ def measure(
     truth = data.labels if data.labels is not None else own if answers is None else answers
     counts = {"images": len(data)}
     alarm = backdoored_class(model)
+    alarms: float | None = None
     if alarm is not None:
         counts["called backdoored"] = int((own == alarm).sum())
+        alarms = float((own == alarm).float().mean())
     success: float | None = None
     caught: float | None = None
     if trigger is not None:
@@ -173,4 +193,5 @@ def measure(
         stamped={} if target is None else {target: counts.get("stamped", 0)},
         counts=counts,
     )
-    return Measures(**{**dict(measured), "attack_success": success, "caught": caught})
+    more = {"attack_success": success, "caught": caught, "false_alarms": alarms}
+    return Measures(**{**dict(measured), **more})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,6 +15,7 @@ from detrojan.cli.guarded import (
     check_bundle,
     check_images,
     guard_rows,
+    overflow_warnings,
     read_images,
     save_bundle,
 )
@@ -40,7 +42,8 @@ if TYPE_CHECKING:
 
     from detrojan.data.dataset import Dataset
     from detrojan.guards.base import Calibrated
-    from detrojan.metrics.detection import Detection
+    from detrojan.report.guard_page import Measured
+    from detrojan.report.pictures import TriggerPictures
     from detrojan.run import Run
 
 _JSON = click.option("--json", "json_file", type=FILE, metavar="FILE", help="Also write the JSON here.")
@@ -189,6 +192,7 @@ def check(
         "inputs": len(rows),
         "backdoored": caught,
         "predictions": rows,
+        "warnings": overflow_warnings(rows, guarded.statistic),
     }
     output = OutputOptions(format_=format_, json_file=json_file, html_file=None)
     emit_values(values, output, _checked_text(values))
@@ -227,16 +231,21 @@ def measure(
     """Measure a GUARD on clean --data and on the same images with a known trigger.
 
     Told are FRR, the share of clean images that it calls backdoored; FAR, the share of stamped ones
-    that it lets through; AUROC over all boundaries; and the attack's success with the guard in place.
+    that it lets through; AUROC over all boundaries; and, with --target, the attack's success without the
+    guard and with it. Take other images than it was set up with: on those the FRR is the one asked for.
     """
-    from dataclasses import asdict  # noqa: PLC0415
-
-    from detrojan.cli.inputs import load_data  # noqa: PLC0415
+    from detrojan.cli.guard_measured import (  # noqa: PLC0415
+        measured_text,
+        measured_values,
+        overflows,
+        seen_before,
+    )
+    from detrojan.cli.inputs import load_data, with_usable_labels  # noqa: PLC0415
     from detrojan.cli.outputs import check_folder, check_writable, emit_values  # noqa: PLC0415
     from detrojan.cli.surroundings import start  # noqa: PLC0415
     from detrojan.cli.types import PLACE  # noqa: PLC0415
     from detrojan.metrics.accuracy import victims  # noqa: PLC0415
-    from detrojan.metrics.detection import detection  # noqa: PLC0415
+    from detrojan.report.pictures import trigger_pictures  # noqa: PLC0415
 
     run, started = start(surroundings), datetime.now(UTC)
     check_writable(json_file, html_file)
@@ -244,6 +253,7 @@ def measure(
     guarded = bundled_guard(guard, run, factory=asked["factory"])
     found = load_data(data, run)
     check_shape(guarded.model, found)
+    found, warnings = with_usable_labels(guarded.model, found)
     target = asked["target"]
     if target is not None and target >= guarded.model.num_classes:
         raise OptionError(f"expected a target of 0 to {guarded.model.num_classes - 1}, got {target}")
@@ -252,24 +262,21 @@ def measure(
     truth = guarded.model.answers(found.images) if found.labels is None else found.labels
     stamped = trigger.stamp(victims(found.images, truth, target))
     clean, bad = guarded.score(found.images), guarded.score(stamped)
-    measured = detection(clean, bad, guarded.threshold)
-    values: dict[str, Any] = {
-        "schema": "detrojan.guard-measure/1",
-        "guard": guarded.method.name,
-        "boundary": guarded.threshold * guarded.sign,
-        **asdict(measured),
-    }
-    if target is not None:
-        won = guarded.model.answers(stamped) == target
-        values["attack_success"] = float(won.double().mean())
-        values["attack_success_guarded"] = float((won & ~guarded.suspicious(bad)).double().mean())
+    scores = {"clean": clean, "stamped": bad}
+    warnings += [*seen_before(guarded, found.images), *overflows(guarded, scores)]
+    values, measured = measured_values(guarded, scores, stamped, target)
+    values["warnings"] = warnings
     if asked["figures"] is not None:
-        _draw(guarded, {"clean": clean, "stamped": bad}, asked["figures"])
+        _draw(guarded, scores, asked["figures"])
         _draw_labels(guarded, _both(found.images, stamped), None, asked["figures"])
     if html_file is not None:
-        _page(html_file, guarded, {"clean": clean, "stamped": bad}, found, run, started, measured=measured)
+        drawn = trigger_pictures(trigger, victims(found.images, truth, target))
+        _page(
+            html_file, guarded, scores, found, run, started,
+            warnings=warnings, measured=measured, pictures=drawn,
+        )  # fmt: skip
     output = OutputOptions(format_=format_, json_file=json_file, html_file=None)
-    emit_values(values, output, _measured_text(values))
+    emit_values(values, output, measured_text(values))
     return 0
 
 
@@ -282,7 +289,8 @@ def _page(
     started: datetime,
     *,
     warnings: Sequence[str] = (),
-    measured: Detection | None = None,
+    measured: Measured | None = None,
+    pictures: TriggerPictures | None = None,
 ) -> None:
     """Write the page of a guard."""
     from detrojan.report.guard_page import guard_page  # noqa: PLC0415
@@ -293,7 +301,9 @@ def _page(
     how = guard.method.hyper_parameters()
     facts = run_facts(run, [guard.method], started, current().command, hyper_parameters=how)
     record = record_rows(model_facts(guard.model), data_facts(data), facts)
-    page = guard_page(guard, scores, record=record, facts=facts, warnings=warnings, measured=measured)
+    page = guard_page(
+        guard, scores, record=record, facts=facts, warnings=warnings, measured=measured, pictures=pictures
+    )
     save_text(file, page)
 
 
@@ -305,7 +315,7 @@ def _draw(guard: Calibrated, scores: dict[str, torch.Tensor], folder: Path) -> N
     from detrojan.report.figures import histogram  # noqa: PLC0415
     from detrojan.report.saving import save_bytes  # noqa: PLC0415
 
-    groups = {name: values * guard.sign for name, values in scores.items()}
+    groups = {name: values[values.isfinite()] * guard.sign for name, values in scores.items()}
     content = histogram(groups, axis=guard.statistic, limit=guard.threshold * guard.sign)
     save_bytes(folder / "scores.png", content)
 
@@ -327,7 +337,8 @@ def _draw_labels(
         chosen = data
     else:
         assert scores is not None
-        most, least = int(scores.argmax()), int(scores.argmin())
+        ranked = scores.where(scores.isfinite(), math.inf)
+        most, least = int(ranked.argmax()), int(ranked.argmin())
         chosen = {"most suspicious": data.images[most][None], "least suspicious": data.images[least][None]}
     classes = guard.model.num_classes
     groups = {}
@@ -378,19 +389,3 @@ def _checked_text(values: dict[str, Any]) -> Any:
     said = f"{values['backdoored']} of {values['inputs']:,} inputs are called backdoored"
     boundary = f" (boundary: {values['statistic']} {values['boundary']:.4g})"
     return Group(guard_table(values["predictions"], values["statistic"]), Text(said + boundary))
-
-
-def _measured_text(values: dict[str, Any]) -> str:
-    from detrojan.report.words import percent  # noqa: PLC0415
-
-    lines = [
-        f"FRR {percent(values['frr'])} of {values['clean']:,} clean images are called backdoored.",
-        f"FAR {percent(values['far'])} of {values['bad']:,} stamped images are let through.",
-        f"AUROC {values['auroc']:.4f}",
-    ]
-    if "attack_success" in values:
-        lines.append(
-            f"Attack success {percent(values['attack_success'])}, "
-            f"with the guard {percent(values['attack_success_guarded'])}."
-        )
-    return "\n".join(lines)

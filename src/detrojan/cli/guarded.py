@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -186,7 +187,8 @@ def guard_rows(
 ) -> list[dict[str, Any]]:
     """Return for each image its name, the answer, the guard's statistic and its verdict.
 
-    With `as_class` a backdoored input is answered with one more class than the model has.
+    With `as_class` a backdoored input is answered with one more class than the model has. A number that
+    is not finite is None: the model's answers overflow, and such an input counts as backdoored.
     """
     from detrojan.models.n_plus_one import BACKDOORED  # noqa: PLC0415 - imports torch
 
@@ -205,12 +207,28 @@ def guard_rows(
                 "input": name,
                 "label": label,
                 "class_name": named,
-                "probability": round(float(best.values[number]), 6),
-                guard.statistic: round(values[number], 6),
+                "probability": _rounded(float(best.values[number])),
+                guard.statistic: _rounded(values[number]),
                 "backdoored": bad[number],
             }
         )
     return rows
+
+
+def _rounded(value: float) -> float | None:
+    return round(value, 6) if math.isfinite(value) else None
+
+
+def overflow_warnings(rows: list[dict[str, Any]], statistic: str) -> list[str]:
+    """Return what a person has to know of rows that were judged without a number; often nothing."""
+    from detrojan.report.words import plural  # noqa: PLC0415
+
+    lost = sum(row[statistic] is None for row in rows)
+    if not lost:
+        return []
+    return [
+        f"{plural(lost, 'input')} called backdoored without {statistic}: there the network's answers overflow"
+    ]
 
 
 def guard_table(rows: list[dict[str, Any]], statistic: str) -> Any:
@@ -218,9 +236,10 @@ def guard_table(rows: list[dict[str, Any]], statistic: str) -> Any:
     from rich.table import Table  # noqa: PLC0415
     from rich.text import Text  # noqa: PLC0415
 
-    from detrojan.report.words import percent, printable  # noqa: PLC0415
+    from detrojan.report.words import number, percent, printable  # noqa: PLC0415
 
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    table.caption, table.caption_justify = " ".join(overflow_warnings(rows, statistic)) or None, "left"
     table.add_column("Input", overflow="fold")
     for name in ("label", "class", "probability", statistic, "verdict"):
         table.add_column(name, justify="left" if name in {"class", "verdict"} else "right", overflow="fold")
@@ -229,7 +248,7 @@ def guard_table(rows: list[dict[str, Any]], statistic: str) -> Any:
         verdict = "backdoored" if row["backdoored"] else "no evidence"
         cells = (
             *(row["input"], str(row["label"]), row["class_name"], percent(row["probability"])),
-            *(f"{row[statistic]:.4f}", verdict),
+            *(number(row[statistic], 4), verdict),
         )
         table.add_row(*(Text(printable(cell), style=style) for cell in cells))
     return table

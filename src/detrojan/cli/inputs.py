@@ -61,28 +61,37 @@ def load_inputs(
         raise OptionError("expected --input-range auto without --mean and --std, which are in its units")
     network = load_model_of(replace(model, input_range=None) if auto else model, run)
     images, told = _images_for(network, data, run, limit, stand_ins=stand_ins)
-    warnings = [
-        *told,
-        *(note.removeprefix("warning: ") for note in images.notes if note.startswith("warning:")),
-    ]
-    highest = -1 if images.labels is None else int(images.labels.max())
-    if highest >= network.num_classes:
-        said = (
-            f"{images.source}: the labels go up to {highest}, the network has {network.num_classes} classes"
-        )
-        if strict:
-            raise LabelError(
-                f"{said}; expected labels of 0 to {network.num_classes - 1} "
-                "(--unlabelled or --against ORIGINAL do without)"
-            )
-        warnings.append(f"{said}: the labels are not used, the network's own answers stand in")
-        images = replace(images.with_labels(None), class_names=())
+    images, more = with_usable_labels(network, images, strict=strict)
+    warnings = [*network.origin.notes, *told, *more]
     if auto:
         network, chosen = _best_range(network, images)
         warnings.append(chosen)
     if not network.class_names and len(images.class_names) == network.num_classes:
         network.class_names = images.class_names
     return Inputs(model=network, data=images, warnings=tuple(warnings))
+
+
+def with_usable_labels(
+    network: Classifier, images: Dataset, *, strict: bool = False
+) -> tuple[Dataset, list[str]]:
+    """Return the images without labels that cannot be the model's, and what a person has to know of them.
+
+    Raises:
+        LabelError: such labels, if `strict`.
+
+    """
+    warnings = [note.removeprefix("warning: ") for note in images.notes if note.startswith("warning:")]
+    highest = -1 if images.labels is None else int(images.labels.max())
+    if highest < network.num_classes:
+        return images, warnings
+    said = f"{images.source}: the labels go up to {highest}, the network has {network.num_classes} classes"
+    if strict:
+        raise LabelError(
+            f"{said}; expected labels of 0 to {network.num_classes - 1} "
+            "(--unlabelled or --against ORIGINAL do without)"
+        )
+    warnings.append(f"{said}: the labels are not used, the network's own answers stand in")
+    return replace(images.with_labels(None), class_names=()), warnings
 
 
 def _images_for(

@@ -75,10 +75,13 @@ def entries(kind: str) -> list[dict[str, Any]]:
 
 
 _MODEL_FORMATS = (
-    (".safetensors", "tensors; ours say which network they are, others need --net or --factory"),
-    (".pt .pth .tar", "PyTorch state dict, read without running code; needs --net or --factory"),
+    (".safetensors", "tensors; ours say which network they are; others as .pt"),
+    (
+        ".pt .pth .tar",
+        "PyTorch state dict, read without running code; --net or --factory, else guessed from its tensors",
+    ),
     (".keras", "Keras 3 archive; layers that hold code are refused"),
-    (".h5", "Keras HDF5: a full model, or weights only with --net"),
+    (".h5", "Keras HDF5: a full model, or weights only (--net, else guessed as .pt)"),
 )
 _DATA_FORMATS = (
     ("signs", "embedded: drawn traffic signs, 32x32, 18 classes; signs:train, signs:test, signs:val"),

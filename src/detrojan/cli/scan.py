@@ -77,7 +77,8 @@ def command(
 
     Exit codes: 0 no evidence of a backdoor, 1 backdoor found, 2 error, 3 inconclusive, 4 wrong usage.
     "No evidence" is not "clean": it holds for the labels tested and for triggers of the kind that the
-    method looks for.
+    method looks for. Severity is how often the recovered trigger works (high: 90%, medium: 50%),
+    confidence how unlikely chance alone makes the finding (high: p < 0.001, medium: p < 0.01).
     """
     from detrojan.cli.inputs import load_inputs  # noqa: PLC0415 - `--help` shall be fast
     from detrojan.cli.outputs import (  # noqa: PLC0415

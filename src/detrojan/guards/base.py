@@ -36,7 +36,8 @@ class Calibrated(ABC):
     Attributes:
         model: the network that is guarded; unchanged.
         method: what it was calibrated with.
-        threshold: an input whose score is at or above it is called backdoored.
+        threshold: an input whose score is at or above it is called backdoored, and so is one whose score is
+            no finite number, since whoever made the network can make it overflow.
         clean_scores: scores of the clean inputs that the threshold was set on, (N,), float64.
         warnings: what the owner must know, e.g. that a fit is poor.
 
@@ -62,7 +63,7 @@ class Calibrated(ABC):
 
     def suspicious(self, scores: torch.Tensor) -> torch.Tensor:
         """Return which scores (N,) are called backdoored, (N,) bool."""
-        return scores >= self.threshold
+        return (scores >= self.threshold) | ~scores.isfinite()
 
     def answers_with_class(self, images: torch.Tensor) -> torch.Tensor:
         """Return the labels (N,), the number of classes standing for "backdoored"."""
@@ -192,11 +193,19 @@ def read_record(folder: str | Path) -> dict[str, Any]:
         "values": dict,
     }
     wrong = [name for name, kind in kinds.items() if not isinstance(record.get(name), kind)]
-    if wrong or not math.isfinite(record["threshold"]):
+    if wrong or not is_finite(record["threshold"]):
         raise DataError(
             f"{path}: expected {wrong[0] if wrong else 'a finite threshold'}, got none of its type"
         )
     return record
+
+
+def is_finite(value: Any) -> bool:
+    """Return whether a value out of JSON is a number that a float can hold."""
+    try:
+        return not isinstance(value, bool) and math.isfinite(value)
+    except (TypeError, OverflowError):  # no number; an integer beyond every float
+        return False
 
 
 def _method(record: dict[str, Any], folder: Path) -> Guard:
@@ -217,7 +226,7 @@ def _method(record: dict[str, Any], folder: Path) -> Guard:
         )
     try:
         return kind(**record["hyper_parameters"])
-    except (OptionError, TypeError) as error:
+    except (OptionError, TypeError, OverflowError) as error:
         raise DataError(f"{folder}: its hyper-parameters make no {record['kind']} guard: {error}") from error
 
 

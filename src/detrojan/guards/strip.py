@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any, ClassVar, Literal
 
 import torch
@@ -12,7 +12,7 @@ from scipy import stats
 
 from detrojan.data.dataset import Dataset
 from detrojan.errors import DataError, OptionError
-from detrojan.guards.base import Calibrated, Guard
+from detrojan.guards.base import Calibrated, Guard, is_finite
 from detrojan.models.classifier import BATCH, Classifier
 from detrojan.run import Run
 
@@ -77,7 +77,8 @@ class CalibratedStrip(Calibrated):
     def entropies(self, images: torch.Tensor) -> torch.Tensor:
         """Return the mean entropy of each image's copies in bits (N,), float64, 0 or more.
 
-        Where half of the copies are mixed in another way, it is the lower of both halves' means.
+        Where half of the copies are mixed in another way, it is the lower of both halves' means. It is NaN
+        where an answer to a copy is no finite number.
 
         Raises:
             DataError: images of another shape than the network's.
@@ -202,7 +203,7 @@ class Strip(Guard):
         """Return a guard for `model` whose boundary rejects a share `frr` of clean inputs.
 
         Raises:
-            DataError: images of another shape, or too few of them.
+            DataError: images of another shape, too few of them, or ones whose entropy is no finite number.
 
         """
         model.check(clean.images)
@@ -238,6 +239,7 @@ class Strip(Guard):
                 entropies.append(unset.halves(part))
                 task.advance(len(part))
         halves = torch.cat(entropies)
+        _check_finite(halves)
         means = halves.mean(0).clamp(min=torch.finfo(halves.dtype).tiny)
         scale = float(means[0] / means[-1])
         measured = _lower(halves, scale)
@@ -296,14 +298,39 @@ class Strip(Guard):
         low, high = map(float, overlays.aminmax())
         if not (low >= 0 and high <= 1):
             raise DataError(f"expected overlays in [0, 1], got {low:.4g} to {high:.4g}")
-        try:
-            made = Fit(**fit)
-            usable = math.isfinite(made.scale) and made.scale > 0
-        except TypeError as error:
-            raise DataError(f"expected the values of a fit, got {fit!r:.80}") from error
-        if not usable:
-            raise DataError(f"expected a scale above 0 in the fit, got {made.scale:g}")
-        return CalibratedStrip(**common, overlays=overlays, fit=made)
+        return CalibratedStrip(**common, overlays=overlays, fit=_read_fit(fit))
+
+
+def _read_fit(values: Any) -> Fit:
+    """Return the fit that a guard's file holds.
+
+    Raises:
+        DataError: other values, or numbers that no fit has.
+
+    """
+    texts = {"used", "complaint"}
+    names = {one.name for one in fields(Fit)}
+    if (
+        not isinstance(values, dict)
+        or not names - {"scale"} <= set(values) <= names
+        or not all(isinstance(values[name], str) for name in texts)
+        or not all(is_finite(value) for name, value in values.items() if name not in texts)
+    ):
+        raise DataError(f"expected the values of a fit, got {values!r:.80}")
+    made = Fit(**values)
+    if made.scale <= 0:
+        raise DataError(f"expected a scale above 0 in the fit, got {made.scale:g}")
+    return made
+
+
+def _check_finite(entropies: torch.Tensor) -> None:
+    """Refuse clean inputs' entropies (N, ways) that set no boundary."""
+    bad = int((~entropies.isfinite().all(1)).sum())
+    if bad:
+        raise DataError(
+            f"expected finite entropies of the clean images, got {bad} of {len(entropies)} that are no "
+            "finite number: the network's answers to mixed images overflow, no boundary can be set for it"
+        )
 
 
 def _lower(halves: torch.Tensor, scale: float) -> torch.Tensor:

@@ -1,7 +1,12 @@
-"""How well a detector tells bad from clean: false rejections, false acceptances, area under the curve."""
+"""How well a detector tells bad from clean: false rejections, false acceptances, area under the curve.
+
+A score that is no finite number counts as above every threshold: what a detector cannot measure it must
+not let through.
+"""
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -33,7 +38,7 @@ def false_rejection_rate(clean: torch.Tensor, threshold: float) -> float:
     """Return the share of clean scores (N,) at or above `threshold`, 0 to 1.
 
     Raises:
-        DataError: no scores, or scores that are not numbers.
+        DataError: no scores.
 
     """
     return float((_checked(clean, "clean") >= threshold).double().mean())
@@ -43,7 +48,7 @@ def false_acceptance_rate(bad: torch.Tensor, threshold: float) -> float:
     """Return the share of bad inputs' scores (N,) below `threshold`, 0 to 1.
 
     Raises:
-        DataError: no scores, or scores that are not numbers.
+        DataError: no scores.
 
     """
     return float((_checked(bad, "bad") < threshold).double().mean())
@@ -57,7 +62,7 @@ def auroc(clean: torch.Tensor, bad: torch.Tensor) -> float:
         bad: scores of bad inputs, (M,).
 
     Raises:
-        DataError: no scores, or scores that are not numbers.
+        DataError: no scores.
 
     """
     ordered = _checked(clean, "clean").sort().values
@@ -71,7 +76,7 @@ def detection(clean: torch.Tensor, bad: torch.Tensor, threshold: float) -> Detec
     """Return all three figures for scores that are higher where more suspicious.
 
     Raises:
-        DataError: no scores, or scores that are not numbers.
+        DataError: no scores.
 
     """
     return Detection(
@@ -87,6 +92,4 @@ def _checked(scores: torch.Tensor, name: str) -> torch.Tensor:
     if scores.ndim != 1 or not len(scores):
         raise DataError(f"expected one score per {name} input, got shape {tuple(scores.shape)}")
     scores = scores.detach().cpu().double()
-    if bool(scores.isnan().any()):
-        raise DataError(f"expected {name} scores that are numbers, got {int(scores.isnan().sum())} NaN")
-    return scores
+    return scores.where(scores.isfinite(), math.inf)

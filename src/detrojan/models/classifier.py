@@ -74,6 +74,7 @@ class Origin:
         format: "torch", "safetensors", "keras" or "memory".
         net: the name of the network in `nets`, or of the factory, or empty.
         details: what the format's reader left for its writer.
+        notes: what its reader had to guess, for people.
 
     """
 
@@ -82,6 +83,7 @@ class Origin:
     format: str = "memory"
     net: str = ""
     details: dict[str, Any] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -70,7 +70,12 @@ def load_model(
         preprocessing=preprocessing or found.preprocessing,
         class_names=class_names or found.class_names,
         origin=Origin(
-            path=str(path), sha256=digest, format=found.format, net=found.net, details=found.details
+            path=str(path),
+            sha256=digest,
+            format=found.format,
+            net=found.net,
+            details=found.details,
+            notes=found.notes,
         ),
     )
     if classes is not None and model.num_classes != classes:

@@ -20,6 +20,7 @@ class NPlusOne(nn.Module):
 
     The repair is the detector: on an input without a trigger the two networks agree, while on a
     backdoored input only the original answers the target. No poisoned data are needed to build it.
+    Answers that are no finite numbers are class N as well: whoever made the original can make it overflow.
 
     Args:
         original: the network as it was delivered; answers N logits.
@@ -37,14 +38,22 @@ class NPlusOne(nn.Module):
         self.register_buffer("targets", torch.tensor(sorted(set(targets)), dtype=torch.int64))
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
-        """Return N + 1 logits: the repaired network's, and last the one for "backdoored"."""
-        delivered = self.original(images).argmax(1)
+        """Return N + 1 logits: the repaired network's, and last the one for "backdoored".
+
+        Where those of a network are no finite numbers, or too large to add to, all are 0 but the last.
+        """
+        answered: torch.Tensor = self.original(images)
+        delivered = answered.argmax(1)
         logits: torch.Tensor = self.repaired(images)
         fell = torch.isin(delivered, self.targets) & (logits.argmax(1) != delivered)
         low, high = logits.amin(1), logits.amax(1)
         gap = high - low + 1
-        extra = torch.where(fell, high + gap, low - gap)
-        return torch.cat([logits, extra[:, None]], 1)
+        above = high + gap
+        lost = ~(answered.isfinite().all(1) & logits.isfinite().all(1))
+        # logits so large that rounding swallows the gap would hide class N
+        lost |= fell & ~((above > high) & above.isfinite())
+        extra = torch.where(fell, above, low - gap).masked_fill(lost, 1)
+        return torch.cat([logits.masked_fill(lost[:, None], 0), extra[:, None]], 1)
 
 
 def n_plus_one(original: Classifier, repaired: Classifier, targets: Sequence[int]) -> Classifier:

@@ -6,7 +6,7 @@ import importlib
 import logging
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -54,6 +54,7 @@ class Loaded:
         details: for the writer.
         preprocessing: what the file states, or None.
         class_names: what the file states, or empty.
+        notes: what was guessed of the network, for people.
 
     """
 
@@ -64,6 +65,7 @@ class Loaded:
     details: dict[str, Any] = field(default_factory=dict)
     preprocessing: Preprocessing | None = None
     class_names: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
 
     @classmethod
     def of(cls, fitted: Fitted, kind: str, details: dict[str, Any]) -> Loaded:
@@ -74,6 +76,7 @@ class Loaded:
             format=kind,
             net=fitted.net,
             details=details,
+            notes=fitted.notes,
         )
 
 
@@ -86,6 +89,7 @@ class Fitted:
         input_shape: (C, H, W).
         net: name of the network or of the factory.
         keys: the file's key for each tensor of the network that came from the file.
+        notes: what was guessed of the network, for people.
 
     """
 
@@ -93,6 +97,7 @@ class Fitted:
     input_shape: tuple[int, int, int]
     net: str
     keys: dict[str, str]
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -103,6 +108,7 @@ class _Candidate:
     keys: dict[str, str]
     by_name: bool
     usual: bool
+    notes: tuple[str, ...] = ()
 
 
 def check_finite(tensors: Mapping[str, torch.Tensor], where: str) -> None:
@@ -183,7 +189,9 @@ def fit(
         else:
             found = _identify(shapes, classes, asked, where, by_kind=by_kind)
     _fill(found.network, {name: tensors[key] for name, key in found.keys.items()})
-    return Fitted(network=found.network, input_shape=found.shape, net=found.net, keys=found.keys)
+    return Fitted(
+        network=found.network, input_shape=found.shape, net=found.net, keys=found.keys, notes=found.notes
+    )
 
 
 def _count_classes(shapes: dict[str, Shape], asked: Architecture, where: str) -> int:
@@ -273,7 +281,16 @@ def _identify(
             where,
             chosen.net,
         )
-    return chosen
+    return replace(chosen, notes=(f"{where}: {_guessed(chosen)}",))
+
+
+def _guessed(chosen: _Candidate) -> str:
+    """Return what a person has to know of a network that its tensors were taken to tell."""
+    size = "x".join(map(str, chosen.shape))
+    said = f"its network is a guess, {chosen.net} for {size} by its tensors; every figure rests on that"
+    if chosen.net in {"mnist_cnn", "badnets_cnn"}:
+        return f"{said}, and on average pooling, which weights do not tell from max (--net mnist_cnn_max)"
+    return f"{said} (--net or --factory states it)"
 
 
 def import_factory(spec: str) -> nn.Module:

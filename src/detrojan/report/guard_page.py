@@ -2,24 +2,46 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
 
 import torch
 
 from detrojan.guards.base import Calibrated
-from detrojan.guards.strip import CalibratedStrip, Fit
+from detrojan.guards.strip import CalibratedStrip, Fit, Strip
 from detrojan.metrics.detection import Detection
 from detrojan.report.charts import NARROW, WIDE
 from detrojan.report.histogram_chart import BARS, histogram_chart
-from detrojan.report.html_page import filled, render_page
+from detrojan.report.html_page import filled, picture_values, render_page
+from detrojan.report.pictures import TriggerPictures
 from detrojan.report.schema import RunFacts
-from detrojan.report.words import MINUS, percent, printable
+from detrojan.report.words import MINUS, label_name, percent, printable
 
 _UNSAID = (
     "The boundary holds for this network, its preprocessing and inputs like those it was set on.",
     "A trigger that is specific to each image, or that the guard's own question destroys, gets past it.",
     "That an input passes does not mean that it is clean: nothing about it was noticed.",
 )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Measured:
+    """How a guard did with a known trigger.
+
+    Attributes:
+        detection: its rates.
+        target: the label that the trigger leads to, or None where nobody said.
+        success: share of the stamped inputs that are answered with the target, 0 to 1, or None.
+        success_guarded: share of them that are answered with it and pass the guard, 0 to 1, or None.
+
+    """
+
+    detection: Detection
+    target: int | None = None
+    success: float | None = None
+    success_guarded: float | None = None
 
 
 def guard_page(
@@ -29,7 +51,8 @@ def guard_page(
     record: Sequence[tuple[str, str]],
     facts: RunFacts,
     warnings: Sequence[str] = (),
-    measured: Detection | None = None,
+    measured: Measured | None = None,
+    pictures: TriggerPictures | None = None,
 ) -> str:
     """Return one self-contained page.
 
@@ -40,9 +63,11 @@ def guard_page(
         facts: of the run.
         warnings: what the owner must know.
         measured: how the guard did with a known trigger, or None.
+        pictures: of that trigger, or None.
 
     """
-    shown = {name: (values * guard.sign).tolist() for name, values in scores.items() if len(values)}
+    finite = {name: values[values.isfinite()] for name, values in scores.items()}
+    shown = {name: (values * guard.sign).tolist() for name, values in finite.items() if len(values)}
     fit = guard.fit if isinstance(guard, CalibratedStrip) else None
     limit, unit = guard.threshold * guard.sign, " (bits)" if fit else ""
     normal = (fit.mean, fit.std) if fit and measured is None else None
@@ -64,8 +89,9 @@ def guard_page(
         charts=charts,
         legend=legend,
         normal=normal is not None,
+        trigger=_trigger(pictures, guard, measured),
         fit=_fit_rows(fit) if fit else [],
-        quality=_quality(fit) if fit else "",
+        quality=_founded(guard),
         unsaid=_UNSAID,
         record=record,
     )
@@ -73,12 +99,17 @@ def guard_page(
     return render_page(f"{verb} of the guard {guard.method.name}", [part])
 
 
-def _said(guard: Calibrated, limit: float, unit: str, measured: Detection | None) -> str:
+def _said(guard: Calibrated, limit: float, unit: str, measured: Measured | None) -> str:
     if measured:
-        return (
-            f"{percent(measured.far)} of the stamped inputs get past the guard; "
-            f"{percent(measured.frr)} of the clean ones are called backdoored."
+        found = measured.detection
+        said = (
+            f"{percent(found.far)} of the stamped inputs get past the guard; "
+            f"{percent(found.frr)} of the clean ones are called backdoored."
         )
+        if measured.success is None:
+            return said
+        alone, guarded = percent(measured.success), percent(measured.success_guarded)
+        return f"{said} Attack success {alone}, with the guard {guarded}."
     side = "at or below" if guard.sign < 0 else "at or above"
     article = "an" if guard.statistic[:1] in "aeiou" else "a"
     where = f"{article} {guard.statistic} {side} {limit:.3g}"
@@ -94,17 +125,39 @@ def _tiles(guard: Calibrated, limit: float, fit: Fit | None) -> list[tuple[str, 
         ("Of them called backdoored", f"{called:,}", percent(called / count)),
     ]
     if fit:
-        tiles.append(("Normal fit", "poor" if fit.complaint else "holds", f"boundary by {_used(fit)}"))
+        tiles.append(("Normal fit", _fit_tile(fit), f"boundary by {_used(fit)}"))
     return tiles
 
 
-def _measured_tiles(found: Detection, limit: float, statistic: str) -> list[tuple[str, str, str]]:
-    return [
+def _fit_tile(fit: Fit) -> str:
+    return "poor" if fit.complaint else "holds at the boundary"
+
+
+def _measured_tiles(measured: Measured, limit: float, statistic: str) -> list[tuple[str, str, str]]:
+    found = measured.detection
+    tiles = [
         ("Boundary", f"{limit:.3g}", statistic),
         ("False rejection rate", percent(found.frr), f"of {found.clean:,} clean inputs"),
         ("False acceptance rate", percent(found.far), f"of {found.bad:,} stamped inputs"),
         ("AUROC", f"{found.auroc:.4f}", "over all boundaries"),
     ]
+    if measured.success is not None:
+        tiles += [
+            ("Attack success", percent(measured.success), "stamped inputs answered with the target"),
+            ("With the guard", percent(measured.success_guarded), "answered so, and let through"),
+        ]
+    return tiles
+
+
+def _trigger(
+    pictures: TriggerPictures | None, guard: Calibrated, measured: Measured | None
+) -> dict[str, Any] | None:
+    """Return what the page shows of the trigger that was stamped, or None."""
+    if pictures is None or measured is None:
+        return None
+    target = measured.target
+    towards = "" if target is None else f" for label {label_name(target, guard.model.class_name(target))}"
+    return picture_values(pictures, f"The trigger that was stamped{towards}")
 
 
 def _used(fit: Fit) -> str:
@@ -117,12 +170,43 @@ def _fit_rows(fit: Fit) -> list[tuple[str, str]]:
         ("Standard deviation", f"{fit.std:.3g}\u00a0bits"),
         ("Boundary by the normal curve", f"{MINUS if fit.normal < 0 else ''}{abs(fit.normal):.3g}\u00a0bits"),
         ("Boundary by counting", f"{fit.quantile:.3g}\u00a0bits"),
-        ("Clean inputs below the normal one", f"{100 * fit.rejected:.2f}%"),
+        ("Clean inputs at or below the normal one", f"{100 * fit.rejected:.2f}%"),
         ("Largest gap to the normal distribution", f"{100 * fit.distance:.1f}\u00a0points"),
     ]
 
 
-def _quality(fit: Fit) -> str:
-    if not fit.complaint:
-        return f"The normal curve describes the clean entropies well enough; the boundary is by {_used(fit)}."
-    return printable(f"The normal fit is poor: {fit.complaint}. The boundary is by {_used(fit)}.", 300)
+def _founded(guard: Calibrated) -> str:
+    if not isinstance(guard, CalibratedStrip):
+        return ""
+    assert isinstance(guard.method, Strip)
+    return _quality(guard.fit, guard.method.frr, len(guard.clean_scores))
+
+
+def _quality(fit: Fit, frr: float, inputs: int) -> str:
+    """Return what the boundary rests on: what it does to clean inputs, then how far the curve is theirs.
+
+    Args:
+        fit: where the boundary came from.
+        frr: the share of clean inputs that was asked for.
+        inputs: how many clean inputs it was set on.
+
+    """
+    if fit.complaint:
+        return printable(f"The normal fit is poor: {fit.complaint}. The boundary is by {_used(fit)}.", 300)
+    if fit.used != "normal":
+        return (
+            f"The boundary is by {_used(fit)}: where {100 * frr:.2f}% of the clean inputs lie at or below it."
+        )
+    tail = (
+        f"The boundary is by {_used(fit)}: {100 * fit.rejected:.2f}% of the clean inputs lie at or below it, "
+        f"{100 * frr:.2f}% were asked for; by counting it would be {fit.quantile:.3g} bits."
+    )
+    # what a normal sample would exceed in one case of twenty, its own mean and deviation taken (Lilliefors)
+    chance = 0.886 / math.sqrt(inputs)
+    gap = f"{100 * fit.distance:.1f} points"
+    if fit.distance <= chance:
+        return f"{tail} The curve describes the clean entropies elsewhere too (largest gap {gap})."
+    return (
+        f"{tail} Elsewhere the curve does not describe the clean entropies: the largest gap is {gap}, chance "
+        f"makes up to {100 * chance:.1f}. Only the share at the boundary vouches for it."
+    )

@@ -18,6 +18,7 @@ from detrojan.report.charts import (
     size_chart,
 )
 from detrojan.report.label_chart import ROWS, anomaly_chart
+from detrojan.report.meanings import meanings
 from detrojan.report.pictures import TriggerPictures, data_uri
 from detrojan.report.schema import (
     AnyReport,
@@ -113,7 +114,7 @@ def section(report: AnyReport, pictures: Pictures | None = None, *, title: str =
     elif isinstance(report, RepairReport):
         heading, said, values = "Repair", repair_sentence(report), _repair_values(report, pictures)
     else:
-        heading, said, values = "Evaluation", evaluate_sentence(report), _evaluate_values(report)
+        heading, said, values = "Evaluation", evaluate_sentence(report), _evaluate_values(report, pictures)
     name = type(report).__name__.removesuffix("Report").lower()
     return filled(
         f"{name}.html.jinja",
@@ -145,6 +146,11 @@ def _environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
+
+
+def _states_none(report: ScanReport | RepairReport) -> bool:
+    """Return whether a report's findings are too doubtful for a word on how sure they are."""
+    return isinstance(report, ScanReport) and report.verdict == "inconclusive"
 
 
 def _scan_values(report: ScanReport, pictures: Pictures) -> dict[str, Any]:
@@ -195,6 +201,7 @@ def _scan_values(report: ScanReport, pictures: Pictures) -> dict[str, Any]:
             }
             for entry in ordered[:TABLE]
         ],
+        "meanings": meanings(report) if report.findings else [],
         "tested": tested,
         "unsaid": unsaid,
     }
@@ -232,12 +239,19 @@ def _finding(entry: FlaggedLabel, report: ScanReport | RepairReport, pictures: P
     return {
         "name": label_name(entry.label, entry.class_name),
         "severity": entry.severity,
-        "confidence": entry.confidence,
+        "confidence": "" if _states_none(report) else entry.confidence,
         "sentence": finding_sentence(entry),
         "facts": facts,
         "count": drawn.count if drawn else 0,
         **{f"{name}_uri": _uri(getattr(drawn, name, None)) for name in parts},
     }
+
+
+def picture_values(drawn: TriggerPictures, title: str, sentence: str = "") -> dict[str, Any]:
+    """Return what the templates show of a trigger that was stamped."""
+    parts = ("trigger", "mask", "pattern", "examples")
+    uris = {f"{name}_uri": _uri(getattr(drawn, name)) for name in parts}
+    return {"title": title, "sentence": sentence, "count": drawn.count, **uris}
 
 
 def _uri(content: bytes | None) -> str:
@@ -284,18 +298,22 @@ def step_values(step: Step) -> dict[str, Any]:
     }
 
 
-def _evaluate_values(report: EvaluateReport) -> dict[str, Any]:
+def _evaluate_values(report: EvaluateReport, pictures: Pictures) -> dict[str, Any]:
     tiles = [
         (name, percent(share), note)
         for name, share, note in (
             ("Clean accuracy", report.clean_accuracy, "images answered with their label"),
             ("Agreement", report.agreement, "images answered as by the reference"),
-            ("Attack success", report.attack_success, "stamped images answered with the target"),
+            ("Attack success", report.attack_success, _won(report)),
+            ("Stamped inputs caught", report.caught, "stamped images called backdoored"),
+            ("False alarms", report.false_alarms, "clean images called backdoored"),
         )
         if share is not None
     ]
+    drawn = next(iter(pictures.values()), None)
     return {
         "tiles": tiles,
+        "trigger": None if drawn is None else picture_values(drawn, *_stamped(report)),
         "per_target": [
             (
                 label_name(entry.label, name_of(report.model, entry.label)),
@@ -305,4 +323,31 @@ def _evaluate_values(report: EvaluateReport) -> dict[str, Any]:
             for entry in report.per_target
         ],
         "counts": counted(report.counts) or f"{report.data.images:,} images.",
+        "reference": _reference(report),
     }
+
+
+def _reference(report: EvaluateReport) -> str:
+    """Return what the model was compared with, or an empty text."""
+    if not report.reference:
+        return ""
+    stands = "" if report.data.labelled else " Its answers stand in for the labels."
+    return f"The reference is {printable(report.reference)}.{stands}"
+
+
+def _won(report: EvaluateReport) -> str:
+    """Return what counts as the attack's success."""
+    if not report.per_target:
+        return "stamped images answered wrongly"
+    if len(report.per_target) > 1:
+        return "stamped images answered with the target"
+    label = report.per_target[0].label
+    return f"stamped images answered {label_name(label, name_of(report.model, label))}"
+
+
+def _stamped(report: EvaluateReport) -> tuple[str, str]:
+    """Return the heading over the trigger's pictures, and where the trigger came from."""
+    labels = [label_name(entry.label, name_of(report.model, entry.label)) for entry in report.per_target]
+    towards = f" for label {', '.join(labels)}" if labels else ", with any wrong answer as its aim"
+    source = f"Read from {printable(report.trigger)}." if report.trigger else ""
+    return f"The trigger that was stamped{towards}", source

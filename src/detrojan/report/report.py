@@ -173,10 +173,28 @@ def evaluate_report(
     started: datetime,
     warnings: Sequence[str] = (),
     command: Sequence[str] | None = None,
+    reference: str = "",
+    trigger: str = "",
 ) -> EvaluateReport:
-    """Return the report of an evaluation; see `measures` for what was measured."""
+    """Return the report of an evaluation; see `measures` for what was measured.
+
+    Args:
+        measured: what was measured.
+        model: the measured model.
+        data: the images it was measured on.
+        run: the surroundings.
+        seconds: wall time.
+        started: when it began; any time zone.
+        warnings: what the reader must know.
+        command: the command line, or None in library use.
+        reference: the file of the model that it was compared with, or empty.
+        trigger: the file of what was stamped, or empty.
+
+    """
     return EvaluateReport(
         **dict(measured),
+        reference=reference,
+        trigger=trigger,
         model=model_facts(model),
         data=data_facts(data),
         run=run_facts(run, [], started, command, hyper_parameters={}),

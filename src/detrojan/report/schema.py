@@ -142,13 +142,15 @@ class Measures(Part):
     """How a model answers: shares of 0 to 1, null where not measured.
 
     `agreement` is the share of images answered as the delivered model answered them: it stands in
-    where nobody knows the labels. `attack_success` is the mean over `per_target`.
+    where nobody knows the labels. `attack_success` is the mean over `per_target`. A model of N + 1 classes
+    calls inputs backdoored: `caught` is the share of stamped ones, `false_alarms` that of clean ones.
     """
 
     clean_accuracy: Share
     agreement: Share
     attack_success: Share
     caught: Share = None
+    false_alarms: Share = None
     per_target: list[TargetSuccess]
     counts: dict[str, Count]
 
@@ -241,9 +243,15 @@ class RepairReport(Report):
 
 
 class EvaluateReport(Report, Measures):
-    """How a model answers images, and the same images with a trigger."""
+    """How a model answers images, and the same images with a trigger.
+
+    `reference` is the file of the other model that `agreement` compares with, `trigger` that of what was
+    stamped; empty where there is none.
+    """
 
     schema_: Literal["detrojan.evaluate/1"] = Field(default="detrojan.evaluate/1", alias="schema")
+    reference: Words = ""
+    trigger: Words = ""
 
 
 AnyReport = ScanReport | RepairReport | EvaluateReport

@@ -36,6 +36,8 @@ from detrojan.report.words import (
 THRESHOLD = 2.0
 #: a recovered trigger that works on a smaller share of the images than this no longer works
 REPAIRED = 0.05
+#: counts whose names in the JSON do not say of what
+_COUNTED = {"called backdoored": "clean called backdoored"}
 _BY = " \u00d7 "
 
 
@@ -237,9 +239,8 @@ def record_rows(model: ModelFacts, data: DataFacts, run: RunFacts) -> list[tuple
 
 def counted(counts: dict[str, int]) -> str:
     """Return counts as one line, e.g. "Counts: images 900, stamped 810"."""
-    return (
-        "Counts: " + ", ".join(f"{printable(name, 40)} {n:,}" for name, n in counts.items()) if counts else ""
-    )
+    shown = {_COUNTED.get(name, printable(name, 40)): count for name, count in counts.items()}
+    return "Counts: " + ", ".join(f"{name} {count:,}" for name, count in shown.items()) if shown else ""
 
 
 def cost(report: AnyReport) -> str:
@@ -289,7 +290,8 @@ def evaluate_sentence(report: EvaluateReport) -> str:
             ("clean accuracy", report.clean_accuracy),
             ("agreement", report.agreement),
             ("attack success", report.attack_success),
-            ("called backdoored", report.caught),
+            ("stamped inputs caught", report.caught),
+            ("clean inputs called backdoored", report.false_alarms),
         )
         if share is not None
     ]

@@ -52,7 +52,7 @@ def scan_text(report: ScanReport) -> RenderableType:
         *_warnings(report.warnings),
     ]
     if report.findings:
-        parts += [Text(), _findings(report.findings)]
+        parts += [Text(), _findings(report.findings, sure=report.verdict != "inconclusive")]
         parts += [Text(finding_sentence(finding)) for finding in report.findings[:4]]
         parts += [
             Text(f"Trigger of label {f.label}: {printable(f.trigger)}", style="dim")
@@ -118,14 +118,16 @@ def plain_text(renderable: RenderableType, width: int = 80) -> str:
     return "\n".join(line.rstrip() for line in caught.get().splitlines()) + "\n"
 
 
-def _findings(findings: Sequence[FlaggedLabel]) -> Table:
+def _findings(findings: Sequence[FlaggedLabel], *, sure: bool) -> Table:
+    """Return the flagged labels as a table, with a word on how sure they are where the verdict stands."""
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
     table.add_column("Target label", overflow="fold", max_width=28)
     has_p = any(finding.p_value is not None for finding in findings)
     for name in ("index", "mask px", "success", *(["p"] if has_p else [])):
         table.add_column(name, justify="right", no_wrap=True)
     table.add_column("severity", no_wrap=True)
-    table.add_column("confidence", no_wrap=True)
+    if sure:
+        table.add_column("confidence", no_wrap=True)
     for finding in findings:
         cells = (
             label_name(finding.label, finding.class_name, 40),
@@ -134,7 +136,7 @@ def _findings(findings: Sequence[FlaggedLabel]) -> Table:
             percent(finding.attack_success),
             *([DASH if finding.p_value is None else f"{finding.p_value:.1g}"] if has_p else []),
             finding.severity,
-            finding.confidence,
+            *([finding.confidence] if sure else []),
         )
         table.add_row(*(Text(cell) for cell in cells))
     return table
