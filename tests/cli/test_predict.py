@@ -5,6 +5,8 @@ import re
 
 import pytest
 from PIL import Image
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
 
 
 def test_each_picture_gets_its_label_and_probability(world, cli, tmp_path):
@@ -70,3 +72,20 @@ def test_data_are_answered_in_their_order(world, cli):
     assert sum(right) > 0.9 * 480
     shown = cli.call("predict", world.model, "--data", world.data).stdout
     assert len(re.findall(r"\d%", shown)) == 480
+
+
+def test_answers_that_overflow_have_no_probability_and_it_is_said(world, cli, tmp_path):
+    network = load_file(world.model)
+    last = [name for name in network if name.endswith("weight")][-1]
+    network[last] = network[last] * 1e38
+    with safe_open(world.model, "pt") as file:
+        save_file(network, tmp_path / "huge.safetensors", file.metadata())
+    words = ("predict", tmp_path / "huge.safetensors", "--data", world.data, "--samples", 20)
+    told = json.loads(cli.call(*words, "--format", "json").stdout)
+    lost = sum(row["probability"] is None for row in told["predictions"])
+    assert lost
+    says = f"{lost} inputs without a probability: there the network's answers overflow"
+    assert told["warnings"] == [says]
+    done = cli.call(*words)
+    assert done.exit_code == 0
+    assert says in " ".join(done.stdout.split())

@@ -104,6 +104,7 @@ def test_a_clean_image_called_backdoored_is_answered_wrongly(repaired, world, cl
     assert measured["clean_accuracy"] <= 1 - called / 60 + 1e-6
     assert (measured["attack_success"], measured["caught"]) == (None, None)
     done = cli.call("predict", *words)
+    assert done.exit_code == 1
     rows = json.loads(done.stdout)["predictions"]
     alarms = [row for row in rows if row["backdoored"]]
     assert len(alarms) == called

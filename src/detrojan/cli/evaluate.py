@@ -18,7 +18,7 @@ from detrojan.cli.options import (
     data_options,
     model_options,
     output_options,
-    run_options,
+    short_run_options,
 )
 from detrojan.cli.state import current
 from detrojan.errors import LabelError, OptionError
@@ -59,7 +59,7 @@ if TYPE_CHECKING:
     "--against", type=FILE, metavar="MODEL", help="Also compare with the answers of this other model."
 )
 @output_options
-@run_options
+@short_run_options
 def command(
     model: ModelOptions,
     data: DataOptions,

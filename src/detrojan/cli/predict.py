@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -54,9 +55,17 @@ def command(
     """Show what MODEL answers: label, class name and probability of each of IMAGES, or of --data.
 
     A model of N + 1 classes, as `repair --n-plus-one` writes it, answers "backdoored" where only the
-    delivered model falls for a trigger. With --guard the exit code is 1 where an input is suspicious.
+    delivered model falls for a trigger. Of such a model, and with --guard, the exit code is 1 where an
+    input is called backdoored.
     """
-    from detrojan.cli.guarded import check_images, guard_for, guard_rows, guard_table, read_images  # noqa: PLC0415
+    from detrojan.cli.guarded import (  # noqa: PLC0415
+        check_images,
+        guard_for,
+        guard_rows,
+        guard_table,
+        overflow_warnings,
+        read_images,
+    )
     from detrojan.cli.inputs import check_shape, load_model_of  # noqa: PLC0415 - `--help` shall be fast
     from detrojan.cli.outputs import check_writable, emit_values  # noqa: PLC0415
     from detrojan.cli.surroundings import start  # noqa: PLC0415
@@ -72,17 +81,18 @@ def command(
     guard = None if guard_folder is None else guard_for(guard_folder, network)
     if guard is None:
         rows = predictions(network, found, names)
-        table = _table(rows)
+        table, warnings = _table(rows), _overflows(rows)
     else:
         rows = guard_rows(guard, found, names, guard.score(found.images))
-        table = guard_table(rows, guard.statistic)
+        table, warnings = guard_table(rows, guard.statistic), overflow_warnings(rows, guard.statistic)
     values = {
         "schema": "detrojan.predict/1",
         "model": {"path": network.origin.path, "sha256": network.origin.sha256, "net": network.origin.net},
         "predictions": rows,
+        "warnings": warnings,
     }
     emit_values(values, OutputOptions(format_=format_, json_file=json_file, html_file=None), table)
-    return 1 if guard is not None and any(row["backdoored"] for row in rows) else 0
+    return 1 if any(row.get("backdoored") for row in rows) else 0
 
 
 def predictions(model: Classifier, data: Dataset, names: list[str]) -> list[dict[str, Any]]:
@@ -96,11 +106,21 @@ def predictions(model: Classifier, data: Dataset, names: list[str]) -> list[dict
             "input": name,
             "label": label,
             "class_name": model.class_name(label),
-            "probability": round(share, 6),
+            "probability": round(share, 6) if math.isfinite(share) else None,
             **({} if alarm is None else {"backdoored": label == alarm}),
         }
         for name, label, share in zip(names, best.indices.tolist(), best.values.tolist(), strict=True)
     ]
+
+
+def _overflows(rows: list[dict[str, Any]]) -> list[str]:
+    """Return what a person has to know of answers that are no numbers; often nothing."""
+    from detrojan.report.words import plural  # noqa: PLC0415
+
+    lost = sum(row["probability"] is None for row in rows)
+    if not lost:
+        return []
+    return [f"{plural(lost, 'input')} without a probability: there the network's answers overflow"]
 
 
 def _table(rows: list[dict[str, Any]]) -> Any:
@@ -110,6 +130,7 @@ def _table(rows: list[dict[str, Any]]) -> Any:
     from detrojan.report.words import percent, printable  # noqa: PLC0415
 
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    table.caption, table.caption_justify = " ".join(_overflows(rows)) or None, "left"
     table.add_column("Input", overflow="fold")
     table.add_column("label", justify="right")
     table.add_column("class", overflow="fold")
