@@ -51,7 +51,7 @@ EXIT = {"no evidence": 0, "backdoored": 1, "inconclusive": 3}
     "--budget",
     type=click.FloatRange(min=0, min_open=True),
     metavar="SECONDS",
-    help="Say after about this time what is known by then.  [default: no limit]",
+    help="Say after about this time what is known by then (cascade only).  [default: no limit]",
 )
 @set_option("scan")
 @click.option(
@@ -77,7 +77,8 @@ def command(
 
     Exit codes: 0 no evidence of a backdoor, 1 backdoor found, 2 error, 3 inconclusive, 4 wrong usage.
     "No evidence" is not "clean": it holds for the labels tested and for triggers of the kind that the
-    method looks for.
+    method looks for. Ctrl-C ends the cascade with what is known so far; any other method writes nothing
+    then, and goes on with --resume.
     """
     from detrojan.cli.inputs import load_inputs  # noqa: PLC0415 - `--help` shall be fast
     from detrojan.cli.outputs import (  # noqa: PLC0415
