@@ -256,15 +256,19 @@ def test_an_interrupted_new_scan_leaves_the_model_and_the_report(world, cli, tmp
         warnings=("a warning of its own",), details={"interrupted": True},
     )  # fmt: skip
     monkeypatch.setattr("detrojan.workflow.verify", lambda *_a, **_k: again)
-    done = cli.call(
+    words = (
         "repair", world.model, "--data", world.data, "--method", "finetune", "--set", "epochs=1",
         "--trigger", f"{world.trigger}:{cli.TARGET}", "--out", tmp_path / "mended.safetensors",
         "--json", tmp_path / "repair.json",
     )  # fmt: skip
+    done = cli.call(*words)
     assert done.exit_code == 130, done.output
     assert (tmp_path / "mended.safetensors").is_file()
     warnings = json.loads((tmp_path / "repair.json").read_text())["warnings"]
     assert "the new scan: a warning of its own" in warnings
+    done = cli.call(*words, "--resume", "--no-verify")
+    assert done.exit_code in (0, 1), done.output
+    assert "nothing to resume" not in done.stderr, "without the new scan the repair is the same"
 
 
 def test_an_interrupted_first_scan_repairs_nothing(world, cli, tmp_path, monkeypatch):
@@ -309,7 +313,8 @@ def test_a_repair_with_the_findings_of_another_model_is_warned_of(world, scanned
     report = json.loads(done.stdout)
     (before,) = report["before"]["per_target"]
     said = [text for text in report["warnings"] if "before the repair already: is it this model's?" in text]
-    assert (len(said) == 1) == (before["attack_success"] < 0.05)
+    assert before["attack_success"] < 0.05
+    assert len(said) == 1
     assert any("was made from another model file" in text for text in report["warnings"])
 
 
