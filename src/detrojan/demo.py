@@ -26,12 +26,20 @@ from detrojan.models.classifier import Classifier, Origin
 from detrojan.models.loading import file_sha256
 from detrojan.models.writing import save_model
 from detrojan.repairs.base import Repair
+from detrojan.report.outcome import shortcomings as failures_of
 from detrojan.report.report import RepairReport, ScanReport, repair_report, scan_report
 from detrojan.run import Run
 from detrojan.scans.base import Scan
 from detrojan.training import train_net
 from detrojan.triggers.patch import PatchTrigger
-from detrojan.workflow import Judge, Outcome, repair_in_sequence, repair_outcome, verify
+from detrojan.workflow import (
+    Judge,
+    Outcome,
+    repair_in_sequence,
+    repair_outcome,
+    verification_facts,
+    verify,
+)
 
 #: the network that is trained twice
 NET = "mnist_cnn_max"
@@ -194,8 +202,9 @@ def tell(
         )
     report, repaired, outcome = _repaired(networks, result, methods, scan, run, out, command)
     if outcome == "not repaired":
+        verdict = report.verification.get("verdict")
         failures.append(
-            "the repair did not hold: a recovered trigger still works, or the new scan finds a backdoor"
+            f"the repair did not hold: {'; '.join(failures_of(report.before, report.after, verdict))}"
         )
     elif outcome == "not verified":
         failures.append("the repair could not be verified: the new scan is inconclusive")
@@ -244,30 +253,25 @@ def _repaired(
     judge = Judge.of(networks.suspect, networks.held_out, result.flagged)
     repaired = repair_in_sequence(networks.suspect, networks.clean, result.flagged, methods, run=run)
     save_model(replace_origin(repaired.model), out)
-    after = judge.measure(repaired.model)
+    before, after = judge.measure(networks.suspect), judge.measure(repaired.model)
     again = verify(repaired.model, networks.held_out, result.targets, scan=scan, run=run)
     report = repair_report(
         repaired.steps,
         networks.suspect,
         networks.clean,
         result.flagged,
-        before=judge.measure(networks.suspect),
+        before=before,
         after=after,
         run=run,
         methods=methods,
         seconds=time.monotonic() - begun,
         started=started,
         output=str(out),
-        verification={
-            "verdict": again.verdict,
-            "reason": again.reason,
-            "targets": again.targets,
-            "labels_tested": [finding.label for finding in again.findings],
-        },
+        verification=verification_facts(again),
         warnings=again.warnings,
         command=command,
     )
-    return report, repaired.model, repair_outcome(after, again)
+    return report, repaired.model, repair_outcome(before, after, again)
 
 
 def replace_origin(model: Classifier) -> Classifier:

@@ -4,21 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 
 from detrojan.data.dataset import Dataset
-from detrojan.errors import OptionError
+from detrojan.errors import DataError, OptionError
 from detrojan.findings import Finding, RepairStep, ScanResult
 from detrojan.metrics.accuracy import agreement, attack_success, clean_accuracy
 from detrojan.metrics.input_range import IMAGES, check_input_range
 from detrojan.models.classifier import Classifier
 from detrojan.repairs.base import Repair, Repaired
+from detrojan.report.outcome import shortcomings
 from detrojan.report.report import Measures, measures
-from detrojan.report.sentences import REPAIRED
 from detrojan.run import Run
 from detrojan.scans.base import Scan
+from detrojan.scans.cascade import Cascade
 from detrojan.scans.neural_cleanse import NeuralCleanse, quick
 
 #: what a repair came to
@@ -120,6 +121,9 @@ def verify(
 ) -> ScanResult:
     """Scan a repaired model again: the labels that were flagged, and some others beside them.
 
+    All labels are tested where the scan searches all of them anyway. Where the data do not do for a
+    scan, the result is inconclusive and says why.
+
     Args:
         model: the repaired model.
         data: clean images.
@@ -129,27 +133,46 @@ def verify(
         controls: how many other labels are scanned, drawn at random.
 
     """
+    if isinstance(scan, Cascade) and model.num_classes <= scan.controls:
+        controls = model.num_classes  # it searches so many labels for comparison, tested or not
     others = torch.tensor([label for label in range(model.num_classes) if label not in set(targets)])
     drawn = others[torch.randperm(len(others), generator=run.generator("verify", "controls"))[:controls]]
     shorter = quick(scan) if isinstance(scan, NeuralCleanse) else scan
     labels = sorted({*targets, *drawn.tolist()})
-    return shorter.scan(model, data, run=run.within("verify"), labels=labels)
+    try:
+        return shorter.scan(model, data, run=run.within("verify"), labels=labels)
+    except DataError as error:
+        reason = f"the repaired model could not be scanned: {error}"
+        return ScanResult(verdict="inconclusive", reason=reason, findings=(), passes=0)
 
 
-def repair_outcome(after: Measures, verification: ScanResult | None) -> Outcome:
+def verification_facts(result: ScanResult) -> dict[str, Any]:
+    """Return what a re-scan said, for a repair's report."""
+    return {
+        "verdict": result.verdict,
+        "reason": result.reason,
+        "targets": result.targets,
+        "labels_tested": [finding.label for finding in result.findings],
+        "passes": result.passes,
+        "warnings": list(result.warnings),
+    }
+
+
+def repair_outcome(before: Measures, after: Measures, verification: ScanResult | None) -> Outcome:
     """Return what a repair came to.
 
     Args:
-        after: how often the recovered triggers work on the repaired model.
+        before: how the delivered model answers.
+        after: how the repaired model answers, on the same images.
         verification: what the re-scan said; None where none was asked for.
 
     Returns:
-        "not repaired" if a recovered trigger works on 5% of the images or more, if none was measured, or
-        if the re-scan finds a backdoor; "not verified" if the re-scan is inconclusive; else "repaired".
+        "not repaired" if a recovered trigger works on 5% of the images or more, if none was measured, if
+        the repair cost more than 20 points of clean accuracy, or half of it, or if the re-scan finds a
+        backdoor; "not verified" if the re-scan is inconclusive; else "repaired".
 
     """
-    if not after.per_target or any((entry.attack_success or 0) >= REPAIRED for entry in after.per_target):
+    verdict = None if verification is None else verification.verdict
+    if shortcomings(before, after, verdict):
         return "not repaired"
-    if verification is None or verification.verdict == "no evidence":
-        return "repaired"
-    return "not repaired" if verification.verdict == "backdoored" else "not verified"
+    return "not verified" if verdict == "inconclusive" else "repaired"

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 
+from detrojan.errors import DataError
 from detrojan.findings import ScanResult
 from detrojan.triggers.base import Trigger
 
@@ -215,3 +216,115 @@ def test_a_repair_that_cannot_be_verified_ends_with_exit_code_3(world, cli, tmp_
     assert "The repair could not be verified: too few triggers were found." in " ".join(done.stdout.split())
     assert json.loads((tmp_path / "repair.json").read_text())["verification"]["verdict"] == "inconclusive"
     assert (tmp_path / "mended.safetensors").is_file()
+
+
+def test_too_few_held_out_images_are_noticed_before_the_work(world, cli, tmp_path):
+    words = ("--data", world.data, "--samples", 150, "--use", "0.9", "--out", tmp_path / "o.safetensors")
+    done = cli.call("repair", world.model, *words)
+    assert done.exit_code == 2
+    said = " ".join(done.stderr.split())
+    assert "20 images or more to scan the repaired model with, got 15 of 150" in said
+    assert "--use, or --no-verify" in said
+    words += ("--trigger", f"{world.trigger}:{cli.TARGET}", "--method", "finetune", "--no-verify")
+    done = cli.call("repair", world.model, *words, "--set", "epochs=1", "--format", "json")
+    assert done.exit_code in (0, 1), done.output
+    warnings = json.loads(done.stdout)["warnings"]
+    assert any("only 15 images measured the repair" in text for text in warnings)
+
+
+def test_the_repaired_model_is_written_before_the_new_scan_which_may_fail(world, cli, tmp_path, monkeypatch):
+    out = tmp_path / "mended.safetensors"
+
+    def failing(*_args, **_more):
+        assert out.is_file()
+        raise DataError("expected other images")
+
+    monkeypatch.setattr("detrojan.scans.cascade.Cascade.scan", failing)
+    done = cli.call(
+        "repair", world.model, "--data", world.data, "--method", "unlearn", "--format", "json",
+        "--trigger", f"{world.trigger}:{cli.TARGET}", "--out", out,
+    )  # fmt: skip
+    assert done.exit_code == 3, done.output
+    told = json.loads(done.stdout)["verification"]
+    assert told["verdict"] == "inconclusive"
+    assert told["reason"] == "the repaired model could not be scanned: expected other images"
+    assert "inconclusive, since the repaired model could not be scanned" in " ".join(done.stderr.split())
+
+
+def test_an_interrupted_new_scan_leaves_the_model_and_the_report(world, cli, tmp_path, monkeypatch):
+    again = ScanResult(
+        verdict="inconclusive", reason="somebody stopped the search", findings=(), passes=0,
+        warnings=("a warning of its own",), details={"interrupted": True},
+    )  # fmt: skip
+    monkeypatch.setattr("detrojan.workflow.verify", lambda *_a, **_k: again)
+    words = (
+        "repair", world.model, "--data", world.data, "--method", "finetune", "--set", "epochs=1",
+        "--trigger", f"{world.trigger}:{cli.TARGET}", "--out", tmp_path / "mended.safetensors",
+        "--json", tmp_path / "repair.json",
+    )  # fmt: skip
+    done = cli.call(*words)
+    assert done.exit_code == 130, done.output
+    assert (tmp_path / "mended.safetensors").is_file()
+    warnings = json.loads((tmp_path / "repair.json").read_text())["warnings"]
+    assert "the new scan: a warning of its own" in warnings
+    done = cli.call(*words, "--resume", "--no-verify")
+    assert done.exit_code in (0, 1), done.output
+    assert "nothing to resume" not in done.stderr, "without the new scan the repair is the same"
+
+
+def test_an_interrupted_first_scan_repairs_nothing(world, cli, tmp_path, monkeypatch):
+    def interrupted(*_args, **_more):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("detrojan.scans.stages.Stages._strengthen", interrupted)
+    done = cli.call(
+        "repair", world.model, "--data", world.data, "--out", tmp_path / "o.safetensors",
+        "--json", tmp_path / "out.json",
+    )  # fmt: skip
+    assert done.exit_code == 130, done.output
+    assert json.loads((tmp_path / "out.json").read_text())["schema"] == "detrojan.scan/1"
+    assert not (tmp_path / "o.safetensors").exists()
+
+
+@pytest.mark.parametrize(("verdict", "code"), [("no evidence", 0), ("inconclusive", 3)])
+def test_findings_without_a_flagged_label_leave_nothing_to_repair(
+    world, scanned, cli, tmp_path, verdict, code
+):
+    report = json.loads((scanned / "scan.json").read_text())
+    for entry in report["evidence"]:
+        entry["flagged"] = False
+    (tmp_path / "scan.json").write_text(
+        json.dumps(report | {"verdict": verdict, "targets": [], "findings": []})
+    )
+    done = cli.call(
+        "repair", world.model, "--data", world.data, "--findings", tmp_path / "scan.json",
+        "--out", tmp_path / "o.safetensors",
+    )  # fmt: skip
+    assert done.exit_code == code, done.output
+    assert "nothing to repair: no label was flagged; no model was written" in done.stderr
+    assert not (tmp_path / "o.safetensors").exists()
+
+
+def test_a_repair_with_the_findings_of_another_model_is_warned_of(world, scanned, cli, tmp_path):
+    done = cli.call(
+        "repair", world.clean, "--data", world.data, "--findings", scanned / "scan.json", "--no-verify",
+        "--method", "finetune", "--set", "epochs=1", "--out", tmp_path / "o.safetensors",
+        "--format", "json",
+    )  # fmt: skip
+    report = json.loads(done.stdout)
+    (before,) = report["before"]["per_target"]
+    said = [text for text in report["warnings"] if "before the repair already: is it this model's?" in text]
+    assert before["attack_success"] < 0.05
+    assert len(said) == 1
+    assert any("was made from another model file" in text for text in report["warnings"])
+
+
+def test_a_destroyed_network_is_not_a_repaired_one(world, cli, tmp_path):
+    done = cli.call(
+        "repair", world.model, "--data", world.data, "--method", "finetune", "--set", "learning_rate=100",
+        "--trigger", f"{world.trigger}:{cli.TARGET}", "--no-verify", "--out", tmp_path / "o.safetensors",
+    )  # fmt: skip
+    assert done.exit_code == 1, done.output
+    said = " ".join(done.stderr.split())
+    assert "clean accuracy fell from" in said
+    assert "Not repaired, since" in " ".join(done.stdout.split())

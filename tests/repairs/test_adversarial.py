@@ -34,17 +34,22 @@ def test_the_attacker_s_trigger_is_dead_and_the_accuracy_is_kept(case, taught):
 
 def test_fresh_triggers_get_harder_to_find(taught):
     (step,) = taught.steps
-    assert list(step.curves) == ["round", "pool success", "recovered trigger success", "agreement"]
+    assert list(step.curves) == ["round", "pool success", "recovered trigger success", "clean accuracy"]
     assert step.curves["round"] == [1, 2, 3, 4]
     pool = step.curves["pool success"]
     assert pool[0] > 0.5
     assert pool[-1] < pool[0] / 2
     assert step.curves["recovered trigger success"][-1] < 0.05
-    assert step.curves["agreement"][-1] > 0.95
+    assert step.curves["clean accuracy"][-1] > 0.95
     assert step.method == "adversarial"
     assert step.summary == (
         f"4 rounds against 8 triggers each: a fresh pool's success went from {pool[0]:.1%} to {pool[-1]:.1%}"
     )
+
+
+def test_what_it_keeps_is_called_agreement_where_there_are_no_labels(case):
+    made = BRIEF.repair(case.twins.backdoored, case.data.with_labels(None), case.findings, run=Run())
+    assert list(made.steps[0].curves)[-1] == "agreement"
 
 
 def test_it_kills_the_attacker_s_trigger_without_knowing_it(case, taught, made_up):

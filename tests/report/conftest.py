@@ -33,6 +33,18 @@ class MadeUpScan(Scan):
         raise NotImplementedError
 
 
+class MadeUpPrune(MadeUpScan):
+    """Stands for a repair."""
+
+    name = "prune"
+
+
+class MadeUpFineTune(MadeUpScan):
+    """Stands for another one."""
+
+    name = "finetune"
+
+
 def make_model(classes, shape=(3, 32, 32), names=()):
     network = nn.Sequential(nn.Flatten(), nn.Linear(shape[0] * shape[1] * shape[2], classes))
     return Classifier(
@@ -138,7 +150,7 @@ def make_repair(classes=10, targets=(3,), *, names=(), verification=None):
             counts={"images": 900, "stamped": 810},
         ),
         run=Run(seed=7),
-        methods=[MadeUpScan(), MadeUpScan()],
+        methods=[MadeUpPrune(), MadeUpFineTune()],
         seconds=12.0,
         started=STARTED,
         output="out/repaired.keras",

@@ -1,6 +1,7 @@
 import pytest
 
 from detrojan.report.report import evaluate_report, measures
+from detrojan.report.sentences import reach
 from detrojan.report.text import evaluate_text, plain_text, repair_text, report_text, scan_text
 from detrojan.run import Run
 
@@ -53,6 +54,55 @@ def test_a_repair_shows_before_and_after(repair):
 
 def test_a_repair_that_nobody_checked_says_so(made):
     assert "was not scanned again" in plain_text(repair_text(made.make_repair(verification={})))
+
+
+def test_a_failed_repair_says_why_and_on_which_images(made):
+    told = {"verdict": "backdoored", "reason": "label 5 needs a small trigger", "targets": [5]}
+    text = plain_text(report_text(made.make_repair(verification=told)), width=200)
+    assert "Not repaired, since the new scan finds a backdoor." in text
+    assert "Measured on 900 images that the repair has not seen; a step's figures are of those it" in text
+    assert "Not repaired" not in plain_text(report_text(made.make_repair()))
+
+
+@pytest.mark.parametrize(
+    ("classes", "tested", "said", "row"),
+    [
+        (12, list(range(11)), "scanned again (11 of 12 labels): no", "labels tested: 11 of 12: 0 to 10"),
+        (10, list(range(10)), "scanned again: no", "labels tested: 10 of 10: 0 to 9"),
+    ],
+)
+def test_a_verification_says_how_many_labels_it_tested(made, classes, tested, said, row):
+    told = {"verdict": "no evidence", "labels_tested": tested, "warnings": ["shown above"]}
+    text = plain_text(report_text(made.make_repair(classes, verification=told)), width=200)
+    assert said in text
+    assert row in text
+    assert "shown above" not in text, "the report's warnings hold it"
+
+
+def test_a_repair_is_named_as_it_was_asked_for(made):
+    report = made.make_repair()
+    run = report.run.model_copy(update={"method": "fine_pruning"})
+    text = plain_text(report_text(report.model_copy(update={"run": run})), width=200)
+    assert text.startswith("Repaired by fine_pruning: ")
+    assert "1. prune: 54 of 160" in text
+
+
+@pytest.mark.parametrize(
+    ("used", "said"),
+    [(None, "On 1,000 images without"), (1000, "On 1,000 images without"), (600, "On 600 of 1,000 images")],
+)
+def test_a_scan_says_how_many_of_the_images_it_used(made, used, said):
+    report, _ = made.make_scan(10, ())
+    data = report.data.model_copy(update={"images": 1000, "used": used})
+    assert said in plain_text(report_text(report.model_copy(update={"data": data})), width=200)
+
+
+def test_a_scan_that_recovers_no_trigger_does_not_speak_of_one(made):
+    report, _ = made.make_scan(10, ())
+    assert any("A recovered trigger is one that the model obeys" in text for text in reach(report)[1])
+    bare = [entry.model_copy(update={"attack_success": None}) for entry in report.evidence]
+    _, unsaid = reach(report.model_copy(update={"evidence": bare}))
+    assert not any("recover" in text for text in unsaid)
 
 
 def test_several_targets_are_listed(made):

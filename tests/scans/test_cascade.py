@@ -77,6 +77,16 @@ def test_one_label_is_compared_with_others_drawn_as_controls(twins):
     assert [finding.label for finding in result.findings] == [TARGET]
     assert result.targets == [TARGET]
     assert set(result.details["controls"]) == set(range(CLASSES)) - {TARGET}
+    assert f"Bonferroni over {CLASSES} labels" in result.details["test"], "all that are computed count"
+
+
+def test_a_p_value_does_not_hang_on_how_few_labels_were_asked_for(twins):
+    results = [
+        SCAN.scan(twins.backdoored, twins.test, run=Run(), labels=labels)
+        for labels in ([TARGET], [(TARGET + 1) % CLASSES, TARGET])
+    ]
+    one, two = (result.flagged[0].p_value for result in results)
+    assert one == pytest.approx(two)
 
 
 def test_a_target_that_is_only_drawn_for_comparison_is_warned_of_and_not_called_a_finding(twins):
@@ -86,6 +96,10 @@ def test_a_target_that_is_only_drawn_for_comparison_is_warned_of_and_not_called_
     assert result.targets == []
     assert result.verdict != "backdoored"
     assert any(f"label {TARGET} was not to be tested" in warning for warning in result.warnings)
+    assert result.reason.startswith(
+        f"label {TARGET}, which was not to be tested, only drawn for comparison, needs a trigger of "
+    )
+    assert "chance" not in result.reason
 
 
 def test_when_the_time_is_up_it_says_so(twins):
@@ -94,6 +108,10 @@ def test_when_the_time_is_up_it_says_so(twins):
     assert result.verdict == "inconclusive"
     assert not result.details["complete"]
     assert result.passes == 0
+    assert f"{CLASSES} labels were not searched; nothing found so far (0 labels tested)" in result.reason
+    assert result.findings == ()
+    assert result.details["not_tested"] == list(range(CLASSES))
+    assert result.details["put_aside"] == 0
 
 
 def test_an_interruption_gives_what_is_known(twins, monkeypatch):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -25,15 +25,17 @@ from detrojan.cli.options import (
     set_option,
 )
 from detrojan.cli.state import current
-from detrojan.errors import DataError, LabelError, ModelError, OptionError
+from detrojan.errors import DataError, ModelError, OptionError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from detrojan.cli.findings import Given
     from detrojan.data.dataset import Dataset
-    from detrojan.findings import Finding, ScanResult
+    from detrojan.findings import ScanResult
     from detrojan.models.classifier import Classifier
-    from detrojan.report.report import RepairReport
+    from detrojan.repairs.base import Repaired
+    from detrojan.report.report import Measures, RepairReport, ScanReport
     from detrojan.run import Run
     from detrojan.scans.base import Scan
     from detrojan.workflow import Outcome
@@ -104,12 +106,14 @@ def command(
     """Write a repaired copy of MODEL, measured before and after, and scanned again.
 
     Only clean images and the triggers that a scan recovered, or those of --trigger, are used. Exit
-    codes: 0 repaired (no such trigger works on 5% of the images, and the new scan, if one was wanted,
+    codes: 0 repaired (no such trigger works on 5% of the images, clean accuracy, or agreement where there
+    are no labels, fell by at most 20 points and by less than half, and the new scan, if one was wanted,
     finds no evidence of a backdoor) or nothing to repair, 1 not repaired, 2 error, 3 the first scan is
-    inconclusive, or the new one, so that the repair could not be verified, 4 wrong usage.
+    inconclusive, or the new one, or it could not be made, so that the repair could not be verified, 4
+    wrong usage.
     """
     from detrojan.cli.outputs import check_writable, emit  # noqa: PLC0415 - `--help` shall be fast
-    from detrojan.cli.scan import EXIT, scan_named  # noqa: PLC0415
+    from detrojan.cli.scan import scan_named  # noqa: PLC0415
     from detrojan.cli.settings import methods_named  # noqa: PLC0415
     from detrojan.cli.surroundings import kept, start  # noqa: PLC0415
     from detrojan.report.pictures import pictures_of  # noqa: PLC0415
@@ -121,32 +125,81 @@ def command(
     methods = methods_named("repairs", how["method"].split(","), how["settings"])
     inputs = load_inputs(model, data, run)
     _rehearse(inputs.model, out, n_plus_one_file)
+    given = _given(how["findings_file"], how["known"], how["labels"], inputs.model)
+    if how["verify"] and (given is None or given.findings):
+        check_held_out(len(inputs.data), how["use"])
     with kept(run, surroundings, inputs.model.origin.sha256, inputs.data.sha256) as run:
         scan = scan_named("cascade")
         job = _Job(inputs=inputs, run=run, scan=scan, methods=methods, started=started, begun=begun)
-        if how["findings_file"] is not None:
-            findings, files, more = read_findings(how["findings_file"], inputs.model, how["labels"])
-            job.warnings += more
-        elif how["known"]:
-            findings, files = known_findings(how["known"], inputs.model), dict[int, str]()
-        else:
-            result = scan.scan(inputs.model, inputs.data, run=run, labels=how["labels"])
-            findings, files = result.flagged, dict[int, str]()
-            job.warnings += result.warnings
-            if not findings:
-                emit(job.scan_report(result), output)
-                current().note("nothing to repair: no label was flagged; no model was written")
-                return EXIT[result.verdict] if result.verdict == "inconclusive" else 0
-        report, repaired, outcome = job.repair(
-            findings, files, share=how["use"], verify=how["verify"], out=out, output=output
-        )
-        _write(inputs.model, repaired, out, n_plus_one_file, [entry.label for entry in findings])
-        emit(report, output, pictures_of(findings, inputs.data.images))
+        given = given or job.scan_first(how["labels"], output)
+        if not given.findings:
+            return _nothing_to_repair(given, output)
+        mended = job.mend(given, how["use"])
+        # what has taken the time is kept, whatever becomes of the new scan
+        _write(inputs.model, mended.model, out, n_plus_one_file, [entry.label for entry in given.findings])
+        again = job.scan_again(mended, given) if how["verify"] else None
+        report = job.repair_report(mended, given, again, out=out, output=output)
+        emit(report, output, pictures_of(given.findings, inputs.data.images))
+        if again is not None and again.details.get("interrupted"):
+            raise KeyboardInterrupt  # the state is kept, and --resume goes on from it
+    return _ended(mended, again)
+
+
+def _given(
+    findings_file: Path | None, known: Sequence[str], labels: list[int] | None, model: Classifier
+) -> Given | None:
+    """Return the findings that the user gave, or None where the model has to be scanned first."""
+    from detrojan.cli.findings import known_findings, read_findings  # noqa: PLC0415
+
+    if findings_file is not None:
+        return read_findings(findings_file, model, labels)
+    return known_findings(known, model) if known else None
+
+
+def _nothing_to_repair(given: Given, output: OutputOptions) -> int:
+    """Show the scan that flagged no label, and return the exit code."""
+    from detrojan.cli.outputs import emit  # noqa: PLC0415
+    from detrojan.cli.scan import EXIT  # noqa: PLC0415
+
+    assert given.report is not None
+    emit(given.report, output)
+    for text in given.warnings:
+        current().note(f"warning: {text}", "bold yellow")
+    current().note("nothing to repair: no label was flagged; no model was written")
+    return EXIT[given.report.verdict] if given.report.verdict == "inconclusive" else 0
+
+
+def _ended(mended: _Mended, again: ScanResult | None) -> int:
+    """Say on stderr what is wrong with the repair, if anything is, and return the exit code."""
+    from detrojan.report.outcome import shortcomings  # noqa: PLC0415
+    from detrojan.workflow import repair_outcome  # noqa: PLC0415
+
+    outcome = repair_outcome(mended.before, mended.after, again)
     if outcome == "not repaired":
-        current().note("not repaired: a trigger still works, or the new scan finds a backdoor")
-    elif outcome == "not verified":
-        current().note("the repair could not be verified: the new scan is inconclusive")
+        verdict = None if again is None else again.verdict
+        current().note(f"not repaired: {'; '.join(shortcomings(mended.before, mended.after, verdict))}")
+    elif outcome == "not verified" and again is not None:
+        current().note(
+            f"the repair could not be verified: the new scan is inconclusive, since {again.reason}"
+        )
     return OUTCOMES[outcome]
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Mended:
+    """A repaired copy, measured on images that the repair has not seen."""
+
+    repaired: Repaired
+    data: Dataset
+    rest: Dataset
+    before: Measures
+    after: Measures
+    warnings: tuple[str, ...]
+
+    @property
+    def model(self) -> Classifier:
+        """The repaired copy."""
+        return self.repaired.model
 
 
 class _Job:
@@ -157,14 +210,25 @@ class _Job:
     ) -> None:
         self.inputs, self.run, self.scan, self.methods = inputs, run, scan, methods
         self.started, self.begun = started, begun
-        self.warnings: tuple[str, ...] = inputs.warnings
 
-    def scan_report(self, result: ScanResult) -> Any:
-        """Return the report of the scan that found nothing."""
+    def scan_first(self, labels: list[int] | None, output: OutputOptions) -> Given:
+        """Scan the delivered model; an interrupted scan's report is written, and nothing is repaired."""
+        from detrojan.cli.findings import Given  # noqa: PLC0415
+        from detrojan.cli.outputs import emit  # noqa: PLC0415
+
+        result = self.scan.scan(self.inputs.model, self.inputs.data, run=self.run, labels=labels)
+        report = self.scan_report(result)
+        if result.details.get("interrupted"):
+            emit(report, output)
+            raise KeyboardInterrupt  # the state is kept, and --resume goes on from it
+        return Given(findings=result.flagged, warnings=result.warnings, report=report)
+
+    def scan_report(self, result: ScanResult) -> ScanReport:
+        """Return the report of the first scan."""
         from detrojan.report.report import scan_report  # noqa: PLC0415
 
         return scan_report(
-            replace(result, warnings=self.warnings),
+            replace(result, warnings=(*self.inputs.warnings, *result.warnings)),
             self.inputs.model,
             self.inputs.data,
             run=self.run,
@@ -174,155 +238,77 @@ class _Job:
             command=current().command,
         )
 
-    def repair(
-        self,
-        findings: Sequence[Finding],
-        files: dict[int, str],
-        *,
-        share: float,
-        verify: bool,
-        out: Path,
-        output: OutputOptions,
-    ) -> tuple[RepairReport, Classifier, Outcome]:
-        """Repair on one part of the data, measure on the other, scan again; return the report."""
+    def mend(self, given: Given, share: float) -> _Mended:
+        """Repair on one part of the data, and measure on the other."""
         from detrojan import workflow  # noqa: PLC0415
-        from detrojan.cli.outputs import save_triggers, triggers_folder  # noqa: PLC0415
-        from detrojan.report.report import repair_report  # noqa: PLC0415
 
         model, run = self.inputs.model, self.run
-        data, more = workflow.with_usable_labels(model, self.inputs.data, run=run)
-        used, rest = self._split(data, share)
-        judge = workflow.Judge.of(model, rest, findings)
+        data, warnings = workflow.with_usable_labels(model, self.inputs.data, run=run)
+        used, rest = data.split(round(share * len(data)), run.generator("repair", "split"))
+        judge = workflow.Judge.of(model, rest, given.findings)
         before = judge.measure(model)
-        repaired = workflow.repair_in_sequence(model, used, findings, self.methods, run=run)
-        after = judge.measure(repaired.model)
-        targets = [finding.label for finding in findings]
-        again = workflow.verify(repaired.model, rest, targets, scan=self.scan, run=run) if verify else None
-        if not files:
-            folder = triggers_folder(output.json_file, None)
-            files = save_triggers(findings, folder, output.json_file)
-        report = repair_report(
-            repaired.steps,
-            model,
-            data,
-            findings,
+        repaired = workflow.repair_in_sequence(model, used, given.findings, self.methods, run=run)
+        return _Mended(
+            repaired=repaired,
+            data=data,
+            rest=rest,
             before=before,
-            after=after,
-            run=run,
+            after=judge.measure(repaired.model),
+            warnings=warnings,
+        )
+
+    def scan_again(self, mended: _Mended, given: Given) -> ScanResult:
+        """Scan the repaired copy with the images that the repair has not seen."""
+        from detrojan.workflow import verify  # noqa: PLC0415
+
+        targets = [finding.label for finding in given.findings]
+        return verify(mended.model, mended.rest, targets, scan=self.scan, run=self.run)
+
+    def repair_report(
+        self, mended: _Mended, given: Given, again: ScanResult | None, *, out: Path, output: OutputOptions
+    ) -> RepairReport:
+        """Save the triggers where no file holds them yet, and return the report."""
+        from detrojan.cli.outputs import save_triggers, triggers_folder  # noqa: PLC0415
+        from detrojan.report.report import repair_report  # noqa: PLC0415
+        from detrojan.workflow import verification_facts  # noqa: PLC0415
+
+        folder = triggers_folder(output.json_file, None)
+        warnings = [*self.inputs.warnings, *given.warnings, *mended.warnings]
+        told = [text for text in ([] if again is None else again.warnings) if text not in warnings]
+        return repair_report(
+            mended.repaired.steps,
+            self.inputs.model,
+            mended.data,
+            given.findings,
+            before=mended.before,
+            after=mended.after,
+            run=self.run,
             methods=self.methods,
             seconds=time.monotonic() - self.begun,
             started=self.started,
             output=str(out),
-            verification=None if again is None else verification(again),
-            trigger_files=files,
-            warnings=tuple(dict.fromkeys((*self.warnings, *more))),
+            verification=None if again is None else verification_facts(again),
+            trigger_files=given.files or save_triggers(given.findings, folder, output.json_file),
+            warnings=tuple(dict.fromkeys([*warnings, *(f"the new scan: {text}" for text in told)])),
             command=current().command,
         )
-        return report, repaired.model, workflow.repair_outcome(after, again)
-
-    def _split(self, data: Dataset, share: float) -> tuple[Dataset, Dataset]:
-        return data.split(round(share * len(data)), self.run.generator("repair", "split"))
 
 
-def verification(result: ScanResult) -> dict[str, Any]:
-    """Return what a re-scan said, for a repair's report."""
-    return {
-        "verdict": result.verdict,
-        "reason": result.reason,
-        "targets": result.targets,
-        "labels_tested": [finding.label for finding in result.findings],
-        "passes": result.passes,
-    }
-
-
-def known_findings(texts: Sequence[str], model: Classifier) -> tuple[Finding, ...]:
-    """Return findings made of triggers that are known, each written FILE:LABEL.
+def check_held_out(images: int, share: float) -> None:
+    """Notice before the work that too few images would be left to scan the repaired model with.
 
     Raises:
-        OptionError: not written so, or a label twice.
-        DataError: no trigger, or one that does not fit the model.
-        LabelError: a label beyond the model's classes.
+        DataError: fewer than a scan takes.
 
     """
-    from detrojan.cli.inputs import load_trigger  # noqa: PLC0415
-    from detrojan.findings import Finding  # noqa: PLC0415
+    from detrojan.scans.preparing import FEWEST_IMAGES  # noqa: PLC0415
 
-    findings: dict[int, Finding] = {}
-    for text in texts:
-        path, _, target = text.rpartition(":")
-        if not path or not target.isdecimal() or int(target) in findings:
-            raise OptionError(f"expected --trigger FILE:LABEL, each label once, got {text!r}")
-        label = int(target)
-        if label >= model.num_classes:
-            raise LabelError(f"expected labels of 0 to {model.num_classes - 1}, got {label}")
-        findings[label] = Finding(
-            label=label,
-            anomaly_index=float("nan"),
-            mask_l1=float("nan"),
-            attack_success=float("nan"),
-            flagged=True,
-            trigger=load_trigger(Path(path), model.input_shape),
+    rest = images - round(share * images)
+    if rest < FEWEST_IMAGES:
+        raise DataError(
+            f"expected {FEWEST_IMAGES} images or more to scan the repaired model with, "
+            f"got {rest} of {images}: give more images, a smaller --use, or --no-verify"
         )
-    return tuple(findings.values())
-
-
-def read_findings(
-    path: Path, model: Classifier, labels: list[int] | None
-) -> tuple[tuple[Finding, ...], dict[int, str], tuple[str, ...]]:
-    """Return the findings of a scan's JSON with their triggers, the triggers' files, and warnings.
-
-    Args:
-        path: the JSON; the triggers' files are looked for from its folder.
-        model: the model to repair.
-        labels: which of the flagged labels; None for all.
-
-    Raises:
-        DataError: no scan's JSON, no trigger saved, or one that does not fit the model.
-        LabelError: a label that was not flagged, or is beyond the model's classes.
-
-    """
-    from detrojan.cli.inputs import load_trigger  # noqa: PLC0415
-    from detrojan.findings import Finding  # noqa: PLC0415
-    from detrojan.report.report import ScanReport, load_report  # noqa: PLC0415
-
-    report = load_report(path)
-    if not isinstance(report, ScanReport):
-        raise DataError(f"{path}: expected a scan's JSON, got {report.schema_}")
-    flagged = {entry.label: entry for entry in report.findings}
-    wrong = [label for label in labels or [] if label not in flagged]
-    if wrong or not flagged:
-        raise LabelError(f"{path}: expected flagged labels out of {report.targets}, got {wrong or 'none'}")
-    if max(flagged) >= model.num_classes:
-        raise LabelError(
-            f"{path}: expected labels of 0 to {model.num_classes - 1} as the model's classes, "
-            f"got {max(flagged)}"
-        )
-    findings, files = [], {}
-    for entry in report.findings:
-        if labels and entry.label not in labels:
-            continue
-        if entry.trigger is None:
-            raise DataError(
-                f"{path}: no trigger was saved for label {entry.label}; scan again with --json or --triggers"
-            )
-        files[entry.label] = entry.trigger
-        findings.append(
-            Finding(
-                label=entry.label,
-                anomaly_index=float("nan") if entry.anomaly_index is None else entry.anomaly_index,
-                mask_l1=float("nan") if entry.mask_l1 is None else entry.mask_l1,
-                attack_success=float("nan") if entry.attack_success is None else entry.attack_success,
-                flagged=True,
-                p_value=entry.p_value,
-                severity=entry.severity,
-                confidence=entry.confidence,
-                trigger=load_trigger(path.parent / entry.trigger, model.input_shape),
-                source=entry.source,
-            )
-        )
-    other = report.model.sha256 != model.origin.sha256
-    said = f"{path} was made from another model file (SHA-256 {report.model.sha256[:12]}...)"
-    return tuple(findings), files, ((said,) if other else ())
 
 
 def _rehearse(model: Classifier, out: Path, n_plus_one_file: Path | None) -> None:

@@ -51,7 +51,7 @@ EXIT = {"no evidence": 0, "backdoored": 1, "inconclusive": 3}
     "--budget",
     type=click.FloatRange(min=0, min_open=True),
     metavar="SECONDS",
-    help="Say after about this time what is known by then.  [default: no limit]",
+    help="Say after about this time what is known by then (cascade only).  [default: no limit]",
 )
 @set_option("scan")
 @click.option(
@@ -79,6 +79,8 @@ def command(
     "No evidence" is not "clean": it holds for the labels tested and for triggers of the kind that the
     method looks for. Severity is how often the recovered trigger works (high: 90%, medium: 50%),
     confidence how unlikely chance alone makes the finding (high: p < 0.001, medium: p < 0.01).
+    Ctrl-C ends the cascade with what is known so far; any other method writes nothing
+    then, and goes on with --resume.
     """
     from detrojan.cli.inputs import load_inputs  # noqa: PLC0415 - `--help` shall be fast
     from detrojan.cli.outputs import (  # noqa: PLC0415

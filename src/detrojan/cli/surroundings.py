@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 #: parameters that do not change what is computed: a call goes on from another one that differs in them
 _NOT_IDENTITY = {
     "model", "data", "format_", "json_file", "html_file", "triggers", "out", "n_plus_one_file", "threads",
-    "checkpoint", "resume", "verbose", "findings_file", "against", "trigger_file",
+    "checkpoint", "resume", "verbose", "findings_file", "against", "trigger_file", "verify",
 }  # fmt: skip
 _STATE_FILE = re.compile(r".+-[0-9a-f]{16}\.safetensors$|tmp.+\.tmp$")
 

@@ -71,8 +71,8 @@ class ActivationPruning(Repair):
         step = RepairStep(
             method=self.name,
             summary=(
-                f"pruned {pruned[chosen]} of {len(order)} channels of {layer}, dormant on clean images: "
-                f"{what} went from {kept[0]:.1%} to {kept[chosen]:.1%}"
+                f"pruned {pruned[chosen]} of {len(order)} channels of layer {layer}, dormant on clean "
+                f"images: {what} went from {kept[0]:.1%} to {kept[chosen]:.1%}"
             ),
             curves=curves,
             details={

@@ -92,7 +92,8 @@ class Adversarial(Repair):
         pairs = with_triggers(findings, self.name)
         taught = lesson(model, data, [label for label, _ in pairs])
         copy = model.copy().to(run.device)
-        names = ("round", "pool success", "recovered trigger success", "agreement")
+        what = "clean accuracy" if taught.labelled else "agreement"
+        names = ("round", "pool success", "recovered trigger success", what)
         curves: dict[str, list[float]] = {name: [] for name in names}
         with run.progress.task("adversarial unlearning", self.rounds) as task:
             for number in range(self.rounds):
@@ -103,7 +104,7 @@ class Adversarial(Repair):
                 known = worst_success(copy, pairs, taught.images, taught.truth)
                 for name, value in zip(names, (number + 1, success, known, same), strict=True):
                     curves[name].append(float(value))
-                task.advance(1, note=f"pool {success:.0%}, agreement {same:.1%}")
+                task.advance(1, note=f"pool {success:.0%}, {what} {same:.1%}")
         step = RepairStep(
             method=self.name,
             summary=(

@@ -76,7 +76,7 @@ class Prune(Repair):
         chosen = self._stop(accuracy, success)
         remove = _remove_features if not self.layer else remove_units
         remove(copy, self.layer, order[: pruned[chosen]])
-        where = self.layer or "the penultimate features"
+        where = f"layer {self.layer}" if self.layer else "the penultimate features"
         step = RepairStep(
             method=self.name,
             summary=(

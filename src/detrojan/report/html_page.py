@@ -33,10 +33,12 @@ from detrojan.report.sentences import (
     counted,
     decides_by_chance,
     evaluate_sentence,
+    failure_sentence,
     finding_sentence,
     inputs,
-    is_backdoored_still,
+    is_failed,
     measure_rows,
+    measured_sentence,
     name_of,
     reach,
     repair_sentence,
@@ -166,7 +168,7 @@ def _scan_values(report: ScanReport, pictures: Pictures) -> dict[str, Any]:
             str(len(report.findings)),
             _nearest(report),
         ),
-        ("Images used", f"{report.data.images:,}", "labelled" if report.data.labelled else "without labels"),
+        ("Images used", *_images(report)),
         ("Time", duration(report.seconds), f"{report.passes:,} passes"),
     ]
     by_chance = decides_by_chance(report)
@@ -205,6 +207,14 @@ def _scan_values(report: ScanReport, pictures: Pictures) -> dict[str, Any]:
         "tested": tested,
         "unsaid": unsaid,
     }
+
+
+def _images(report: ScanReport) -> tuple[str, str]:
+    """Return how many images the scan used, and a note on them."""
+    given = report.data.images
+    used = given if report.data.used is None else report.data.used
+    labelled = "labelled" if report.data.labelled else "without labels"
+    return f"{used:,}", labelled if used >= given else f"of {given:,}, {labelled}"
 
 
 def _nearest(report: ScanReport) -> str:
@@ -262,13 +272,14 @@ def _repair_values(report: RepairReport, pictures: Pictures) -> dict[str, Any]:
     verdict = report.verification.get("verdict")
     return {
         "mood": "backdoored"
-        if is_backdoored_still(report)
+        if is_failed(report)
         else "inconclusive"
         if verdict == "inconclusive"
         else "plain",
+        "failure": failure_sentence(report),
         "output": f"Written to {printable(report.output)}" if report.output else "",
         "measured": measure_rows(report.before, report.after, report.model),
-        "counts": counted(report.after.counts),
+        "counts": " ".join(filter(None, [measured_sentence(report), counted(report.after.counts)])),
         "steps": [step_values(step) for step in report.steps],
         "checked": verification_sentence(report),
         "checked_mood": str(verdict).replace(" ", "-"),

@@ -15,6 +15,7 @@ from detrojan.data.dataset import Dataset
 from detrojan.findings import Finding, RepairStep, ScanResult
 from detrojan.method import Method
 from detrojan.models.classifier import Classifier
+from detrojan.report.outcome import doubts
 from detrojan.report.schema import (
     AnyReport,
     DataFacts,
@@ -95,7 +96,7 @@ def scan_report(
         passes=result.passes,
         details=result.details,
         model=model_facts(model),
-        data=data_facts(data),
+        data=data_facts(data, used=getattr(method, "samples", None)),
         run=run_facts(run, [method], started, command, hyper_parameters=method.hyper_parameters()),
         seconds=seconds,
         warnings=list(result.warnings),
@@ -136,7 +137,7 @@ def repair_report(
         output: the file of the repaired model, or None.
         verification: what a re-scan of the repaired model said: "verdict" and whatever else.
         trigger_files: the file of the recovered trigger, by label.
-        warnings: what the reader must know.
+        warnings: what the reader must know beside what the measures say by themselves.
         command: the command line, or None in library use.
 
     """
@@ -159,7 +160,7 @@ def repair_report(
         data=data_facts(data),
         run=run_facts(run, methods, started, command, hyper_parameters=_by_name(methods)),
         seconds=seconds,
-        warnings=list(warnings),
+        warnings=[*warnings, *doubts(before, after)],
     )
 
 
@@ -273,12 +274,13 @@ def model_facts(model: Classifier) -> ModelFacts:
     )
 
 
-def data_facts(data: Dataset) -> DataFacts:
-    """Return what a report says about data."""
+def data_facts(data: Dataset, *, used: int | None = None) -> DataFacts:
+    """Return what a report says about data, of which at most `used` images were drawn (None: all)."""
     return DataFacts(
         source=data.source,
         sha256=data.sha256,
         images=len(data),
+        used=None if used is None else min(used, len(data)),
         labelled=data.labels is not None,
         shape=list(data.shape),
         notes=list(data.notes),

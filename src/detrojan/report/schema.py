@@ -105,11 +105,15 @@ class ModelFacts(Part):
 
 
 class DataFacts(Part):
-    """The data it was judged on; `shape` is (C, H, W) of one image."""
+    """The data it was judged on; `shape` is (C, H, W) of one image.
+
+    `images` were there; a scan `used` so many of them, drawn at random, and null stands for all.
+    """
 
     source: Words
     sha256: Words
     images: Count
+    used: Count | None = None
     labelled: bool
     shape: list[Count]
     notes: list[Words]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import statistics
 
+from detrojan.report.outcome import shortcomings
 from detrojan.report.schema import (
     AnyReport,
     DataFacts,
@@ -34,8 +35,6 @@ from detrojan.report.words import (
 
 #: what a scan calls anomalous where its hyper-parameters do not say
 THRESHOLD = 2.0
-#: a recovered trigger that works on a smaller share of the images than this no longer works
-REPAIRED = 0.05
 #: counts whose names in the JSON do not say of what
 _COUNTED = {"called backdoored": "clean called backdoored"}
 _BY = " \u00d7 "
@@ -144,14 +143,14 @@ def _whose(finding: FlaggedLabel) -> str:
 
 def reach(report: ScanReport) -> tuple[list[str], list[str]]:
     """Return what was tested, and what this scan cannot say."""
-    images = plural(report.data.images, "image")
+    images = used_images(report)
     truth = (
         "with labels" if report.data.labelled else "without labels, the model's own answers in their stead"
     )
     tested = [
         (
-            f"{plural(len(report.labels_tested), 'label')} of {report.model.classes:,} as a possible target: "
-            f"{ranges(report.labels_tested)}."
+            f"{plural(len(report.labels_tested), 'label')} of {report.model.classes:,} as a possible target"
+            f"{': ' * bool(report.labels_tested)}{ranges(report.labels_tested)}."
         ),
         f"On {images} {truth}.",
     ]
@@ -160,22 +159,30 @@ def reach(report: ScanReport) -> tuple[list[str], list[str]]:
     left = report.model.classes - len(report.labels_tested)
     unsaid = [
         (
-            "No scan can show that a model has no backdoor. This one only finds triggers of the kind its "
-            "method can recover; others pass unseen, and so may backdoors that work on one source class only "
+            "No scan can show that a model has no backdoor. This one only finds backdoors of the kind its "
+            "method looks for; others pass unseen, and so may those that work on one source class only "
             "unless the reason says that these were looked for."
-        ),
-        (
-            "A recovered trigger is one that the model obeys. It may differ from the attacker's in place, "
-            "shape and colour."
         ),
         (
             "The result holds for images like those it was made with. A wrong input range or preprocessing "
             "can hide a backdoor."
         ),
     ]
+    if any(entry.attack_success is not None for entry in report.evidence):
+        unsaid.insert(
+            1,
+            "A recovered trigger is one that the model obeys. It may differ from the attacker's in place, "
+            "shape and colour.",
+        )
     if left > 0:
         unsaid.insert(1, f"A backdoor whose target is one of the {plural(left, 'untested label')}.")
     return tested, unsaid
+
+
+def used_images(report: ScanReport) -> str:
+    """Return how many images the scan used, and of how many where it did not use all."""
+    used, given = report.data.used, report.data.images
+    return plural(given, "image") if used is None or used >= given else f"{used:,} of {given:,} images"
 
 
 def measure_rows(before: Measures, after: Measures, model: ModelFacts) -> list[tuple[str, str, str, str]]:
@@ -224,6 +231,7 @@ def record_rows(model: ModelFacts, data: DataFacts, run: RunFacts) -> list[tuple
         ("Data", data.source or "in memory"),
         ("Data SHA-256", data.sha256),
         ("Images", f"{data.images:,} of {_BY.join(map(str, data.shape))}, {labelled}"),
+        ("Images used", "" if data.used is None or data.used >= data.images else f"{data.used:,}"),
         ("Reading", "; ".join(data.notes)),
         ("Method", run.method),
         ("Reference", run.reference),
@@ -257,10 +265,28 @@ def cost(report: AnyReport) -> str:
     )
 
 
-def is_backdoored_still(report: RepairReport) -> bool:
-    """Return whether a recovered trigger works after the repair, or the re-scan finds a backdoor."""
-    alive = any((entry.attack_success or 0) >= REPAIRED for entry in report.after.per_target)
-    return alive or report.verification.get("verdict") == "backdoored"
+def is_failed(report: RepairReport) -> bool:
+    """Return whether the model counts as not repaired."""
+    return bool(_failures(report))
+
+
+def _failures(report: RepairReport) -> list[str]:
+    return shortcomings(report.before, report.after, report.verification.get("verdict"))
+
+
+def failure_sentence(report: RepairReport) -> str:
+    """Return why the model counts as not repaired, or an empty text where it counts as repaired."""
+    failures = _failures(report)
+    return f"Not repaired, since {'; '.join(failures)}." if failures else ""
+
+
+def measured_sentence(report: RepairReport) -> str:
+    """Return on which images the figures rest, for those of the table and those of the steps differ."""
+    images = report.after.counts.get("images")
+    held_out = "images" if images is None else plural(images, "image")
+    return (
+        f"Measured on {held_out} that the repair has not seen; a step's figures are of those it worked with."
+    )
 
 
 def repair_sentence(report: RepairReport) -> str:
@@ -275,8 +301,10 @@ def repair_sentence(report: RepairReport) -> str:
         said.append(f"clean accuracy{was} to {percent(after.clean_accuracy)}")
     elif after.agreement is not None:
         said.append(f"agreement with the delivered model {percent(after.agreement)}")
-    done = ", ".join(printable(step.method) for step in report.steps) or "nothing"
-    failed, doubtful = is_backdoored_still(report), report.verification.get("verdict") == "inconclusive"
+    # a method may consist of several steps: what was asked for is named
+    names = report.run.method.split(",") if report.run.method else [step.method for step in report.steps]
+    done = ", ".join(map(printable, names)) if report.steps else "nothing"
+    failed, doubtful = is_failed(report), report.verification.get("verdict") == "inconclusive"
     head = f"{'Not repaired' if failed else 'Repaired'} by {done}"
     head += ", but not verified" if doubtful and not failed else ""
     return f"{head}: {'; '.join(said)}." if said else f"{head}; nothing was measured."
@@ -301,9 +329,12 @@ def evaluate_sentence(report: EvaluateReport) -> str:
 def verification_sentence(report: RepairReport) -> str:
     """Return what a re-scan of the repaired model said, or an empty text where none was made."""
     reason = printable(str(report.verification.get("reason") or "the new scan is inconclusive"), 600)
+    tested = report.verification.get("labels_tested")
+    count = len(tested) if isinstance(tested, list) else report.model.classes
+    part = f" ({count:,} of {report.model.classes:,} labels)" if 0 < count < report.model.classes else ""
     said = {
-        "no evidence": "The repaired model was scanned again: no evidence of a backdoor.",
-        "backdoored": "The repaired model was scanned again: a backdoor is found.",
+        "no evidence": f"The repaired model was scanned again{part}: no evidence of a backdoor.",
+        "backdoored": f"The repaired model was scanned again{part}: a backdoor is found.",
         "inconclusive": f"The repair could not be verified: {reason.removesuffix('.')}.",
     }
     return said.get(str(report.verification.get("verdict")), "")
@@ -311,8 +342,14 @@ def verification_sentence(report: RepairReport) -> str:
 
 def verification_rows(report: RepairReport) -> list[tuple[str, str]]:
     """Return what else the verification holds."""
-    rest = {name: value for name, value in report.verification.items() if name not in {"verdict", "reason"}}
-    return fact_rows(rest)
+    said = {"verdict", "reason", "warnings"}  # elsewhere
+    rest = {name: value for name, value in report.verification.items() if name not in said}
+    tested = rest.pop("labels_tested", None)
+    if not isinstance(tested, list) or not all(isinstance(label, int) for label in tested):
+        return fact_rows(rest)
+    counted_of = f"{len(tested):,} of {report.model.classes:,}"
+    named = f"{counted_of}: {ranges(tested)}" if tested else counted_of
+    return [*fact_rows(rest), ("labels tested", named)]
 
 
 def stopped_at(step: Step) -> float | None:

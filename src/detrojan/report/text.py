@@ -19,8 +19,10 @@ from detrojan.report.sentences import (
     counted,
     decides_by_chance,
     evaluate_sentence,
+    failure_sentence,
     finding_sentence,
     measure_rows,
+    measured_sentence,
     name_of,
     reach,
     repair_sentence,
@@ -74,12 +76,14 @@ def repair_text(report: RepairReport) -> RenderableType:
         table.add_column(name, justify="right", no_wrap=True)
     for row in measure_rows(report.before, report.after, report.model):
         table.add_row(*(Text(cell) for cell in row))
+    failure = failure_sentence(report)
     parts: list[RenderableType] = [
         Text(repair_sentence(report), style="bold"),
+        *([Text(failure, style="bold red")] if failure else []),
         *_warnings(report.warnings),
     ]
     if table.row_count:
-        parts += [Text(), table, Text()]
+        parts += [Text(), table, Text(measured_sentence(report), style="dim"), Text()]
     for place, step in enumerate(report.steps, 1):
         parts.append(Text(f"{place}. {printable(step.method)}: {printable(step.summary, 600)}"))
     checked = verification_sentence(report)
@@ -151,7 +155,9 @@ def _nearest(report: ScanReport) -> list[Text]:
         name = label_name(entry.label, name_of(report.model, entry.label), 40)
         limit = significance(report)
         flagged = "" if limit is None else f"; labels are flagged below {limit:g} only"
-        return [Text(f"Most suspicious: label {name}, p = {entry.p_value:.2g}{flagged}.")]
+        some = len(report.labels_tested) < report.model.classes
+        which = "Most suspicious of the labels tested" if some else "Most suspicious"
+        return [Text(f"{which}: label {name}, p = {entry.p_value:.2g}{flagged}.")]
     nearest = max(small_masks(report), key=lambda entry: entry.anomaly_index or 0, default=None)
     if nearest is None:
         return []

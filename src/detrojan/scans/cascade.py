@@ -39,11 +39,12 @@ class Cascade(Scan):
     patches also from the places where a small window of pixels does most. The p-value is a moderated
     t-test of a label's sizes (logarithms of the patch's mask and of the perturbation's norm, and both
     together by Stouffer's method) against the controls', likewise combined with its ranks in the probes, and
-    corrected for all labels looked at, those that the probes put aside included; of several flagged
-    labels the k-th may have k times the p-value of the first. A flagged trigger is also small beside
-    the usual one and works on held-out images. While targets are found, the next candidates are
-    searched. If no label is found and all were looked at, one patch that moves every label in step
-    (all-to-all) is searched, and with few labels a patch for each pair (source-specific).
+    corrected for all labels looked at, those that the probes put aside or that are only drawn for
+    comparison included; of several flagged labels the k-th may have k times the p-value of the first. A
+    flagged trigger is also small beside the usual one and works on held-out images. While targets are
+    found, the next candidates are searched. If no label is found and all were looked at, one patch that
+    moves every label in step (all-to-all) is searched, and with few labels a patch for each pair
+    (source-specific).
 
     Reference: the form of the patch is Neural Cleanse's (Wang et al., IEEE S&P 2019), the universal
     perturbation that of Moosavi-Dezfooli et al. (CVPR 2017); the cascade is ours.
@@ -134,7 +135,7 @@ class _Outcome:
 
     def __init__(self, work: Stages, *, strange: bool) -> None:
         self.work, self.method, self.ready, self.strange = work, work.method, work.ready, strange
-        self.evidence = work.evidence()
+        self.evidence, self.looked_at = work.evidence(), work.looked_at
         self.flagged = work.flagged()
         self.pairs = [
             entry
@@ -145,7 +146,7 @@ class _Outcome:
             self.evidence,
             work.null,
             ratio=self.method.ratio,
-            significance=self.method.significance / (EFFECTIVE * max(1, work.looks)),
+            significance=self.method.significance / (EFFECTIVE * max(1, work.compared)),
         )
 
     def result(self) -> ScanResult:
@@ -158,7 +159,7 @@ class _Outcome:
             reason=reason,
             findings=tuple(
                 self._of_pair(label) or self._finding(label, known.get(label), label in flagged)
-                for label in self.ready.tested
+                for label in self.looked_at
             ),
             passes=self.work.passes,
             warnings=(*self.ready.warnings, *self._of_controls()),
@@ -177,7 +178,8 @@ class _Outcome:
         work, ready = self.work, self.ready
         details: dict[str, Any] = {
             "test": "moderated one-sided t-test of the logarithm of the size against the controls', "
-            f"Bonferroni over {work.looks} labels and the effective number of the 3 statistics, {EFFECTIVE:g}"
+            f"Bonferroni over {work.compared} labels and the effective number of the 3 statistics, "
+            f"{EFFECTIVE:g}"
             + (
                 "; combined with that of the probes' ranks by Stouffer's method"
                 if work.listed and work.listed.chances
@@ -185,7 +187,7 @@ class _Outcome:
             ),
             "controls": work.controls,
             "searched": sorted(known),
-            "put_aside": len(set(ready.tested) - known.keys()),
+            "put_aside": len(set(self.looked_at) - known.keys()),
             "sizes": {
                 str(entry.job.target): {
                     **{k: v for k, v in entry.sizes.items() if math.isfinite(v)},
@@ -205,7 +207,7 @@ class _Outcome:
             "answers": ready.how,
             "images": ready.half,
             "held_out": len(ready.images) - ready.half,
-            "not_tested": ready.left_out,
+            "not_tested": sorted({*ready.left_out, *ready.tested} - {*self.looked_at}),
             "range_trials": [vars(trial) for trial in ready.check.trials],
         }
         if work.listed is not None:
@@ -252,7 +254,8 @@ class _Outcome:
         )
 
     def _verdict(self) -> tuple[VerdictText, str]:
-        looked = f"{self.work.looks} label{'s' if self.work.looks != 1 else ''} tested"
+        count = len(self.looked_at)
+        looked = f"{count} label{'s' if count != 1 else ''} tested"
         if self.ready.check.doubtful:
             return "inconclusive", f"the input range is doubtful, and every figure with it ({looked})"
         targets = sorted(entry.job.target for entry in self.flagged)
@@ -275,7 +278,9 @@ class _Outcome:
         why = "somebody stopped the search" if self.work.interrupted else "the time was up"
         told = f" before the end of: {', '.join(self.work.cut)}" if self.work.cut else ""
         aside = len(set(self.ready.tested) - {entry.job.target for entry in self.evidence})
-        return f"{why}{told}" + (f"; {aside} labels were not searched" if aside else "")
+        what = "ranked by the probes alone" if self.work.ranked else "not searched"
+        were = "label was" if aside == 1 else "labels were"
+        return f"{why}{told}" + (f"; {aside} {were} {what}" if aside else "")
 
     def _silence(self, looked: str) -> tuple[VerdictText, str]:
         """Return the verdict where nothing was flagged."""
@@ -305,20 +310,25 @@ class _Outcome:
             )
         first = self.evidence[0] if self.evidence else None
         if first and first.p_value < SUSPECT_CHANCE and first.ratio <= SUSPECT_RATIO:
-            label, success = first.job.target, self.work.shown(first)[2]
-            small = f"label {label} needs a trigger of {first.ratio:.0%} of the usual size"
-            if first.p_value < self.method.significance and success < self.method.confirm:
-                return (
-                    f"{small} (p = {first.p_value:.2g}), which works on {success:.0%} of the held-out images "
-                    "only: look closer at it"
-                )
-            chance = f"which may be chance among so many labels (p = {first.p_value:.2g})"
-            return f"{small}, {chance}: look closer at it"
+            return self._suspicion(first)
         if self.strange:
             return "no label needs an abnormally small trigger, but made-up images cannot show there is none"
         if max(self.reach["patch"], self.reach["additive"]) <= 0:
             return "no label needs an abnormally small trigger, but too few triggers were found"
         return ""
+
+    def _suspicion(self, first: Evidence) -> str:
+        """Return why a label whose trigger is far too small is not flagged all the same."""
+        label, success, chance = first.job.target, self.work.shown(first)[2], f"p = {first.p_value:.2g}"
+        needs = f"a trigger of {first.ratio:.0%} of the usual size"
+        if label not in self.ready.tested:
+            drawn = "which was not to be tested, only drawn for comparison"
+            return f"label {label}, {drawn}, needs {needs} ({chance}): test it too"
+        if first.p_value < self.method.significance and success < self.method.confirm:
+            works = f"which works on {success:.0%} of the held-out images only"
+            return f"label {label} needs {needs} ({chance}), {works}: look closer at it"
+        may = "which may be chance among so many labels"
+        return f"label {label} needs {needs}, {may} ({chance}): look closer at it"
 
 
 def _told(pairs: Sequence[PairEvidence]) -> str:

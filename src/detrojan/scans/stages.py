@@ -92,8 +92,28 @@ class Stages:
 
     @property
     def looks(self) -> int:
-        """How many labels were looked at."""
+        """How many labels are to be tested."""
         return len(self.ready.tested)
+
+    @property
+    def compared(self) -> int:
+        """How many labels are looked at, those included that are only drawn for comparison.
+
+        A label that is drawn may turn out to be small, and a choice of few labels may have been made
+        after a look at all: what is computed counts, not what was asked for.
+        """
+        return len({*self.ready.tested, *self.controls})
+
+    @property
+    def looked_at(self) -> list[int]:
+        """The labels to test that were searched, or put aside by the probes."""
+        searched = {entry.job.target for entry in self.evidence()}
+        return [label for label in self.ready.tested if self.ranked or label in searched]
+
+    @property
+    def ranked(self) -> bool:
+        """Whether the probes have looked at all labels."""
+        return self.listed is not None and "probes" not in self.cut
 
     @property
     def null(self) -> list[Job] | None:
@@ -274,7 +294,7 @@ class Stages:
         """Return what is known of the labels so far, the strongest first."""
         chances = self.listed.chances if self.listed else None
         return weigh(
-            self.found, controls=self.null, ratio=self.method.ratio, looks=self.looks, probes=chances
+            self.found, controls=self.null, ratio=self.method.ratio, looks=self.compared, probes=chances
         )
 
     def flagged(self) -> list[Evidence]:

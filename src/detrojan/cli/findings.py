@@ -1,0 +1,130 @@
+"""Reads what a repair is made from: a scan's JSON with its triggers, or triggers that are known."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from detrojan.errors import DataError, LabelError, OptionError
+
+if TYPE_CHECKING:
+    from detrojan.findings import Finding
+    from detrojan.models.classifier import Classifier
+    from detrojan.report.report import ScanReport
+    from detrojan.report.schema import FlaggedLabel
+
+
+@dataclass(frozen=True, kw_only=True)
+class Given:
+    """What a repair is made from.
+
+    Attributes:
+        findings: flagged labels, each with its trigger; none where there is nothing to repair.
+        files: the file of each trigger, by label, where it lies in one already.
+        warnings: what the reader must know.
+        report: the scan's report that they were read from, or None.
+
+    """
+
+    findings: tuple[Finding, ...]
+    files: dict[int, str] = field(default_factory=dict)
+    warnings: tuple[str, ...] = ()
+    report: ScanReport | None = None
+
+
+def known_findings(texts: Sequence[str], model: Classifier) -> Given:
+    """Return findings made of triggers that are known, each written FILE:LABEL.
+
+    Raises:
+        OptionError: not written so, or a label twice.
+        DataError: no trigger, or one that does not fit the model.
+        LabelError: a label beyond the model's classes.
+
+    """
+    from detrojan.cli.inputs import load_trigger  # noqa: PLC0415
+    from detrojan.findings import Finding  # noqa: PLC0415
+
+    findings: dict[int, Finding] = {}
+    for text in texts:
+        path, _, target = text.rpartition(":")
+        if not path or not target.isdecimal() or int(target) in findings:
+            raise OptionError(f"expected --trigger FILE:LABEL, each label once, got {text!r}")
+        label = int(target)
+        if label >= model.num_classes:
+            raise LabelError(f"expected labels of 0 to {model.num_classes - 1}, got {label}")
+        findings[label] = Finding(
+            label=label,
+            anomaly_index=float("nan"),
+            mask_l1=float("nan"),
+            attack_success=float("nan"),
+            flagged=True,
+            trigger=load_trigger(Path(path), model.input_shape),
+        )
+    return Given(findings=tuple(findings.values()))
+
+
+def read_findings(path: Path, model: Classifier, labels: list[int] | None) -> Given:
+    """Return the findings of a scan's JSON with their triggers.
+
+    Args:
+        path: the JSON; the triggers' files are looked for from its folder.
+        model: the model to repair.
+        labels: which of the flagged labels; None for all.
+
+    Raises:
+        DataError: no scan's JSON, no trigger saved, or one that does not fit the model.
+        LabelError: a label that was not flagged, or is beyond the model's classes.
+
+    """
+    from detrojan.report.report import ScanReport, load_report  # noqa: PLC0415
+
+    report = load_report(path)
+    if not isinstance(report, ScanReport):
+        raise DataError(f"{path}: expected a scan's JSON, got {report.schema_}")
+    _check_labels(path, report, model, labels)
+    chosen = [entry for entry in report.findings if not labels or entry.label in labels]
+    other = report.model.sha256 != model.origin.sha256
+    said = f"{path} was made from another model file (SHA-256 {report.model.sha256[:12]}...)"
+    return Given(
+        findings=tuple(_finding(path, entry, model) for entry in chosen),
+        files={entry.label: entry.trigger for entry in chosen if entry.trigger is not None},
+        warnings=(said,) if other else (),
+        report=report,
+    )
+
+
+def _check_labels(path: Path, report: ScanReport, model: Classifier, labels: list[int] | None) -> None:
+    """Refuse labels that were not flagged, and flagged ones beyond the model's classes."""
+    wrong = [label for label in labels or [] if label not in report.targets]
+    if wrong or (not report.targets and report.verdict == "backdoored"):
+        raise LabelError(f"{path}: expected flagged labels out of {report.targets}, got {wrong or 'none'}")
+    if max(report.targets, default=0) >= model.num_classes:
+        raise LabelError(
+            f"{path}: expected labels of 0 to {model.num_classes - 1} as the model's classes, "
+            f"got {max(report.targets)}"
+        )
+
+
+def _finding(path: Path, entry: FlaggedLabel, model: Classifier) -> Finding:
+    """Return one finding of the report at `path`, with its trigger."""
+    from detrojan.cli.inputs import load_trigger  # noqa: PLC0415
+    from detrojan.findings import Finding  # noqa: PLC0415
+
+    if entry.trigger is None:
+        raise DataError(
+            f"{path}: no trigger was saved for label {entry.label}; scan again with --json or --triggers"
+        )
+    return Finding(
+        label=entry.label,
+        anomaly_index=float("nan") if entry.anomaly_index is None else entry.anomaly_index,
+        mask_l1=float("nan") if entry.mask_l1 is None else entry.mask_l1,
+        attack_success=float("nan") if entry.attack_success is None else entry.attack_success,
+        flagged=True,
+        p_value=entry.p_value,
+        severity=entry.severity,
+        confidence=entry.confidence,
+        trigger=load_trigger(path.parent / entry.trigger, model.input_shape),
+        source=entry.source,
+    )
