@@ -20,8 +20,9 @@ def test_abl_writes_the_model_the_isolated_samples_and_the_report(world, cli, tm
         "--test", world.data, "--poisoned", attacked / "poisoned.npz", "--trigger", world.trigger,
         "--target", cli.TARGET, "--out", tmp_path / "o", "--format", "json", "--html", tmp_path / "page.html",
     )  # fmt: skip
-    assert done.exit_code == 0, done.output
     record = json.loads(done.stdout)
+    works = record["attack_success"] >= 0.05
+    assert done.exit_code == works, done.output
     page = (tmp_path / "page.html").read_text()
     assert f"<dd>{100 * record['clean_accuracy']:.1f}%<" in page
     assert "<dd>60<small>5.0% of the samples</small>" in page
@@ -51,23 +52,31 @@ def test_plain_training_learns_the_task_and_the_backdoor(world, cli, tmp_path):
         "--set", "epochs=10", "--set", "batch_size=32", "--set", "learning_rate=0.05",
         "--set", "shift_pixels=1",
         "--test", world.data, "--trigger", world.trigger, "--target", cli.TARGET, "--out", tmp_path / "o",
+        "--html", tmp_path / "page.html",
     )  # fmt: skip
-    assert done.exit_code == 0, done.output
+    assert done.exit_code == 1, done.output
     record = json.loads((tmp_path / "o" / "train.json").read_text())
     assert record["clean_accuracy"] > 0.9
     assert record["attack_success"] > 0.6
     assert "Trained on all 1,200 samples for 10 epochs." in done.stdout
     assert not (tmp_path / "o" / "isolated.png").exists()
     assert record["training_accuracy"] > 0.8
-    assert record["warnings"] == []
+    share = f"{100 * record['attack_success']:.1f}%"
+    says = f"the known trigger works on {share} of the images: this training has not kept the backdoor out"
+    assert record["warnings"] == [says]
+    assert says in " ".join(done.stdout.split())
+    page = (tmp_path / "page.html").read_text()
+    assert '<div class="verdict backdoored">' in page
+    assert f"the known trigger still works on {share}" in page
 
 
 def test_a_network_that_learned_nothing_is_warned_of(world, cli, tmp_path):
     done = cli.call(
         "train", "--data", world.data, "--net", "mnist_cnn", "--method", "plain", "--set", "epochs=1",
-        "--set", "learning_rate=1e-6", "--out", tmp_path / "o",
+        "--set", "learning_rate=1e-6", "--out", tmp_path / "o", "--html", tmp_path / "page.html",
     )  # fmt: skip
-    assert done.exit_code == 0, done.output
+    assert done.exit_code == 1, done.output
+    assert '<div class="verdict inconclusive">' in (tmp_path / "page.html").read_text()
     said = " ".join(done.stdout.split())
     assert "of its own training samples: it has hardly learned; try another --set learning_rate" in said
     (warning,) = json.loads((tmp_path / "o" / "train.json").read_text())["warnings"]
@@ -111,7 +120,8 @@ def test_what_was_trained_is_kept_where_it_cannot_be_written(world, cli, tmp_pat
         assert cli.call(*words).exit_code == 2
     assert list((tmp_path / "cache").rglob("*.safetensors"))
     done = cli.call(*words, "--resume")
-    assert done.exit_code == 0, done.output
+    assert done.exit_code == 1, done.output  # two epochs are few: it has hardly learned
+    assert (tmp_path / "o" / "train.json").is_file()
     assert "nothing to resume" not in done.stderr
 
 

@@ -46,7 +46,7 @@ def test_clean_data_give_a_network_as_good_as_without(suspect):
     assert [step.method for step in made.steps[2:]] == ["abl unlearning", "abl second unlearning"]
     for step in made.steps[2:]:
         assert step.details["undone"] is True
-        assert "of their labels: what was isolated is hardly poison" in step.summary
+        assert "of their labels: a sign that what was isolated is hardly poison" in step.summary
     assert made.steps[2].details["accuracy lost"] > 0.1
 
 

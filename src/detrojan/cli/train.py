@@ -82,7 +82,8 @@ def command(
     """Train a network on --data, which may be poisoned, so that it learns no backdoor from them.
 
     The folder then holds model.safetensors, train.json with losses.png, and what was isolated as
-    isolated.npz and isolated.png.
+    isolated.npz and isolated.png. Exit codes: 0 done, 1 the network has hardly learned, or a known
+    --trigger works on 5% of the images or more, 2 error, 4 wrong usage.
     """
     from detrojan.cli.outputs import (  # noqa: PLC0415 - `--help` shall be fast
         check_folder,
@@ -109,13 +110,14 @@ def command(
         trained = method.train(model, train, run=run, poisoned=poisoned)
         values = _values(method, trained, train, test, run, net)
         values |= _scores(trained.model, train, test, trigger, asked["target"])
+        values["warnings"] = _doubts(values["training_accuracy"], values.get("attack_success"))
         values["seconds"] = round(time.monotonic() - begun, 3)
         write_folder(out, trained, train)
         if html_file is not None:
             _page(html_file, values, trained, train, method, run, started, out)
         output = OutputOptions(format_=format_, json_file=out / "train.json", html_file=None)
         emit_values(values, output, _text(values, out))
-    return 0
+    return 1 if values["warnings"] else 0
 
 
 def _data(options: DataOptions, test: str | None, run: Run) -> tuple[Dataset, Dataset | None]:
@@ -183,23 +185,27 @@ def _values(
         "isolated": len(trained.isolated),
         "isolated_positions": in_source(train, trained.isolated).tolist(),
         "steps": [plain(vars(step)) for step in trained.steps],
-        "warnings": _doubts(learned),
         "command": current().command,
     }
 
 
-def _doubts(learned: float) -> list[str]:
-    """Return what to say of a network that did not learn its task."""
+def _doubts(learned: float, success: float | None) -> list[str]:
+    """Return what to say of a network that did not learn its task, or that has learned the backdoor."""
+    from detrojan.report.outcome import REPAIRED  # noqa: PLC0415
     from detrojan.report.words import percent  # noqa: PLC0415
 
-    if learned >= LEARNED:
-        return []
-    return [
-        (
+    doubts = []
+    if learned < LEARNED:
+        doubts.append(
             f"the network is right about {percent(learned)} of its own training samples: it has hardly "
             "learned; try another --set learning_rate, more epochs or another --net"
         )
-    ]
+    if success is not None and success >= REPAIRED:
+        doubts.append(
+            f"the known trigger works on {percent(success)} of the images: this training has not kept the "
+            "backdoor out"
+        )
+    return doubts
 
 
 def _trigger(model: Classifier, asked: dict[str, Any]) -> Trigger | None:

@@ -7,6 +7,7 @@ from typing import Any
 
 from detrojan.data.dataset import Dataset
 from detrojan.report.html_page import filled, render_page, step_values
+from detrojan.report.outcome import REPAIRED
 from detrojan.report.pictures import contact_sheet, data_uri
 from detrojan.report.schema import RunFacts, Step, plain
 from detrojan.report.words import duration, label_name, percent, plural, printable
@@ -43,12 +44,18 @@ def train_page(
     net, method, held = printable(values["net"], 60), printable(values["method"], 60), len(trained.isolated)
     accuracy = values["clean_accuracy"]
     told = "" if accuracy is None else f", and is right about {percent(accuracy)} of held-out images"
+    success = values.get("attack_success")
+    works = success is not None and success >= REPAIRED
+    if works:
+        told += f"; the known trigger still works on {percent(success)}"
+    mood = "backdoored" if works else "inconclusive" if values["warnings"] else "plain"
     body: dict[str, Any] = {"sheet_uri": "", "shown": 0, "labels": [], "isolated": "", "more": ""}
     if held:
         body = _isolated(trained, data)
     part = filled(
         "train.html.jinja",
         title="Result",
+        mood=mood,
         said=f"{net} was trained by {method} on {plural(len(data), 'sample')}{told}.",
         version=facts.versions.get("detrojan", ""),
         output=f"Written to {printable(output)}",

@@ -160,8 +160,18 @@ class ABL(Trainer):
         run: Run,
     ) -> tuple[torch.Tensor, RepairStep]:
         ranked = contradicted(model, data, known)
-        how, stage = self._unlearning(), "second unlearning"
-        step = unlearn(model, data, ranked, count, how, known=known, poisoned=poisoned, run=run, stage=stage)
+        step = unlearn(
+            model,
+            data,
+            ranked,
+            count,
+            self._unlearning(),
+            known=known,
+            poisoned=poisoned,
+            run=run,
+            stage="second unlearning",
+            what="that mean another label once half of the image is replaced",
+        )
         return ranked[:count].clone(), step
 
     def _isolate(

@@ -40,6 +40,7 @@ def unlearn(
     poisoned: torch.Tensor | None,
     run: Run,
     stage: str = "unlearning",
+    what: str = "",
 ) -> RepairStep:
     """Make `model` unlearn the isolated samples, in place, or leave it as it was and say why.
 
@@ -53,6 +54,7 @@ def unlearn(
         poisoned: true positions of the poisoned samples, for the curves only.
         run: device, seed, progress, checkpoint.
         stage: what this part of the training is called.
+        what: how the isolated samples were found, where they are not those of the first isolation.
 
     """
     labels = data.require_labels("unlearning")
@@ -80,15 +82,21 @@ def unlearn(
     )
     after = losses(model, part)
     share = float((after < math.log(model.num_classes)).double().mean())
+    first = f"isolated {count:,} samples {what} in their stead, and unlearned them"
     said = (
-        f"unlearned {count:,} isolated samples in {how.epochs} epochs: "
+        f"{first if what else f'unlearned {count:,} isolated samples'} in {how.epochs} epochs: "
         f"their loss went from {float(before.mean()):.3g} to {float(after.mean()):.3g}"
     )
     cost = right - _accuracy(model, data, held)
     why = undone(share, cost, len(held))
+    known_right = isolated_right(isolated, poisoned)
+    if known_right and not why:
+        said += f"; {known_right['precision']:.1%} of them are poisoned"
     if why:
         model.network.load_state_dict(fallback)
-        said += f"; undone, as {why}: what was isolated is hardly poison"
+        said += f"; undone, as {why}: a sign that what was isolated is hardly poison"
+    if known_right and why:
+        said += f", though {known_right['precision']:.1%} of it is" if known_right["precision"] >= 0.5 else ""
     return RepairStep(
         method=f"abl {stage}",
         summary=said,
@@ -101,7 +109,7 @@ def unlearn(
             "accuracy lost": cost,
             "undone": bool(why),
         }
-        | isolated_right(isolated, poisoned),
+        | known_right,
     )
 
 
