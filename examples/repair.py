@@ -27,7 +27,7 @@ from detrojan.training import train_net
 from detrojan.triggers.patch import PatchTrigger
 
 REPAIRS: dict[str, Repair] = {
-    "unlearn": Unlearn(epochs=20, learning_rate=1e-3),
+    "unlearn": Unlearn(epochs=10, updates=150, learning_rate=1e-3),
     "prune": Prune(layer="3"),
     "finetune": FineTune(),
 }

@@ -15,7 +15,7 @@ from twins import CLASSES, SHAPE
 
 @pytest.fixture(scope="module")
 def made(case):
-    return MCR(learning_rate=5e-3).repair(case.twins.backdoored, case.data, case.findings, run=Run(seed=2))
+    return MCR(epochs=8, updates=80, learning_rate=5e-3).repair(case.twins.backdoored, case.data, case.findings, run=Run(seed=2))
 
 
 def test_the_attacker_s_trigger_works_far_less_without_being_used(case, made):
@@ -67,14 +67,14 @@ def test_a_network_with_batch_norms_is_given_statistics_of_its_own_and_works_wit
         network(torch.zeros(2, *SHAPE))
     model = Classifier(network.eval(), SHAPE)
     before = digest(model.network)
-    plan = MCR(epochs=1, norm_updates=20)
+    plan = MCR(epochs=1, norm_updates=4)
     made = plan.repair(model, case.data.select(slice(64)).with_labels(None), [], run=Run())
     assert digest(model.network) == before
     assert set(made.steps[0].curves) == {"place on the curve", "agreement"}
     norm = made.model.network[1]
     assert (norm.momentum, norm.training) == (0.1, False)
     # that many batches of 64 images, and their plain mean: what the convolution gives on images like these
-    assert int(norm.num_batches_tracked) == 20
+    assert int(norm.num_batches_tracked) == 4
     with torch.no_grad():
         given = made.model.network[0](case.data.images[:64]).mean((0, 2, 3))
     assert torch.allclose(norm.running_mean, given, atol=0.15)
