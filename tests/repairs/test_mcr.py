@@ -15,7 +15,9 @@ from twins import CLASSES, SHAPE
 
 @pytest.fixture(scope="module")
 def made(case):
-    return MCR(epochs=8, updates=80, learning_rate=5e-3).repair(case.twins.backdoored, case.data, case.findings, run=Run(seed=2))
+    return MCR(epochs=8, updates=80, learning_rate=5e-3).repair(
+        case.twins.backdoored, case.data, case.findings, run=Run(seed=2)
+    )
 
 
 def test_the_attacker_s_trigger_works_far_less_without_being_used(case, made):
