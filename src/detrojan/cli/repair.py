@@ -25,7 +25,7 @@ from detrojan.cli.options import (
     set_option,
 )
 from detrojan.cli.state import current
-from detrojan.errors import DataError, ModelError, OptionError
+from detrojan.errors import DataError, OptionError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -315,12 +315,6 @@ def _rehearse(model: Classifier, out: Path, n_plus_one_file: Path | None) -> Non
     """Write the model as it is to a place that vanishes: what is wrong with a path shows before the work."""
     import tempfile  # noqa: PLC0415
 
-    original = Path(model.origin.path)
-    for path in (out, n_plus_one_file):
-        if path is not None and path.exists() and original.exists() and path.samefile(original):
-            raise ModelError(f"expected another path than the original {path}, which is never overwritten")
-    if n_plus_one_file is not None and n_plus_one_file.absolute() == out.absolute():
-        raise OptionError(f"expected two files for --out and --n-plus-one, got {out} for both")
     with tempfile.TemporaryDirectory() as folder:
         plan = None if n_plus_one_file is None else Path(folder) / "n_plus_one" / n_plus_one_file.name
         _write(model, model, Path(folder) / out.name, plan, [0])
