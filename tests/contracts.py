@@ -53,6 +53,7 @@ REPEATED = (
     "patience",
     "inversions",
     "passes",
+    "pool",
 )
 FEW = 6
 
@@ -306,7 +307,7 @@ def check_continues_where_it_stopped(method: Method, folder: Path) -> None:
             result(Run(seed=3, checkpoint=kept, progress=Stopping(after)))
         assert result(Run(seed=3, checkpoint=kept)) == whole, f"stopped at advance {after}"
         assert result(Run(seed=3, checkpoint=kept)) == whole, "run again when it was done"
-        assert result(Run(seed=4, checkpoint=kept)) == result(Run(seed=4)), "another seed's state was used"
+    assert result(Run(seed=4, checkpoint=kept)) == result(Run(seed=4)), "another seed's state was used"
 
 
 def check_silence(method: Method, capfd: pytest.CaptureFixture[str]) -> None:

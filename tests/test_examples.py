@@ -42,8 +42,8 @@ def test_the_attack_plants_two_backdoors_that_work():
 
 def test_the_scan_names_the_target_and_saves_its_trigger(tmp_path):
     path = tmp_path / "trigger.safetensors"
-    printed = output("scan.py", "--labels", "8", "--steps", "30", "--out", str(path))
-    assert printed.startswith("backdoored: label 3 needs an abnormally small trigger (8 labels tested)")
+    printed = output("scan.py", "--labels", "6", "--steps", "30", "--out", str(path))
+    assert printed.startswith("backdoored: label 3 needs an abnormally small trigger (6 labels tested)")
     assert re.findall(r"label +(\d+) .*<- target", printed) == ["3"]
     assert Trigger.load(path).picture().shape == (3, 32, 32)
 
@@ -75,7 +75,7 @@ def test_the_guard_notices_stamped_inputs_and_lets_clean_ones_pass(tmp_path):
 
 def test_training_by_abl_learns_the_task_without_the_backdoor(tmp_path):
     path = tmp_path / "model.safetensors"
-    printed = output("train.py", "--out", str(path))
+    printed = output("train.py", "--epochs", "10", "--out", str(path))
     found = re.findall(r"(plain|abl) +clean accuracy +([\d.]+)%  attack success +([\d.]+)%", printed)
     (_, accuracy, success), (_, accuracy_abl, success_abl) = found
     assert float(success) > 85

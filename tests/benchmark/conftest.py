@@ -52,7 +52,7 @@ set = { epochs = 2 }
 room = "repairs"
 method = "unlearn"
 findings = "original"
-set = { epochs = 8 }
+set = { epochs = 8, updates = 100 }
 
 [[reference]]
 source = "a document"

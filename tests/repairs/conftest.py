@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import pytest
+import torch
+from torch import nn
 
 from detrojan.data.dataset import Dataset
 from detrojan.findings import Finding
@@ -13,7 +15,7 @@ from detrojan.metrics.accuracy import attack_success, clean_accuracy
 from detrojan.models.classifier import Classifier
 from detrojan.run import Run
 from detrojan.triggers.patch import PatchTrigger
-from twins import SHAPE, TARGET, Twins, few_signs
+from twins import CLASSES, SHAPE, TARGET, Twins, few_signs
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,6 +68,25 @@ def case(twins) -> Case:
     assert case.true_success(model) > 0.95
     assert case.recovered_success(model) > 0.9
     return case
+
+
+@pytest.fixture(scope="session")
+def normed() -> Classifier:
+    """Return a small untrained network with batch norms."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(1)
+        network = nn.Sequential(
+            nn.Conv2d(3, 8, 3, stride=2),
+            nn.BatchNorm2d(8),
+            nn.ReLU(),
+            nn.Conv2d(8, 16, 3, stride=2),
+            nn.BatchNorm2d(16),
+            nn.ReLU(),
+            nn.AdaptiveAvgPool2d(1),
+            nn.Flatten(),
+            nn.Linear(16, CLASSES),
+        )
+    return Classifier(network.eval(), SHAPE)
 
 
 @pytest.fixture(scope="session")

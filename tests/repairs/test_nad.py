@@ -11,7 +11,6 @@ from detrojan.models.nets import NETS, find_net
 from detrojan.repairs.nad import NAD, attention, attention_layers
 from detrojan.run import Run
 from detrojan.store import digest
-from twins import CLASSES, SHAPE
 
 
 @pytest.fixture(scope="module")
@@ -53,15 +52,12 @@ def test_the_layers_are_the_last_ones_at_each_resolution():
         attention_layers(flat)
 
 
-def test_the_statistics_of_batch_norms_are_trained_too(case):
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(1)
-        model = Classifier(find_net("five_conv_cnn").build(CLASSES, SHAPE), SHAPE)
-    before = digest(model.network)
+def test_the_statistics_of_batch_norms_are_trained_too(case, normed):
+    before = digest(normed.network)
     few = case.data.select(slice(64))
-    made = NAD(epochs=1, norm_updates=2).repair(model, few.with_labels(None), [], run=Run())
-    assert digest(model.network) == before
-    own, given = made.model.network.state_dict(), model.network.state_dict()
+    made = NAD(epochs=1, norm_updates=2).repair(normed, few.with_labels(None), [], run=Run())
+    assert digest(normed.network) == before
+    own, given = made.model.network.state_dict(), normed.network.state_dict()
     means = [name for name in given if name.endswith("running_mean")]
     assert means
     assert not any(torch.equal(own[name], given[name]) for name in means)

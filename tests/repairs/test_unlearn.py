@@ -13,7 +13,8 @@ from detrojan.store import digest
 from detrojan.triggers.patch import PatchTrigger
 from twins import TARGET
 
-PLAN = Unlearn()
+#: half of the updates by default: the network is small
+PLAN = Unlearn(updates=150)
 
 
 @pytest.fixture(scope="module")
@@ -49,18 +50,18 @@ def test_it_is_written_down(case, unlearned):
     before, after = (float(part.rstrip("%")) for part in step.summary.removeprefix(start).split(" to "))
     assert before > 90
     assert after < 5
-    # 300 updates of 6 batches each
-    assert step.curves["epoch"] == [float(epoch) for epoch in range(1, 51)]
+    # 150 updates of 6 batches each
+    assert step.curves["epoch"] == [float(epoch) for epoch in range(1, 26)]
     losses = step.curves["training loss"]
     assert losses[-1] < losses[0] / 2
     assert step.details["labelled"] is True
-    assert step.details["fitting"]["epochs"] == 50
+    assert step.details["fitting"]["epochs"] == 25
 
 
 def test_few_images_are_passed_over_more_often(case, monkeypatch):
     seen = []
     monkeypatch.setattr(Unlearn, "tune", lambda self, *_a, **_k: seen.append(self.epochs) or [])
-    for plan, epochs in ((PLAN, 50), (Unlearn(updates=0), 5), (Unlearn(epochs=60), 60)):
+    for plan, epochs in ((Unlearn(), 50), (Unlearn(updates=0), 5), (Unlearn(epochs=60), 60)):
         plan.repair(case.twins.backdoored, case.data, case.findings, run=Run(seed=2))
         assert seen.pop() == epochs
 
@@ -182,9 +183,9 @@ def test_clean_images_alone_unlearn_far_less(case, unlearned):
     plan = dataclasses.replace(PLAN, images="clean")
     made = plan.repair(case.twins.backdoored, case.data, case.findings, run=Run(seed=2))
     assert case.true_success(made.model) > case.true_success(unlearned.model) + 0.3
-    assert made.steps[0].summary.startswith(f"trained on {len(case.data)} clean images for 50 epochs: the ")
+    assert made.steps[0].summary.startswith(f"trained on {len(case.data)} clean images for 25 epochs: the ")
     without = plan.repair(case.twins.backdoored, case.data, [], run=Run(seed=2))
-    assert without.steps[0].summary == f"trained on {len(case.data)} clean images for 50 epochs"
+    assert without.steps[0].summary == f"trained on {len(case.data)} clean images for 25 epochs"
     assert digest(without.model.network) == digest(made.model.network)
 
 
