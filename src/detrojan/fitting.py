@@ -203,9 +203,13 @@ class _Trainer:
         generator = self.run.generator("fit", number)
         order = torch.randperm(len(self.data), generator=generator)
         total, right = 0.0, 0
-        # dropout draws from torch's own generator: give it this epoch's stream, then put it back
-        with torch.random.fork_rng(devices=[]):
+        # dropout draws from torch's own generators: give them this epoch's stream, then put them back
+        device = torch.device(self.run.device)
+        with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
             torch.default_generator.set_state(self.run.generator("noise", number).get_state())
+            if device.type == "cuda":
+                with torch.cuda.device(device):
+                    torch.cuda.manual_seed(self.run.derived_seed("noise", number))
             for i in range(self.batches):
                 share = (number - 1 + i / self.batches) / self.how.epochs
                 for group in self.optimizer.param_groups:

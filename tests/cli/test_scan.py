@@ -115,6 +115,16 @@ def test_the_triggers_go_where_they_are_wanted(world, cli, tmp_path):
     assert [path.name for path in (tmp_path / "found").iterdir()] == [f"label_{cli.TARGET}.safetensors"]
 
 
+@pytest.mark.parametrize("verb", ["scan", "repair"])
+def test_a_file_where_the_triggers_would_go_is_noticed_before_the_work(world, cli, tmp_path, verb):
+    (tmp_path / "found_triggers").write_text("mine")
+    out = ("--out", tmp_path / "mended.safetensors") if verb == "repair" else ()
+    done = cli.call(verb, world.model, "--data", world.data, *out, "--json", tmp_path / "found.json")
+    assert done.exit_code == 2
+    assert f"expected a folder to write to, got the file {tmp_path / 'found_triggers'}" in done.stderr
+    assert [path.name for path in tmp_path.iterdir()] == ["found_triggers"]
+
+
 @pytest.mark.parametrize("flags", [(), ("--checkpoint", "state")])
 def test_the_state_goes_when_the_work_is_done(world, cli, tmp_path, monkeypatch, flags):
     monkeypatch.chdir(tmp_path)

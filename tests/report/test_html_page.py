@@ -175,6 +175,7 @@ def test_a_repair_page_holds_every_part(repair):
         "Before and after", "97.8% 96.9% \u22120.9", "stopped here", "Neurons pruned", "clean accuracy",
         "The repaired model was scanned again: no evidence of a backdoor.", "highest index",
         "Written to out/repaired.keras", "Repaired from these findings", "What this cannot say",
+        "severity: ", "Severity is how bad it is if true",
     ):  # fmt: skip
         assert part in page.text, part
 

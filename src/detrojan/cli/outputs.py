@@ -154,6 +154,20 @@ def triggers_folder(json_file: Path | None, stated: Path | None) -> Path | None:
     return json_file.with_name(f"{json_file.stem}_triggers")
 
 
+def check_triggers(json_file: Path | None, stated: Path | None = None) -> None:
+    """Notice before the work that recovered triggers could not be saved; only a stated folder is made.
+
+    Raises:
+        InputError: a file stands there, a folder that cannot be written to, or triggers in it that the
+            call under way reads.
+        OptionError: a file that another result goes to.
+
+    """
+    folder = triggers_folder(json_file, stated)
+    if folder is not None and (folder == stated or folder.exists()):
+        check_folder(folder, writes=("label_*.safetensors",))
+
+
 def save_triggers(findings: Sequence[Finding], folder: Path | None, json_file: Path | None) -> dict[int, str]:
     """Save the findings' triggers and return their files by label, as the JSON names them.
 

@@ -112,7 +112,7 @@ def command(
     inconclusive, or the new one, or it could not be made, so that the repair could not be verified, 4
     wrong usage.
     """
-    from detrojan.cli.outputs import check_writable, emit  # noqa: PLC0415 - `--help` shall be fast
+    from detrojan.cli.outputs import check_triggers, check_writable, emit  # noqa: PLC0415 - `--help` shall be fast
     from detrojan.cli.scan import scan_named  # noqa: PLC0415
     from detrojan.cli.settings import methods_named  # noqa: PLC0415
     from detrojan.cli.surroundings import kept, start  # noqa: PLC0415
@@ -122,6 +122,8 @@ def command(
         raise OptionError("expected --findings or --trigger, got both")
     run, started, begun = start(surroundings), datetime.now(UTC), time.monotonic()
     check_writable(output.json_file, output.html_file, out, n_plus_one_file)
+    if how["findings_file"] is None:  # its triggers lie in files already
+        check_triggers(output.json_file)
     methods = methods_named("repairs", how["method"].split(","), how["settings"])
     inputs = load_inputs(model, data, run)
     _rehearse(inputs.model, out, n_plus_one_file)

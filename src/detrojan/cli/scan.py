@@ -84,7 +84,7 @@ def command(
     """
     from detrojan.cli.inputs import load_inputs  # noqa: PLC0415 - `--help` shall be fast
     from detrojan.cli.outputs import (  # noqa: PLC0415
-        check_folder,
+        check_triggers,
         check_writable,
         emit,
         save_triggers,
@@ -96,7 +96,7 @@ def command(
 
     run, started = start(surroundings), datetime.now(UTC)
     check_writable(output.json_file, output.html_file)
-    check_folder(triggers, writes=("label_*.safetensors",))
+    check_triggers(output.json_file, triggers)
     scan = scan_named(method, settings, data.samples, budget)
     inputs = load_inputs(model, data, run, limit=getattr(scan, "samples", None), stand_ins=True)
     with kept(run, surroundings, inputs.model.origin.sha256, inputs.data.sha256) as run:

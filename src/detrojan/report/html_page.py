@@ -203,7 +203,7 @@ def _scan_values(report: ScanReport, pictures: Pictures) -> dict[str, Any]:
             }
             for entry in ordered[:TABLE]
         ],
-        "meanings": meanings(report) if report.findings else [],
+        "meanings": meanings(report),
         "tested": tested,
         "unsaid": unsaid,
     }
@@ -289,6 +289,7 @@ def _repair_values(report: RepairReport, pictures: Pictures) -> dict[str, Any]:
         else printable(str(report.verification.get("reason") or ""), 600),
         "verification": verification_rows(report),
         "findings": [_finding(entry, report, pictures) for entry in report.findings],
+        "meanings": meanings(report),
     }
 
 

@@ -1,8 +1,10 @@
-"""What the words and the numbers of a finding mean, for the reader of a scan's page."""
+"""What the words and the numbers of a finding mean, for the reader of a page."""
 
 from __future__ import annotations
 
-from detrojan.report.schema import ScanReport
+from collections.abc import Sequence
+
+from detrojan.report.schema import Evidence, FlaggedLabel, RepairReport, ScanReport
 from detrojan.report.sentences import by_median
 
 _SEVERITY = (
@@ -24,16 +26,22 @@ _ROBUST = (
 _MASK = "the sum of the mask's opacities, in pixels: how much of the image the trigger changes."
 
 
-def meanings(report: ScanReport) -> list[tuple[str, str]]:
-    """Return what the words and numbers of a scan's findings mean, as (word, meaning)."""
-    unit = "as a share of the median size" if by_median(report) else _ROBUST
+def meanings(report: ScanReport | RepairReport) -> list[tuple[str, str]]:
+    """Return what the words and numbers of a report's findings mean, as (word, meaning); none without any."""
+    if not report.findings:
+        return []
+    unit = _ROBUST
+    shown: Sequence[FlaggedLabel | Evidence] = report.findings
+    if isinstance(report, ScanReport):
+        unit = "as a share of the median size" if by_median(report) else _ROBUST
+        shown = report.evidence
     rows = [
         ("Severity", _SEVERITY),
         ("Confidence", _CONFIDENCE),
         ("Anomaly index", f"how far the label lies from the usual ones, {unit}."),
     ]
-    if any(entry.p_value is not None for entry in report.evidence):
+    if any(entry.p_value is not None for entry in shown):
         rows.append(("p-value", _CHANCE))
-    if any(entry.mask_l1 is not None for entry in report.evidence):
+    if any(entry.mask_l1 is not None for entry in shown):
         rows.append(("Mask size", _MASK))
     return rows
