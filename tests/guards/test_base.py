@@ -63,7 +63,7 @@ FIT = {
         ({"threshold": "1"}, "expected threshold, got none of its type"),
         ({"threshold": 10**400}, "expected a finite threshold"),
         ({"threshold": True}, "expected a finite threshold"),
-        ({"hyper_parameters": {"copies": 3}}, "expected the hyper-parameters boundary, copies"),
+        ({"hyper_parameters": {"copies": 3}}, "expected the hyper-parameters boundary, contrast, copies"),
         ({"values": {"fit": {"mean": 1}}}, "expected the values of a fit"),
         ({"values": {}}, "expected the values of a fit"),
         ({"values": {"fit": FIT | {"scale": 0}}}, "expected a scale above 0 in the fit, got 0"),

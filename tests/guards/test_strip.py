@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import math
-from dataclasses import replace
 
 import pytest
 import torch
@@ -33,8 +32,9 @@ def guard(dark):
     return PLAN.calibrate(dark.backdoored, dark.data, run=Run(seed=1))
 
 
-def slow_entropies(model, images, overlays, mode):
+def slow_entropies(model, images, overlays, mode, *, contrast=2.0, usual=None):
     """One copy after the other, one class after the other, in float64."""
+    usual = (overlays if usual is None else usual).double().mean((0, 2, 3))[:, None, None]
     network = model.copy().network.double().eval()
     found = []
     for image in images.double():
@@ -42,7 +42,7 @@ def slow_entropies(model, images, overlays, mode):
         for overlay in overlays.double():
             copy = 0.5 * image + 0.5 * overlay if mode == "blend" else image + overlay
             if mode == "balance":
-                copy = copy - torch.stack([channel.mean() for channel in overlay])[:, None, None]
+                copy = usual + contrast * (image - usual) + (overlay - usual)
             with torch.no_grad():
                 logits = network(copy[None])[0]
             shares = (logits - logits.max()).exp()
@@ -52,11 +52,13 @@ def slow_entropies(model, images, overlays, mode):
     return torch.tensor(found, dtype=torch.float64)
 
 
-@pytest.mark.parametrize("mode", ["add", "balance", "blend"])
-def test_entropies_are_those_of_a_slow_reference(twins, clean, mode):
-    made = Strip(copies=12, mode=mode).calibrate(twins.backdoored, clean, run=Run())
+@pytest.mark.parametrize(
+    ("mode", "contrast"), [("add", 2.0), ("balance", 1.0), ("balance", 2.5), ("blend", 2.0)]
+)
+def test_entropies_are_those_of_a_slow_reference(twins, clean, mode, contrast):
+    made = Strip(copies=12, mode=mode, contrast=contrast).calibrate(twins.backdoored, clean, run=Run())
     images = torch.cat([twins.test.images[:4], twins.trigger.stamp(twins.test.images[4:8])])
-    wanted = slow_entropies(twins.backdoored, images, made.overlays, mode)
+    wanted = slow_entropies(twins.backdoored, images, made.overlays, mode, contrast=contrast)
     assert torch.allclose(made.entropies(images), wanted, rtol=0, atol=1e-5)
     assert float(wanted.max()) > 0.1
 
@@ -66,14 +68,12 @@ def test_of_both_ways_of_mixing_the_lower_entropy_counts(twins, clean):
     assert made.fit.scale > 0
     images = torch.cat([twins.test.images[:4], twins.trigger.stamp(twins.test.images[4:8])])
     first = slow_entropies(twins.backdoored, images, made.overlays[:7], "add")
-    second = made.fit.scale * slow_entropies(twins.backdoored, images, made.overlays[7:], "balance")
+    second = made.fit.scale * slow_entropies(
+        twins.backdoored, images, made.overlays[7:], "balance", usual=made.overlays
+    )
     assert torch.allclose(made.entropies(images), torch.minimum(first, second), rtol=0, atol=1e-5)
     # clean inputs have the same mean entropy either way
-    means = []
-    for mode, overlays in (("add", made.overlays[:7]), ("balance", made.overlays[7:])):
-        method = Strip(copies=len(overlays), mode=mode)
-        alike = replace(made, method=method, overlays=overlays, fit=replace(made.fit, scale=1.0))
-        means.append(alike.entropies(clean.images).mean())
+    means = made.halves(clean.images).mean(0)
     assert float(means[0]) == pytest.approx(made.fit.scale * float(means[1]), rel=0.1)
     single = Strip(copies=1).calibrate(twins.backdoored, clean, run=Run())
     assert single.fit.scale == 1
@@ -82,13 +82,13 @@ def test_of_both_ways_of_mixing_the_lower_entropy_counts(twins, clean):
     )
 
 
-@pytest.mark.parametrize(("mode", "far"), [("both", 0.06), ("add", 0.06), ("balance", 0.15), ("blend", 0.01)])
+@pytest.mark.parametrize(("mode", "far"), [("both", 0.1), ("add", 0.06), ("balance", 0.1), ("blend", 0.01)])
 def test_stamped_images_are_caught_and_clean_ones_pass(dark, mode, far):
     made = Strip(copies=40, frr=0.02, mode=mode).calibrate(dark.backdoored, dark.data, run=Run(seed=1))
     found = detection(made.score(dark.test.images), made.score(dark.stamped), made.threshold)
     assert found.far <= far
     assert found.frr < 0.05
-    assert found.auroc > 0.99
+    assert found.auroc > 0.985
 
 
 def test_sums_of_bright_images_keep_the_trigger(twins, clean):
@@ -202,6 +202,8 @@ def test_it_works_with_batch_norm_and_leaves_the_mode(clean):
     [
         ({"copies": 0}, "expected copies of 1 or more, got 0"),
         ({"mode": "mix"}, "expected the mode both, add, balance or blend .* got 'mix' and 'auto'"),
+        ({"contrast": 0.0}, "expected a contrast above 0, got 0"),
+        ({"contrast": math.inf}, "expected a contrast above 0, got inf"),
         ({"frr": 0.5}, r"frr in \(0, 0.5\), got 0.5 and 0.5"),
         ({"weight": 1.0}, r"expected weight in \(0, 1\) .* got 1 and 0.01"),
     ],

@@ -139,9 +139,10 @@ class Strip(Guard):
     four backdoored networks of our own for bright traffic signs, a small patch each, the AUROC was 0.78,
     0.82, 0.94 and 0.84 with clipping, 0.96, 0.95, 0.99 and 0.98 without.
 
-    Which mixing a trigger gets past depends on its colours: sums drown a coloured patch on GTSRB, sums
-    that keep the brightness drown a white one on CIFAR-10. Hence each is done with half of the copies,
-    and the lower entropy counts, each measured by what clean inputs have; that takes no longer.
+    Which mixing a trigger gets past depends on its colours: sums drown a coloured patch among bright
+    images, and a white one on a bright ground. Balanced sums keep the usual brightness, and twice the input's
+    contrast. Hence half of the copies are mixed as in the paper and half so, and the lower entropy counts,
+    each measured by what clean inputs have; that takes no longer.
 
     Reference: Gao et al., STRIP: A Defence Against Trojan Attacks on Deep Neural Networks,
     ACSAC 2019.
@@ -149,9 +150,10 @@ class Strip(Guard):
     Args:
         copies: N, how many clean images each input is mixed with (half of the clean images at
             most); 1 or more.
-        mode: how they are mixed: "add" the two, as in the paper; "balance" them, which takes the mean of
-            the clean image's channels off the sum; "both", each with half of the copies; or "blend" them,
-            which keeps to the range that the network knows.
+        mode: how they are mixed: "add" the two, as in the paper; "balance" them, which adds up how
+            they differ from the clean images' mean colour, the input's contrast raised; "both", each with
+            half of the copies; or "blend" them, which keeps to the range that the network knows.
+        contrast: what the input's difference is multiplied by where the two are balanced; above 0.
         weight: share of the clean image in a blend, in (0, 1).
         frr: false rejection rate that the boundary is set for, in (0, 0.5).
         boundary: "normal" as in the paper, "quantile" of the measured entropies, or "auto": the
@@ -163,6 +165,7 @@ class Strip(Guard):
 
     copies: int = 100
     mode: Literal["both", "add", "balance", "blend"] = "both"
+    contrast: float = 2.0
     weight: float = 0.5
     frr: float = 0.01
     boundary: Literal["auto", "normal", "quantile"] = "auto"
@@ -180,6 +183,8 @@ class Strip(Guard):
                 "expected the mode both, add, balance or blend and the boundary auto, normal or quantile, "
                 f"got {self.mode!r} and {self.boundary!r}"
             )
+        if not 0 < self.contrast < math.inf:
+            raise OptionError(f"expected a contrast above 0, got {self.contrast:g}")
         if not (0 < self.weight < 1 and 0 < self.frr < 0.5):
             raise OptionError(
                 f"expected weight in (0, 1) and frr in (0, 0.5), got {self.weight:g} and {self.frr:g}"
@@ -193,11 +198,14 @@ class Strip(Guard):
         """Return every image mixed with every overlay, (images, overlays, C, H, W), not clipped."""
         if self.mode == "blend":
             return torch.lerp(images[:, None], overlays[None], self.weight)
-        plain, *more = overlays.tensor_split(self.ways(len(overlays)))
+        added, *balanced = overlays.tensor_split(self.ways(len(overlays)))
         if self.mode == "balance":
-            plain, more = plain[:0], [plain]
-        balanced = [part - part.mean((2, 3), keepdim=True) for part in more]
-        return images[:, None] + torch.cat([plain, *balanced])[None]
+            added, balanced = added[:0], [added]
+        usual = overlays.mean((0, 2, 3), keepdim=True)
+        clear = torch.lerp(usual, images, self.contrast)
+        return torch.cat(
+            [images[:, None] + added, *(clear[:, None] + (part - usual) for part in balanced)], 1
+        )
 
     def calibrate(self, model: Classifier, clean: Dataset, *, run: Run) -> CalibratedStrip:
         """Return a guard for `model` whose boundary rejects a share `frr` of clean inputs.
