@@ -1,6 +1,6 @@
 """Sets STRIP up on clean images of a backdoored traffic-sign classifier, and checks inputs with it.
 
-Run: python examples/guard.py [--mode blend] [--frr 0.01] [--out guard]
+Run: python examples/guard.py [--mode add] [--frr 0.01] [--out guard]
 """
 
 from __future__ import annotations
@@ -26,7 +26,9 @@ from detrojan.triggers.patch import PatchTrigger
 def main() -> None:
     """Train a network on poisoned data, calibrate the guard on clean images, and judge stamped ones."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--mode", choices=["add", "blend"], default="add", help="how images are mixed")
+    parser.add_argument(
+        "--mode", choices=["both", "add", "blend"], default="both", help="how images are mixed"
+    )
     parser.add_argument("--frr", type=float, default=0.01, help="share of clean inputs that may be refused")
     parser.add_argument("--out", type=Path, default=None, help="where to save the guard")
     asked = parser.parse_args()

@@ -67,14 +67,15 @@ def test_of_both_ways_of_mixing_the_lower_entropy_counts(twins, clean):
     made = Strip(copies=13).calibrate(twins.backdoored, clean, run=Run())
     assert made.fit.scale > 0
     images = torch.cat([twins.test.images[:4], twins.trigger.stamp(twins.test.images[4:8])])
-    first = slow_entropies(twins.backdoored, images, made.overlays[:7], "add")
-    second = made.fit.scale * slow_entropies(
-        twins.backdoored, images, made.overlays[7:], "balance", usual=made.overlays
-    )
-    assert torch.allclose(made.entropies(images), torch.minimum(first, second), rtol=0, atol=1e-5)
-    # clean inputs have the same mean entropy either way
-    means = made.halves(clean.images).mean(0)
-    assert float(means[0]) == pytest.approx(made.fit.scale * float(means[1]), rel=0.1)
+    halves = made.halves(images)
+    for part, (mode, overlays) in enumerate((("add", made.overlays[:7]), ("balance", made.overlays[7:]))):
+        wanted = slow_entropies(twins.backdoored, images, overlays, mode, usual=made.overlays)
+        assert torch.allclose(halves[:, part], wanted, rtol=0, atol=1e-5)
+    assert torch.equal(made.entropies(images), torch.minimum(halves[:, 0], made.fit.scale * halves[:, 1]))
+    # clean inputs have the same low quantile either way
+    _, rest = clean.split(13, Run().generator("strip", "overlays"))
+    lows = made.halves(rest.images).quantile(made.method.frr, 0)
+    assert float(lows[0]) == pytest.approx(made.fit.scale * float(lows[1]))
     single = Strip(copies=1).calibrate(twins.backdoored, clean, run=Run())
     assert single.fit.scale == 1
     assert torch.allclose(

@@ -20,6 +20,8 @@ from detrojan.run import Run
 FEWEST = 8
 #: chance of so many (or so few) rejections under a fit that holds, below which it is called poor
 POOR = 0.01
+#: a boundary below so many bits is as good as none
+NOTHING = 1e-12
 #: inputs of one pass that an accelerator takes for each one of a processor's
 ACCELERATED = 16
 
@@ -37,8 +39,8 @@ class Fit:
         rejected: share of the clean inputs at or below the normal boundary, 0 to 1.
         distance: largest gap between the normal and the measured distribution, 0 to 1.
         complaint: why the normal fit is poor, or empty.
-        scale: what the entropies of the second half of the copies are multiplied by, so that clean
-            inputs have the same mean in both halves; 1 where all copies are mixed alike.
+        scale: what the entropies of the second half of the copies are multiplied by, so that the
+            quantile of clean inputs is the same in both halves; 1 where all copies are mixed alike.
 
     """
 
@@ -142,7 +144,7 @@ class Strip(Guard):
     Which mixing a trigger gets past depends on its colours: sums drown a coloured patch among bright
     images, and a white one on a bright ground. Balanced sums keep the usual brightness, and twice the input's
     contrast. Hence half of the copies are mixed as in the paper and half so, and the lower entropy counts,
-    each measured by what clean inputs have; that takes no longer.
+    each measured by the quantile that few clean inputs lie below; that takes no longer.
 
     Reference: Gao et al., STRIP: A Defence Against Trojan Attacks on Deep Neural Networks,
     ACSAC 2019.
@@ -248,8 +250,8 @@ class Strip(Guard):
                 task.advance(len(part))
         halves = torch.cat(entropies)
         _check_finite(halves)
-        means = halves.mean(0).clamp(min=torch.finfo(halves.dtype).tiny)
-        scale = float(means[0] / means[-1])
+        lows = halves.quantile(self.frr, 0).clamp(min=NOTHING)
+        scale = float(lows[0] / lows[-1])
         measured = _lower(halves, scale)
         fit = replace(self.fitted(measured), scale=scale)
         if fit.complaint:
