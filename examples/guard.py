@@ -44,14 +44,14 @@ def main() -> None:
 
     # The guard gets the network and some clean images; it learns what usual answers look like.
     guard = Strip(mode=asked.mode, frr=asked.frr, copies=50).calibrate(
-        model, draw_signs(800, seed=3), run=run
+        model, draw_signs(600, seed=3), run=run
     )
     print(f"called backdoored: an entropy of {guard.threshold * guard.sign:.3f} or less")
     for warning in guard.warnings:
         print(f"warning: {warning}")
 
     # Only here does the attacker's trigger come in: it makes the inputs that the guard shall notice.
-    test = draw_signs(500, seed=2)
+    test = draw_signs(400, seed=2)
     truth = test.require_labels("judging")
     stamped = trigger.stamp(victims(test.images, truth, 3))
     clean_scores, bad_scores = guard.score(test.images), guard.score(stamped)

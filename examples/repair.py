@@ -54,7 +54,7 @@ def main() -> None:
     # The defender has the network and some clean images, and learns the rest from the scan.
     clean = draw_signs(800, seed=3)
     scan = NeuralCleanse(steps=asked.steps, mini_batches=2, samples=400)
-    result = scan.scan(model, clean, run=run, labels=range(8))
+    result = scan.scan(model, clean, run=run, labels=range(6))
     print(f"{result.verdict}: {result.reason}")
     if not result.flagged:
         return

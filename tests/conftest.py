@@ -21,6 +21,12 @@ LONG = (
     "tests/benchmark/test_execute.py",
     "tests/scans/test_cascade.py",
     "tests/scans/test_neural_cleanse.py",
+    "tests/test_contracts.py",
+    "tests/repairs/test_unlearn.py",
+    "tests/repairs/test_adversarial.py",
+    "tests/repairs/test_nad.py",
+    "tests/repairs/test_fine_pruning.py",
+    "tests/cli/test_scan.py",
 )
 
 

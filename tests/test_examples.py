@@ -51,7 +51,7 @@ def test_the_scan_names_the_target_and_saves_its_trigger(tmp_path):
 def test_the_repair_ends_the_attack_and_keeps_the_accuracy(tmp_path):
     path = tmp_path / "repaired.safetensors"
     printed = output("repair.py", "--out", str(path))
-    assert printed.startswith("backdoored: label 3 needs an abnormally small trigger (8 labels tested)")
+    assert printed.startswith("backdoored: label 3 needs an abnormally small trigger (6 labels tested)")
     assert "\nunlearn: unlearned 1 recovered trigger on 800 images: " in printed
     judged = re.findall(r"(before|after) +clean accuracy +([\d.]+)%  attack success +([\d.]+)%", printed)
     (_, accuracy, success), (_, accuracy_after, success_after) = judged
