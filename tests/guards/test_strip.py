@@ -83,13 +83,13 @@ def test_of_both_ways_of_mixing_the_lower_entropy_counts(twins, clean):
     )
 
 
-@pytest.mark.parametrize(("mode", "far"), [("both", 0.1), ("add", 0.06), ("balance", 0.1), ("blend", 0.01)])
+@pytest.mark.parametrize(("mode", "far"), [("both", 0.07), ("add", 0.06), ("balance", 0.1), ("blend", 0.01)])
 def test_stamped_images_are_caught_and_clean_ones_pass(dark, mode, far):
     made = Strip(copies=40, frr=0.02, mode=mode).calibrate(dark.backdoored, dark.data, run=Run(seed=1))
     found = detection(made.score(dark.test.images), made.score(dark.stamped), made.threshold)
     assert found.far <= far
     assert found.frr < 0.05
-    assert found.auroc > 0.985
+    assert found.auroc > (0.985 if mode == "balance" else 0.99)
 
 
 def test_sums_of_bright_images_keep_the_trigger(twins, clean):
