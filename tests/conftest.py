@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from detrojan.machine import keep_memory
-from twins import Twins, make_twins
+from twins import LARGE, Twins, make_twins
 
 CHECKOUT = Path(__file__).resolve().parent.parent
 #: the files that take longest: started first, so that no process waits at the end for another's
@@ -55,6 +55,12 @@ def _memory_is_kept():
 def twins() -> Twins:
     """Return a backdoored sign classifier and its clean twin, trained on the spot."""
     return make_twins()
+
+
+@pytest.fixture(scope="session")
+def large_twins() -> Twins:
+    """Return the same of more pixels: for tests of what is done to a network, not of what is found in it."""
+    return make_twins(LARGE)
 
 
 @pytest.fixture(scope="session")

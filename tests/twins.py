@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 
@@ -16,7 +16,9 @@ from detrojan.models.nets import find_net
 from detrojan.run import Run
 from detrojan.triggers.patch import PatchTrigger
 
-SHAPE, CLASSES, TARGET = (3, 32, 32), 8, 3
+SHAPE, CLASSES, TARGET = (3, 24, 24), 8, 3
+#: for what is harder to bring about than to find: repairs, and training without the backdoor
+LARGE = (3, 32, 32)
 HOW = Fitting(epochs=12, batch_size=32, optimizer="adam", learning_rate=2e-3, weight_decay=0)
 
 
@@ -47,16 +49,17 @@ class Twins:
         return trigger
 
 
-def few_signs(count: int, seed: int) -> Dataset:
+def few_signs(count: int, seed: int, shape: tuple[int, int, int] = SHAPE) -> Dataset:
     """Draw about `count` signs of the first 8 classes."""
-    data = draw_signs(count * 18 // CLASSES, seed=seed)
+    data = draw_signs(count * 18 // CLASSES, seed=seed, size=shape[-1])
     return data.select(data.labels < CLASSES)
 
 
-def sticker(size: int = 4) -> PatchTrigger:
+def sticker(size: int, shape: tuple[int, int, int] = SHAPE) -> PatchTrigger:
     """A magenta square in the lower right corner, one pixel from the borders."""
-    mask = torch.zeros(1, 32, 32)
-    mask[:, 31 - size : 31, 31 - size : 31] = 1
+    end = shape[-1] - 1
+    mask = torch.zeros(1, *shape[1:])
+    mask[:, end - size : end, end - size : end] = 1
     return PatchTrigger(mask, mask * torch.tensor([1.0, 0.0, 1.0])[:, None, None])
 
 
@@ -64,16 +67,19 @@ def trained(data: Dataset, seed: int, preprocessing: Preprocessing | None = None
     """Train the two-convolution network from a start that depends on the seed alone."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        network = find_net("badnets_cnn").build(CLASSES, SHAPE)
-    model = Classifier(network, SHAPE, preprocessing=preprocessing)
-    fit(model, data, HOW, run=Run(seed=seed))
+        network = find_net("badnets_cnn").build(CLASSES, data.shape)
+    model = Classifier(network, data.shape, preprocessing=preprocessing)
+    # signs of few pixels take longer to learn
+    how = HOW if data.shape == LARGE else replace(HOW, epochs=16)
+    fit(model, data, how, run=Run(seed=seed))
     return model
 
 
-def make_twins(seed: int = 0) -> Twins:
+def make_twins(shape: tuple[int, int, int] = SHAPE, seed: int = 0) -> Twins:
     """Train both networks: some seconds."""
-    train, test = few_signs(1200, 1), few_signs(600, 2)
-    attack = BadNets(poison_rate=0.15, backdoors=(Backdoor(trigger=sticker(), target=TARGET),))
+    train, test = few_signs(1200, 1, shape), few_signs(600, 2, shape)
+    trigger = sticker(shape[-1] // 8, shape)
+    attack = BadNets(poison_rate=0.15, backdoors=(Backdoor(trigger=trigger, target=TARGET),))
     poisoned = attack.poison(train, run=Run(seed=seed))
     return Twins(
         clean=trained(train, seed),

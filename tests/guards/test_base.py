@@ -11,7 +11,7 @@ from detrojan.guards.base import load_guard
 from detrojan.guards.strip import Strip
 from detrojan.models.classifier import Preprocessing
 from detrojan.run import Run
-from twins import few_signs
+from twins import SHAPE, few_signs
 
 
 @pytest.fixture(scope="module")
@@ -93,9 +93,9 @@ def test_hyper_parameters_out_of_range_are_refused(twins, folder):
 @pytest.mark.parametrize(
     ("change", "says"),
     [
-        ({"overlays": torch.zeros(3, 3, 8, 8)}, r"expected overlays of shape \(copies, \(3, 32, 32\)\)"),
-        ({"overlays": torch.full((3, 3, 32, 32), 2.0)}, r"expected overlays in \[0, 1\], got 2 to 2"),
-        ({"overlays": torch.zeros(0, 3, 32, 32)}, "expected one or more float32 overlays, got 0"),
+        ({"overlays": torch.zeros(3, 3, 8, 8)}, r"expected overlays of shape \(copies, \(3, 24, 24\)\)"),
+        ({"overlays": torch.full((3, *SHAPE), 2.0)}, r"expected overlays in \[0, 1\], got 2 to 2"),
+        ({"overlays": torch.zeros(0, *SHAPE)}, "expected one or more float32 overlays, got 0"),
         ({"clean_scores": torch.tensor([float("nan")])}, "expected clean_scores, one finite number"),
     ],
 )

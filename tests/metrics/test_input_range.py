@@ -10,7 +10,7 @@ from detrojan.data.dataset import Dataset
 from detrojan.metrics.accuracy import clean_accuracy
 from detrojan.metrics.input_range import check_input_range
 from detrojan.models.classifier import Classifier, Preprocessing
-from twins import few_signs, trained
+from twins import SHAPE, few_signs, trained
 
 UNIT, BYTES, SIGNED = (
     Preprocessing(),
@@ -119,7 +119,7 @@ class Stubborn(nn.Module):
 
 
 def test_a_network_that_gives_one_answer_to_everything_is_no_classifier(twins):
-    check = check_input_range(Classifier(Stubborn(), (3, 32, 32)), unlabelled(twins.test))
+    check = check_input_range(Classifier(Stubborn(), SHAPE), unlabelled(twins.test))
     (warning,) = check.warnings
     assert "whatever is fed, one label gets 100% of the answers" in warning
     assert "the preprocessing or the data do not fit this network" in warning

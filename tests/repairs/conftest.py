@@ -15,7 +15,7 @@ from detrojan.metrics.accuracy import attack_success, clean_accuracy
 from detrojan.models.classifier import Classifier
 from detrojan.run import Run
 from detrojan.triggers.patch import PatchTrigger
-from twins import CLASSES, SHAPE, TARGET, Twins, few_signs
+from twins import CLASSES, LARGE, TARGET, Twins, few_signs
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,11 +48,11 @@ class Case:
 
 
 @pytest.fixture(scope="session")
-def case(twins) -> Case:
+def case(large_twins) -> Case:
     """Invert the target's trigger, cheaply: some seconds, once for all tests of repairs."""
-    data = few_signs(400, 5)
+    data = few_signs(400, 5, LARGE)
     plan = Schedule(steps=60, mini_batches=2, batch_size=32)
-    model = twins.backdoored
+    model = large_twins.backdoored
     answers = model.answers(data.images)
     (found,) = invert(model, data.images, answers, [TARGET], plan, run=Run(seed=1)).inverted
     finding = Finding(
@@ -63,7 +63,7 @@ def case(twins) -> Case:
         flagged=True,
         trigger=found.trigger,
     )
-    case = Case(twins=twins, finding=finding, data=data)
+    case = Case(twins=large_twins, finding=finding, data=data)
     assert case.accuracy(model) > 0.9
     assert case.true_success(model) > 0.95
     assert case.recovered_success(model) > 0.9
@@ -86,7 +86,7 @@ def normed() -> Classifier:
             nn.Flatten(),
             nn.Linear(16, CLASSES),
         )
-    return Classifier(network.eval(), SHAPE)
+    return Classifier(network.eval(), LARGE)
 
 
 @pytest.fixture(scope="session")
@@ -98,5 +98,5 @@ def made_up() -> Finding:
         mask_l1=9.0,
         attack_success=0.1,
         flagged=True,
-        trigger=PatchTrigger.corner(SHAPE),
+        trigger=PatchTrigger.corner(LARGE),
     )

@@ -10,7 +10,7 @@ from detrojan.models.units import mean_activity
 from detrojan.repairs.activation_pruning import ActivationPruning
 from detrojan.run import Run
 from detrojan.store import digest
-from twins import CLASSES, SHAPE
+from twins import CLASSES, LARGE
 
 FAR = ActivationPruning(drop=0.2)
 
@@ -71,7 +71,7 @@ def test_fewer_points_remove_several_channels_at_a_time(case):
 def test_a_network_with_batch_norms_is_pruned_behind_them(case, net):
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(1)
-        model = Classifier(find_net(net).build(CLASSES, SHAPE), SHAPE)
+        model = Classifier(find_net(net).build(CLASSES, LARGE), LARGE)
     before = digest(model.network)
     few = case.data.select(slice(40))
     made = ActivationPruning(drop=1, points=3).repair(model, few, [], run=Run())

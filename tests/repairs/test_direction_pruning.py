@@ -12,7 +12,7 @@ from detrojan.repairs.activation_pruning import ActivationPruning
 from detrojan.repairs.direction_pruning import DirectionPruning
 from detrojan.run import Run
 from detrojan.store import digest
-from twins import CLASSES, SHAPE
+from twins import CLASSES, LARGE
 
 
 @pytest.fixture(scope="module")
@@ -67,7 +67,7 @@ def test_it_works_without_labels(case):
 def test_the_last_half_of_the_layers_is_pruned_or_as_many_as_are_asked_for(case, net, half):
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(1)
-        shape = (3, 55, 47) if net == "deepid" else SHAPE
+        shape = (3, 55, 47) if net == "deepid" else LARGE
         model = Classifier(find_net(net).build(CLASSES, shape), shape)
     few = Dataset(torch.rand(8, *shape, generator=torch.Generator().manual_seed(0)))
     for asked, layers in ((0, half), (1, 1), (99, None)):
@@ -85,7 +85,7 @@ def test_the_last_half_of_the_layers_is_pruned_or_as_many_as_are_asked_for(case,
 def test_what_cannot_be_pruned_is_refused(case):
     with pytest.raises(DataError, match="expected 4 or more clean images, got 3"):
         DirectionPruning().repair(case.twins.backdoored, case.data.select(slice(3)), [], run=Run())
-    bare = Classifier(nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten()), SHAPE)
+    bare = Classifier(nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten()), LARGE)
     with pytest.raises(ModelError, match="expected a network with a linear layer or a convolution, got 0, 1"):
         DirectionPruning().repair(bare, case.data.select(slice(8)).with_labels(None), [], run=Run())
 

@@ -10,7 +10,7 @@ from detrojan.models.nets import find_net
 from detrojan.repairs.mcr import MCR, Curve, put, weights_of
 from detrojan.run import Run
 from detrojan.store import digest
-from twins import CLASSES, SHAPE
+from twins import CLASSES, LARGE
 
 
 @pytest.fixture(scope="module")
@@ -43,10 +43,10 @@ def test_a_clean_network_loses_hardly_anything(case):
 def test_the_curve_passes_through_its_ends_and_is_drawn_to_its_control_point():
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(1)
-        nets = [find_net("badnets_cnn").build(CLASSES, SHAPE).eval() for _ in range(3)]
+        nets = [find_net("badnets_cnn").build(CLASSES, LARGE).eval() for _ in range(3)]
     start, middle, end = nets
     curve = Curve(middle, weights_of(start), weights_of(end)).eval()
-    images = torch.rand(3, *SHAPE, generator=torch.Generator().manual_seed(2))
+    images = torch.rand(3, *LARGE, generator=torch.Generator().manual_seed(2))
     with torch.no_grad():
         for place, net in ((0.0, start), (1.0, end)):
             curve.place = place
@@ -64,10 +64,10 @@ def test_the_curve_passes_through_its_ends_and_is_drawn_to_its_control_point():
 def test_a_network_with_batch_norms_is_given_statistics_of_its_own_and_works_without_labels(case):
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(1)
-        parts = (nn.Conv2d(SHAPE[0], 4, 5, stride=4), nn.BatchNorm2d(4), nn.Flatten(), nn.LazyLinear(CLASSES))
+        parts = (nn.Conv2d(LARGE[0], 4, 5, stride=4), nn.BatchNorm2d(4), nn.Flatten(), nn.LazyLinear(CLASSES))
         network = nn.Sequential(*parts)
-        network(torch.zeros(2, *SHAPE))
-    model = Classifier(network.eval(), SHAPE)
+        network(torch.zeros(2, *LARGE))
+    model = Classifier(network.eval(), LARGE)
     before = digest(model.network)
     plan = MCR(epochs=1, norm_updates=4)
     made = plan.repair(model, case.data.select(slice(64)).with_labels(None), [], run=Run())

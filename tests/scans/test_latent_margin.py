@@ -10,7 +10,7 @@ from detrojan.errors import ModelError, OptionError
 from detrojan.models.classifier import Classifier, Preprocessing
 from detrojan.run import Run
 from detrojan.scans.latent_margin import LatentMargin
-from twins import CLASSES, TARGET
+from twins import CLASSES, SHAPE, TARGET
 
 
 @pytest.mark.parametrize("seed", [1, 2])
@@ -51,10 +51,10 @@ def test_a_wrong_input_range_is_inconclusive(twins):
 
 
 def test_a_network_without_a_last_linear_layer_is_refused(twins):
-    network = nn.Sequential(nn.Conv2d(3, CLASSES, 32), nn.Flatten())
+    network = nn.Sequential(nn.Conv2d(3, CLASSES, SHAPE[-1]), nn.Flatten())
     with torch.no_grad():
         network[0].weight.normal_(generator=torch.Generator().manual_seed(0))
-    model = Classifier(network, (3, 32, 32))
+    model = Classifier(network, SHAPE)
     with pytest.raises(ModelError, match="expected a network that ends in a linear layer"):
         LatentMargin().scan(model, twins.test, run=Run())
 

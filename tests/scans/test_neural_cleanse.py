@@ -19,7 +19,7 @@ from detrojan.scans.neural_cleanse import NeuralCleanse, quick
 from detrojan.triggers.patch import PatchTrigger
 from twins import CLASSES, TARGET
 
-SCAN = NeuralCleanse(steps=30, mini_batches=2, samples=400)
+SCAN = NeuralCleanse(steps=40, mini_batches=2, samples=400)
 
 
 @pytest.fixture(scope="module")
@@ -83,7 +83,7 @@ def test_it_has_no_evidence_against_the_clean_twin(twins, seed):
 
 
 def test_the_median_variant_names_the_target_too(twins):
-    result = NeuralCleanse(steps=30, mini_batches=2, samples=400, statistic="median").scan(
+    result = NeuralCleanse(steps=40, mini_batches=2, samples=400, statistic="median").scan(
         twins.backdoored, twins.test, run=Run(seed=2)
     )
     assert result.targets == [TARGET]
@@ -233,7 +233,7 @@ def test_few_images_and_wrong_labels_are_refused(twins):
         SCAN.scan(twins.clean, twins.test.select(slice(19)), run=Run())
     with pytest.raises(LabelError, match="expected labels of 0 to 7, got 8"):
         SCAN.scan(twins.clean, twins.test, run=Run(), labels=[8])
-    with pytest.raises(DataError, match="expected colour images 32 high x 32 wide x 3"):
+    with pytest.raises(DataError, match="expected colour images 24 high x 24 wide x 3"):
         SCAN.scan(twins.clean, Dataset(torch.rand(30, 3, 16, 16)), run=Run())
 
 

@@ -40,7 +40,7 @@ def test_the_size_counts_the_pixels_that_are_changed(twins, result):
     (finding,) = result.flagged
     image = twins.test.images[:1] * 0 + 0.5
     changed = (finding.trigger.stamp(image) - image).abs().amax(1).flatten()
-    # the attacker's sticker has 16 pixels; clearly changed ones are at most a little more than the count
+    # the attacker's sticker has 9 pixels; clearly changed ones are at most a little more than the count
     assert 1 <= int((changed > 0.3).sum()) <= finding.mask_l1 + 1
     assert finding.mask_l1 < 0.4 * result.details["usual_size"]
 

@@ -11,7 +11,7 @@ from detrojan.search.engine import Plan, search
 from detrojan.search.forms import Patch
 from detrojan.search.jobs import Job
 from detrojan.search.windows import FIRST_LOOK, OUTSIDE, SECOND_LOOK, windows
-from twins import TARGET
+from twins import SHAPE, TARGET
 
 JOBS = [Job(TARGET), Job((TARGET + 1) % 4)]
 
@@ -61,4 +61,4 @@ def test_it_stops_when_told(twins):
 
 def test_a_grid_of_one_window_is_refused(twins):
     with pytest.raises(OptionError, match="a grid of 2 windows per side or more, got 1"):
-        windows(twins.backdoored, torch.rand(4, 3, 32, 32), torch.arange(4), JOBS, run=Run(), grid=1)
+        windows(twins.backdoored, torch.rand(4, *SHAPE), torch.arange(4), JOBS, run=Run(), grid=1)

@@ -14,7 +14,7 @@ from detrojan.metrics.accuracy import attack_success, clean_accuracy
 from detrojan.models.classifier import Classifier
 from detrojan.models.nets import find_net
 from detrojan.run import Run
-from twins import CLASSES, SHAPE, TARGET, few_signs, sticker
+from twins import CLASSES, LARGE, TARGET, few_signs, sticker
 
 #: how these small networks learn
 HOW = {"learning_rate": 0.02, "batch_size": 32, "shift_pixels": 1}
@@ -31,7 +31,7 @@ class Suspect:
     def start(net: str = "badnets_cnn") -> Classifier:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(0)
-            return Classifier(find_net(net).build(CLASSES, SHAPE), SHAPE)
+            return Classifier(find_net(net).build(CLASSES, LARGE), LARGE)
 
     def accuracy(self, model: Classifier) -> float:
         return clean_accuracy(model, self.test)
@@ -43,6 +43,6 @@ class Suspect:
 
 @pytest.fixture(scope="session")
 def suspect() -> Suspect:
-    clean = few_signs(1200, 1)
-    attack = BadNets(poison_rate=0.15, backdoors=(Backdoor(trigger=sticker(6), target=TARGET),))
-    return Suspect(clean=clean, poisoned=attack.poison(clean, run=Run()), test=few_signs(500, 2))
+    clean = few_signs(1200, 1, LARGE)
+    attack = BadNets(poison_rate=0.15, backdoors=(Backdoor(trigger=sticker(6, LARGE), target=TARGET),))
+    return Suspect(clean=clean, poisoned=attack.poison(clean, run=Run()), test=few_signs(500, 2, LARGE))
