@@ -42,15 +42,15 @@ def test_the_attack_plants_two_backdoors_that_work():
 
 def test_the_scan_names_the_target_and_saves_its_trigger(tmp_path):
     path = tmp_path / "trigger.safetensors"
-    printed = output("scan.py", "--labels", "6", "--steps", "30", "--out", str(path))
-    assert printed.startswith("backdoored: label 3 needs an abnormally small trigger (6 labels tested)")
+    printed = output("scan.py", "--labels", "5", "--steps", "25", "--out", str(path))
+    assert printed.startswith("backdoored: label 3 needs an abnormally small trigger (5 labels tested)")
     assert re.findall(r"label +(\d+) .*<- target", printed) == ["3"]
     assert Trigger.load(path).picture().shape == (3, 32, 32)
 
 
 def test_the_repair_ends_the_attack_and_keeps_the_accuracy(tmp_path):
     path = tmp_path / "repaired.safetensors"
-    printed = output("repair.py", "--out", str(path))
+    printed = output("repair.py", "--steps", "24", "--out", str(path))
     assert printed.startswith("backdoored: label 3 needs an abnormally small trigger (6 labels tested)")
     assert "\nunlearn: unlearned 1 recovered trigger on 800 images: " in printed
     judged = re.findall(r"(before|after) +clean accuracy +([\d.]+)%  attack success +([\d.]+)%", printed)
@@ -75,7 +75,7 @@ def test_the_guard_notices_stamped_inputs_and_lets_clean_ones_pass(tmp_path):
 
 def test_training_by_abl_learns_the_task_without_the_backdoor(tmp_path):
     path = tmp_path / "model.safetensors"
-    printed = output("train.py", "--epochs", "10", "--out", str(path))
+    printed = output("train.py", "--epochs", "8", "--out", str(path))
     found = re.findall(r"(plain|abl) +clean accuracy +([\d.]+)%  attack success +([\d.]+)%", printed)
     (_, accuracy, success), (_, accuracy_abl, success_abl) = found
     assert float(success) > 85
