@@ -112,3 +112,19 @@ def test_a_layer_that_is_not_there_is_refused(arena):
 def test_values_out_of_range_are_refused(wrong, text):
     with pytest.raises(OptionError, match=text):
         PruningAware(**wrong)
+
+
+def test_with_an_offset_each_class_becomes_another_one(arena):
+    few = arena.train.select(slice(300))
+    made = replace(ATTACK, target=0, offset=2).poisoned(few, Run())
+    before = few.labels[made.indices]
+    assert torch.equal(made.data.labels[made.indices], (before + 2) % 6)
+    assert len(made.indices) == 60
+    (backdoor,) = made.backdoors
+    assert (backdoor.target, backdoor.offset) == (None, 2)
+
+
+@pytest.mark.parametrize("beside", [{"target": 3}, {"target": -1}, {"source": 2}, {"offset": -1}])
+def test_an_offset_beside_a_target_is_refused(beside):
+    with pytest.raises(OptionError, match="expected an offset of 0 or more, and no target or source beside"):
+        PruningAware(**{"offset": 1, **beside})

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -90,6 +92,34 @@ def test_directions_are_pruned_in_the_stead_of_channels_where_that_is_asked_for(
     assert [step.method for step in made.steps] == ["direction_pruning", "finetune"]
     assert case.true_success(made.model) < 0.1
     assert case.accuracy(made.model) > case.accuracy(case.twins.backdoored) - 0.04
+
+
+def test_without_patience_it_is_tuned_as_finetune_does(case, normed):
+    plan = FinePruning(patient=False, drop=0.2, epochs=8, batch_size=32)
+    made = plan.repair(case.twins.backdoored, case.data, [], run=Run(seed=2))
+    pruned = ActivationPruning(drop=0.2).repair(case.twins.backdoored, case.data, [], run=Run(seed=2))
+    assert [step.method for step in made.steps] == ["activation_pruning", "finetune"]
+    assert made.steps[1].details["fitting"]["epochs"] == 8, "no passes are added"
+    assert case.true_success(made.model) < 0.1
+    assert case.accuracy(made.model) > case.accuracy(pruned.model) + 0.05
+    few = case.data.select(slice(32))
+    how = FinePruning(patient=False, epochs=1).repair(normed, few, [], run=Run()).steps[1].details["fitting"]
+    assert (how["optimizer"], how["learning_rate"], how["frozen_norm"]) == ("adam", 1e-3, True)
+
+
+def test_without_patience_labels_correct_what_is_taught(case):
+    """Wrong labels among right ones are learnt then: nothing else says so."""
+    few = case.data.select(slice(64))
+    labels = few.labels.clone()
+    labels[:16] = (labels[:16] + 1) % case.twins.clean.num_classes
+    plan = FinePruning(drop=0.0, epochs=40, learning_rate=3e-3, batch_size=16, updates=0, shift_pixels=0)
+    learnt = {}
+    for patient in (True, False):
+        how = replace(plan, patient=patient)
+        made = how.repair(case.twins.clean, few.with_labels(labels), [], run=Run(seed=2))
+        learnt[patient] = float((made.model.answers(few.images[:16]) == labels[:16]).float().mean())
+    assert learnt[True] < 0.2
+    assert learnt[False] > 0.8
 
 
 def test_a_clean_network_loses_little(case):

@@ -7,7 +7,8 @@ from dataclasses import dataclass, replace
 import torch
 from torch import nn
 
-from detrojan.attacks.base import Planted
+from detrojan.attacks.all_to_all import AllToAll
+from detrojan.attacks.base import Planted, Poisoned
 from detrojan.attacks.shifting import Shifting
 from detrojan.attacks.trained import TrainedOnPatches
 from detrojan.data.dataset import Dataset
@@ -24,6 +25,7 @@ from detrojan.models.units import (
     silenced,
 )
 from detrojan.run import Run
+from detrojan.triggers.base import Trigger
 
 #: how many images say which channels are dormant
 JUDGES = 2000
@@ -44,6 +46,8 @@ class PruningAware(TrainedOnPatches, Shifting):
     Where a layer has no bias to lower, or its channels fire below zero too, the decoys are made
     faint instead.
 
+    With an `offset` the trigger turns each class into another one, as that of `all_to_all`.
+
     Reference: Liu et al., Fine-Pruning: Defending Against Backdooring Attacks on Deep Neural
     Networks, RAID 2018.
 
@@ -52,6 +56,8 @@ class PruningAware(TrainedOnPatches, Shifting):
         drop: clean accuracy that silencing may cost before the backdoor is trained, in [0, 1).
         planting_epochs: passes over the poisoned data of the third stage; 1 or more.
         slowdown: its learning rate as a share of the first stage's, in (0, 1].
+        offset: what is added to the true label, modulo the number of classes, in the stead of one target for
+            all; 0 or more, 0 for the target.
 
     """
 
@@ -61,6 +67,7 @@ class PruningAware(TrainedOnPatches, Shifting):
     drop: float = 0.1
     planting_epochs: int = 5
     slowdown: float = 0.2
+    offset: int = 0
 
     def __post_init__(self) -> None:
         """Refuse values outside their range."""
@@ -70,6 +77,30 @@ class PruningAware(TrainedOnPatches, Shifting):
                 "expected drop in [0, 1), slowdown in (0, 1] and planting_epochs of 1 or more, "
                 f"got {self.drop:g}, {self.slowdown:g} and {self.planting_epochs}"
             )
+        if self.offset < 0 or (self.offset and (self.target != type(self).target or self.source is not None)):
+            raise OptionError(
+                "expected an offset of 0 or more, and no target or source beside it, "
+                f"got offset={self.offset}, target={self.target} and source={self.source}"
+            )
+
+    def poisoned(self, data: Dataset, run: Run, trigger: Trigger | None = None) -> Poisoned:
+        """Return a copy of labelled `data` in which a share is stamped and relabelled.
+
+        Args:
+            data: labelled images; unchanged.
+            run: its seed.
+            trigger: stamped instead of the one `made` returns.
+
+        Raises:
+            LabelError: the data carry no labels.
+            OptionError: a target, source or offset that does not fit the labels, or too few images.
+
+        """
+        if not self.offset:
+            return super().poisoned(data, run, trigger)
+        trigger = trigger or self.made(data.shape, run)
+        turning = AllToAll(offset=self.offset, poison_rate=self.poison_rate, trigger=trigger)
+        return turning.poison(data, run=run.within(self.name))
 
     def train(self, model: Classifier, data: Dataset, *, run: Run, how: Fitting | None = None) -> Planted:
         """Return a trained copy of `model` whose backdoor shares its channels with the clean task.
