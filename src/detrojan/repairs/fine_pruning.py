@@ -40,8 +40,8 @@ class FinePruning(PatientTuning):
 
     With `patient=False` the second half is `finetune`, nearer to the paper: the delivered network's answers
     to the images as they are, corrected by the labels, are taught for `epochs` passes. Where there are
-    hundreds of labelled images, nine of each person for instance, and `learning_rate` is high (3e-3, 60
-    passes), it leaves less of a backdoor.
+    hundreds of labelled images, nine a person for instance, and `learning_rate` is high (2e-3 or 3e-3, 60
+    passes), it leaves less of a backdoor, and may cost a clean network some points.
 
     Reference: Liu et al., Fine-Pruning: Defending Against Backdooring Attacks on Deep Neural
     Networks, RAID 2018.
