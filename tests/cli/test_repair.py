@@ -286,6 +286,23 @@ def test_an_interrupted_first_scan_repairs_nothing(world, cli, tmp_path, monkeyp
     assert not (tmp_path / "o.safetensors").exists()
 
 
+def test_the_first_scan_sees_the_images_that_scan_would_draw(world, cli, tmp_path, monkeypatch):
+    seen = []
+
+    def scan(_self, _model, data, **_more):
+        seen.append(data.images)
+        raise DataError("seen")
+
+    monkeypatch.setattr("detrojan.scans.cascade.Cascade.scan", scan)
+    images = np.random.default_rng(0).integers(0, 256, (700, 16, 16), dtype=np.uint8)
+    np.savez(tmp_path / "many.npz", images=images)
+    for verb in (("scan",), ("repair", "--out", tmp_path / "o.safetensors")):
+        done = cli.call(verb[0], world.model, "--data", tmp_path / "many.npz", "--seed", "3", *verb[1:])
+        assert "seen" in done.stderr, done.output
+    assert len(seen[0]) == 600
+    assert torch.equal(*seen)
+
+
 @pytest.mark.parametrize(("verdict", "code"), [("no evidence", 0), ("inconclusive", 3)])
 def test_findings_without_a_flagged_label_leave_nothing_to_repair(
     world, scanned, cli, tmp_path, verdict, code

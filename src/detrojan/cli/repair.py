@@ -218,7 +218,10 @@ class _Job:
         from detrojan.cli.findings import Given  # noqa: PLC0415
         from detrojan.cli.outputs import emit  # noqa: PLC0415
 
-        result = self.scan.scan(self.inputs.model, self.inputs.data, run=self.run, labels=labels)
+        data, wanted = self.inputs.data, getattr(self.scan, "samples", None)
+        if wanted is not None and wanted < len(data):  # the images that `detrojan scan` would draw
+            data = data.sample(wanted, self.run.generator("data"))
+        result = self.scan.scan(self.inputs.model, data, run=self.run, labels=labels)
         report = self.scan_report(result)
         if result.details.get("interrupted"):
             emit(report, output)
