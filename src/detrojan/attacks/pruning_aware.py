@@ -8,7 +8,8 @@ import torch
 from torch import nn
 
 from detrojan.attacks.all_to_all import AllToAll
-from detrojan.attacks.base import Planted, Poisoned
+from detrojan.attacks.base import Planted
+from detrojan.attacks.kinds import Relabelling
 from detrojan.attacks.shifting import Shifting
 from detrojan.attacks.trained import TrainedOnPatches
 from detrojan.data.dataset import Dataset
@@ -83,24 +84,17 @@ class PruningAware(TrainedOnPatches, Shifting):
                 f"got offset={self.offset}, target={self.target} and source={self.source}"
             )
 
-    def poisoned(self, data: Dataset, run: Run, trigger: Trigger | None = None) -> Poisoned:
-        """Return a copy of labelled `data` in which a share is stamped and relabelled.
-
-        Args:
-            data: labelled images; unchanged.
-            run: its seed.
-            trigger: stamped instead of the one `made` returns.
-
-        Raises:
-            LabelError: the data carry no labels.
-            OptionError: a target, source or offset that does not fit the labels, or too few images.
-
-        """
-        if not self.offset:
-            return super().poisoned(data, run, trigger)
-        trigger = trigger or self.made(data.shape, run)
-        turning = AllToAll(offset=self.offset, poison_rate=self.poison_rate, trigger=trigger)
-        return turning.poison(data, run=run.within(self.name))
+    def poisoning(self, trigger: Trigger | None) -> Relabelling:
+        """Return the attack that poisons the training images."""
+        if self.offset > 0:
+            return AllToAll(
+                offset=self.offset,
+                poison_rate=self.poison_rate,
+                size=self.size,
+                alpha=self.alpha,
+                trigger=trigger,
+            )
+        return super().poisoning(trigger)
 
     def train(self, model: Classifier, data: Dataset, *, run: Run, how: Fitting | None = None) -> Planted:
         """Return a trained copy of `model` whose backdoor shares its channels with the clean task.

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from detrojan.attacks.badnets import BadNets
 from detrojan.attacks.base import Poisoned, TrainingAttack
-from detrojan.attacks.kinds import Patched
+from detrojan.attacks.kinds import Patched, Relabelling
 from detrojan.data.dataset import Dataset
 from detrojan.run import Run
 from detrojan.triggers.base import Trigger
@@ -31,9 +31,10 @@ class TrainedOnPatches(Patched, TrainingAttack):
     def __post_init__(self) -> None:
         """Refuse values outside their range."""
         super().__post_init__()
-        self._poisoning(self.trigger)
+        self.poisoning(self.trigger)
 
-    def _poisoning(self, trigger: Trigger | None) -> BadNets:
+    def poisoning(self, trigger: Trigger | None) -> Relabelling:
+        """Return the attack that poisons the training images."""
         return BadNets(
             poison_rate=self.poison_rate,
             target=self.target,
@@ -57,4 +58,4 @@ class TrainedOnPatches(Patched, TrainingAttack):
 
         """
         trigger = trigger or self.made(data.shape, run)
-        return self._poisoning(trigger).poison(data, run=run.within(self.name))
+        return self.poisoning(trigger).poison(data, run=run.within(self.name))
