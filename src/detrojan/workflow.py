@@ -11,8 +11,9 @@ import torch
 from detrojan.data.dataset import Dataset
 from detrojan.errors import DataError, OptionError
 from detrojan.findings import Finding, RepairStep, ScanResult
-from detrojan.metrics.accuracy import agreement, attack_success, clean_accuracy
+from detrojan.metrics.accuracy import agreement, clean_accuracy
 from detrojan.metrics.input_range import IMAGES, check_input_range
+from detrojan.metrics.leads import NOWHERE, leads
 from detrojan.models.classifier import Classifier
 from detrojan.repairs.base import Repair, Repaired
 from detrojan.report.outcome import shortcomings
@@ -54,13 +55,14 @@ class Judge:
 
     def measure(self, model: Classifier) -> Measures:
         """Return accuracy where there are labels, agreement, and how often each trigger works."""
-        success, stamped = {}, {}
-        for finding in self.findings:
-            if finding.trigger is not None:
-                success[finding.label] = attack_success(
-                    model, finding.trigger, self.data.images, self.truth, finding.label
-                )
-                stamped[finding.label] = int((self.truth != finding.label).sum())
+        success: dict[int, float] = {}
+        stamped: dict[int, int] = {}
+        for lead in leads(self.findings):
+            count = int((lead.goals(self.truth) != NOWHERE).sum())
+            if None in lead.sources or count:  # without images of its class nothing is known of a trigger
+                worked = lead.success(model, self.data.images, self.truth)
+                success |= dict.fromkeys(lead.labels, worked)
+                stamped |= dict.fromkeys(lead.labels, count)
         return measures(
             clean_accuracy=None if self.data.labels is None else clean_accuracy(model, self.data),
             agreement=agreement(model, self.answers, self.data.images),

@@ -8,9 +8,13 @@ import torch
 
 from detrojan.data.dataset import Dataset
 from detrojan.errors import DataError, LabelError, OptionError
+from detrojan.findings import Finding
+from detrojan.metrics.accuracy import clean_accuracy
+from detrojan.metrics.leads import leads
 from detrojan.repairs.adversarial import Adversarial, random_regions, vary
 from detrojan.run import Run
 from detrojan.store import digest
+from twins import CLASSES, few_signs, sticker, trained
 
 #: a small network learns faster and from fewer rounds than the networks the defaults are for
 PLAN = Adversarial(rounds=3, pool=8, steps=10, updates=50, batch_size=64, learning_rate=1e-3)
@@ -74,6 +78,37 @@ def test_it_works_without_labels(case):
     own = case.twins.test.labels == case.finding.label
     kept = made.model.answers(case.twins.test.images[own]) == case.finding.label
     assert float(kept.float().mean()) > 0.8
+
+
+@pytest.fixture(scope="module")
+def stepping():
+    """A network that a sticker makes answer each sign with the next one, and what a scan says of it."""
+    train, trigger = few_signs(1200, 1), sticker(5)
+    chosen = torch.arange(len(train)) % 3 == 0
+    images, labels = train.images.clone(), train.labels.clone()
+    images[chosen], labels[chosen] = trigger.stamp(images[chosen]), (labels[chosen] + 1) % CLASSES
+    found = Finding(
+        label=0,
+        anomaly_index=9.0,
+        mask_l1=16.0,
+        attack_success=1.0,
+        flagged=True,
+        trigger=sticker(4),  # not the attacker's
+    )
+    each = [dataclasses.replace(found, label=(y + 1) % CLASSES, source=y) for y in range(CLASSES)]
+    (lead,) = leads(each)
+    return trained(Dataset(images, labels), seed=0), dataclasses.replace(lead, trigger=trigger), each
+
+
+def test_an_all_to_all_backdoor_is_unlearned_with_one_pool_for_all_its_labels(stepping):
+    model, lead, findings = stepping
+    data, test = few_signs(400, 5), few_signs(600, 2)
+    assert lead.success(model, test.images, test.labels) > 0.9
+    # what each stamped image is has to be said more loudly where no label stands out
+    made = dataclasses.replace(PLAN, restore=0.3).repair(model, data, findings, run=Run(seed=2))
+    assert made.steps[0].summary.startswith("3 rounds against 8 triggers each: ")
+    assert lead.success(made.model, test.images, test.labels) < 0.3
+    assert clean_accuracy(made.model, test) > clean_accuracy(model, test) - 0.05
 
 
 # --- what is promised -------------------------------------------------------------------------------

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import dataclasses
 import math
 
 import pytest
@@ -11,6 +10,7 @@ from torch.nn import functional
 from detrojan.data.dataset import Dataset
 from detrojan.errors import DataError, LabelError, OptionError
 from detrojan.findings import Finding
+from detrojan.metrics.leads import Lead
 from detrojan.models.classifier import Classifier
 from detrojan.repairs.base import (
     FEWEST_SURE,
@@ -209,19 +209,19 @@ def test_findings_without_a_trigger_are_refused(findings, text):
 
 def test_triggers_come_with_their_labels():
     one, two = column(1), column(2)
-    assert with_triggers([finding(2, two), finding(1, one)], "unlearn") == [(2, two), (1, one)]
+    found = with_triggers([finding(2, two), finding(1, one)], "unlearn")
+    assert [(lead.labels, lead.trigger) for lead in found] == [((2,), two), ((1,), one)]
 
 
 def test_the_worst_success_is_that_of_the_strongest_trigger(model, data):
     weak = PatchTrigger(torch.zeros(SHAPE), torch.zeros(SHAPE))
-    pairs = [(2, weak), (1, column(1))]
-    assert worst_success(model, pairs, data.images, data.labels) == 1
-    assert worst_success(model, pairs[:1], data.images, data.labels) == 0
-    only = dataclasses.replace(
-        data, images=data.images[data.labels == 1], labels=data.labels[data.labels == 1]
-    )
+    known = [Lead.of(2, weak), Lead.of(1, column(1))]
+    taught = lesson(model, data, [])
+    assert worst_success(model, known, taught) == 1
+    assert worst_success(model, known[:1], taught) == 0
+    only = lesson(model, data.select(data.labels == 1), [])
     with pytest.raises(LabelError, match="classes other than the target 1, got none"):
-        worst_success(model, pairs[1:], only.images, only.labels)
+        worst_success(model, known[1:], only)
 
 
 def test_a_rate_that_breaks_the_network_is_halved(model, data):

@@ -10,6 +10,7 @@ import torch
 from detrojan.data.dataset import Dataset
 from detrojan.errors import OptionError
 from detrojan.findings import Finding, RepairStep
+from detrojan.metrics.leads import leads
 from detrojan.models.classifier import Classifier
 from detrojan.models.units import curve_points, last_convolution, mean_activity, remove_units
 from detrojan.repairs.base import Lesson, Repair, Repaired, lesson, worst_success
@@ -95,11 +96,11 @@ class ActivationPruning(Repair):
         run: Run,
     ) -> tuple[list[int], dict[str, list[float]]]:
         """Return the numbers of channels pruned and what was measured with so many of them gone."""
-        pairs = [(finding.label, finding.trigger) for finding in findings if finding.trigger is not None]
+        triggers = leads(findings)
         points = curve_points(len(order), self.points)
         what = "clean accuracy" if taught.labelled else "agreement"
         curves: dict[str, list[float]] = {"units pruned": [float(count) for count in points], what: []}
-        if pairs:
+        if triggers:
             curves["attack success"] = []
         trial, done = model.copy(), 0
         with run.progress.task("pruning", len(points)) as task:
@@ -107,7 +108,7 @@ class ActivationPruning(Repair):
                 remove_units(trial, layer, order[done:count])
                 done = count
                 curves[what].append(taught.kept(trial))
-                if pairs:
-                    curves["attack success"].append(worst_success(trial, pairs, taught.images, taught.truth))
+                if triggers:
+                    curves["attack success"].append(worst_success(trial, triggers, taught))
                 task.advance(1)
         return points, curves

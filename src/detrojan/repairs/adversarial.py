@@ -14,11 +14,10 @@ from detrojan.data.dataset import Dataset
 from detrojan.errors import OptionError
 from detrojan.findings import Finding, RepairStep
 from detrojan.fitting import Fitting, Loss, fit
-from detrojan.metrics.accuracy import victims
+from detrojan.metrics.leads import NOWHERE, Lead
 from detrojan.models.classifier import Classifier
 from detrojan.repairs.base import Lesson, Repair, Repaired, lesson, with_triggers, worst_success
 from detrojan.run import Run, SilentProgress
-from detrojan.triggers.base import Trigger
 from detrojan.triggers.patch import PatchTrigger
 
 #: weight of a free mask's L1, in units of loss per share of the image
@@ -34,6 +33,8 @@ class Adversarial(Repair):
     regions of any place, size and opacity (as stickers, glasses and make-up are), and in free
     masks. The network is then taught that none of them means the target, and to answer clean
     images as before. The last rounds mend clean answers while the pool keeps watch.
+    Where a finding names the class that its trigger moves, the patterns are sought for that class;
+    an all-to-all backdoor, whose labels share a trigger, has one pool for all of them.
 
     Reference: Zeng et al., Adversarial Unlearning of Backdoors via Implicit Hypergradient, ICLR
     2022 (universal perturbations; here with regions instead of a norm ball).
@@ -89,8 +90,8 @@ class Adversarial(Repair):
             OptionError: no finding carries a recovered trigger.
 
         """
-        pairs = with_triggers(findings, self.name)
-        taught = lesson(model, data, [label for label, _ in pairs])
+        recovered = with_triggers(findings, self.name)
+        taught = lesson(model, data, [finding.label for finding in findings])
         copy = model.copy().to(run.device)
         what = "clean accuracy" if taught.labelled else "agreement"
         names = ("round", "pool success", "recovered trigger success", what)
@@ -98,17 +99,17 @@ class Adversarial(Repair):
         with run.progress.task("adversarial unlearning", self.rounds) as task:
             for number in range(self.rounds):
                 here = run.within("adversarial", number)
-                pool, success = self._pool(copy, taught, pairs, here)
+                pool, success = self._pool(copy, taught, recovered, here)
                 self._unlearn(copy, model, taught, pool, here, number)
                 same = taught.kept(copy)
-                known = worst_success(copy, pairs, taught.images, taught.truth)
+                known = worst_success(copy, recovered, taught)
                 for name, value in zip(names, (number + 1, success, known, same), strict=True):
                     curves[name].append(float(value))
                 task.advance(1, note=f"pool {success:.0%}, {what} {same:.1%}")
         step = RepairStep(
             method=self.name,
             summary=(
-                f"{self.rounds} rounds against {len(pairs) * self.pool} triggers each: a fresh pool's "
+                f"{self.rounds} rounds against {len(pool) - len(recovered)} triggers each: a fresh pool's "
                 f"success went from {curves['pool success'][0]:.1%} to {curves['pool success'][-1]:.1%}"
             ),
             curves=curves,
@@ -117,22 +118,23 @@ class Adversarial(Repair):
         return Repaired(model=copy, steps=(step,))
 
     def _pool(
-        self, model: Classifier, taught: Lesson, pairs: Sequence[tuple[int, Trigger]], run: Run
-    ) -> tuple[list[tuple[int, Trigger]], float]:
+        self, model: Classifier, taught: Lesson, recovered: Sequence[Lead], run: Run
+    ) -> tuple[list[Lead], float]:
         """Return triggers against the current network, and their mean success (0 to 1)."""
-        found: list[tuple[int, Trigger]] = []
+        found: list[Lead] = []
         hits = []
-        for label in sorted({label for label, _ in pairs}):
-            masks, patterns, success = self._attack(model, taught, label, run.within("pool", label))
+        ways = {(lead.labels, lead.sources): lead for lead in recovered}
+        for lead in sorted(ways.values(), key=lambda way: way.labels):
+            masks, patterns, success = self._attack(model, taught, lead, run.within("pool", *lead.labels))
             triggers = [PatchTrigger(m, p) for m, p in zip(masks, patterns, strict=True)]
-            found += [(label, trigger) for trigger in triggers]
+            found += [replace(lead, trigger=trigger) for trigger in triggers]
             hits.append(success)
-        return [*found, *pairs], sum(hits) / len(hits)
+        return [*found, *recovered], sum(hits) / len(hits)
 
     def _attack(
-        self, model: Classifier, taught: Lesson, label: int, run: Run
+        self, model: Classifier, taught: Lesson, lead: Lead, run: Run
     ) -> tuple[torch.Tensor, torch.Tensor, float]:
-        """Optimise a pool of masks (P, H, W) and patterns (P, C, H, W) towards `label`."""
+        """Optimise a pool of masks (P, H, W) and patterns (P, C, H, W) that lead where `lead` does."""
         channels, height, width = model.input_shape
         generator = run.generator("attack")
         free = round(self.free * self.pool)
@@ -141,7 +143,8 @@ class Adversarial(Repair):
         loose = torch.randn(free, height, width, generator=generator) - 1
         leaves = [raw.requires_grad_(True), loose.requires_grad_(True)]
         optimiser = torch.optim.Adam(leaves, lr=0.15, betas=(0.5, 0.9))
-        others = victims(taught.images, taught.truth, label)
+        places = lead.moved(taught.truth)
+        others, goals = taught.images[places], lead.goals(taught.truth)[places].to(run.device)
         each = max(4, 2 * self.batch_size // self.pool * 2)
         hits = torch.zeros(())
         with model.judging():
@@ -149,7 +152,7 @@ class Adversarial(Repair):
                 pick = torch.randint(len(others), (self.pool, each), generator=generator)
                 mask = torch.cat([fixed, loose.sigmoid()])[:, None, None]
                 stamped = torch.lerp(others[pick], raw.sigmoid()[:, None].expand(-1, each, -1, -1, -1), mask)
-                wanted = torch.full((self.pool * each,), label, device=run.device)
+                wanted = goals[pick.flatten()]
                 logits = model.logits(stamped.flatten(0, 1).to(run.device))
                 loss = functional.cross_entropy(logits, wanted, reduction="sum") / each
                 loss = loss + FREE_MASK_COST * loose.sigmoid().mean((1, 2)).sum().to(run.device)
@@ -165,7 +168,7 @@ class Adversarial(Repair):
         model: Classifier,
         teacher: Classifier,
         taught: Lesson,
-        pool: Sequence[tuple[int, Trigger]],
+        pool: Sequence[Lead],
         run: Run,
         number: int,
     ) -> None:
@@ -174,17 +177,23 @@ class Adversarial(Repair):
         clean = round(self.updates * self.batch_size * (1 - self.stamped))
         stamped = round(self.updates * self.batch_size * self.stamped)
         pick = torch.randint(len(taught.images), (clean + stamped,), generator=generator)
+        parts = torch.arange(clean, clean + stamped).tensor_split(len(pool))
+        for part, lead in zip(parts, pool, strict=True):
+            if lead.one_class:  # which is a small part of the images
+                some, own = part[::2], lead.moved(taught.truth)
+                pick[some] = own[torch.randint(len(own), (len(some),), generator=generator)]
         images = vary(taught.images[pick], generator)
         soft = teacher.probabilities(images)
         soft[:, list(taught.doubted)] = 0
         soft /= soft.sum(1, keepdim=True).clamp(min=1e-9)
-        barred = torch.full((clean + stamped,), -1)
-        for part, (label, trigger) in zip(
-            torch.arange(clean, clean + stamped).tensor_split(len(pool)), pool, strict=True
-        ):
-            allowed = part[taught.truth[pick[part]] != label]
-            images[allowed] = trigger.stamp(images[allowed])
-            barred[allowed] = label
+        barred = torch.full((clean + stamped,), NOWHERE)
+        for part, lead in zip(parts, pool, strict=True):
+            # what moves one class must not move another one either
+            wide = Lead.of(lead.labels[0], lead.trigger) if lead.one_class else lead
+            goals = wide.goals(taught.truth[pick[part]])
+            allowed = part[goals != NOWHERE]
+            images[allowed] = lead.trigger.stamp(images[allowed])
+            barred[allowed] = goals[goals != NOWHERE]
         share = number / max(1, self.rounds - 1)
         rate = self.learning_rate * (0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * share)))
         how = Fitting(

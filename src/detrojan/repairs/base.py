@@ -18,11 +18,10 @@ from detrojan.errors import DataError, LabelError, OptionError
 from detrojan.findings import Finding, RepairStep
 from detrojan.fitting import Epoch, Fitting, Loss, fit
 from detrojan.method import Method
-from detrojan.metrics.accuracy import attack_success
 from detrojan.metrics.input_range import check_input_range
+from detrojan.metrics.leads import Lead, leads
 from detrojan.models.classifier import Classifier
 from detrojan.run import Run
-from detrojan.triggers.base import Trigger
 
 if TYPE_CHECKING:
     from detrojan.repairs.teaching import Teaching
@@ -293,25 +292,23 @@ def _sum(answers: Loss, beside: Callable[[], torch.Tensor]) -> Loss:
     return loss
 
 
-def with_triggers(findings: Sequence[Finding], method: str) -> list[tuple[int, Trigger]]:
-    """Return (label, trigger) of each finding.
+def with_triggers(findings: Sequence[Finding], method: str) -> list[Lead]:
+    """Return where the findings' triggers lead.
 
     Raises:
         OptionError: there are no findings, or one carries no trigger.
 
     """
-    pairs = [(f.label, f.trigger) for f in findings if f.trigger is not None]
-    if not pairs or len(pairs) < len(findings):
-        got = f"{len(pairs)} of {len(findings)} with one" if findings else "no findings"
+    carrying = sum(finding.trigger is not None for finding in findings)
+    if not carrying or carrying < len(findings):
+        got = f"{carrying} of {len(findings)} with one" if findings else "no findings"
         raise OptionError(f"expected findings with a recovered trigger for {method}, got {got}")
-    return pairs
+    return leads(findings)
 
 
-def worst_success(
-    model: Classifier, pairs: Sequence[tuple[int, Trigger]], images: torch.Tensor, truth: torch.Tensor
-) -> float:
-    """Return the highest attack success among the recovered triggers, 0 to 1."""
-    return max(attack_success(model, trigger, images, truth, label) for label, trigger in pairs)
+def worst_success(model: Classifier, triggers: Sequence[Lead], taught: Lesson) -> float:
+    """Return the highest attack success among the triggers on the lesson's images, 0 to 1."""
+    return max(lead.success(model, taught.images, taught.truth) for lead in triggers)
 
 
 @contextmanager

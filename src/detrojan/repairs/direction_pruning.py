@@ -13,6 +13,7 @@ from detrojan.augmentation import blended, shift
 from detrojan.data.dataset import Dataset
 from detrojan.errors import DataError, ModelError, OptionError
 from detrojan.findings import Finding, RepairStep
+from detrojan.metrics.leads import leads
 from detrojan.models.classifier import Classifier
 from detrojan.models.directions import Directions, Moments, moments, shrink, weighted
 from detrojan.repairs.base import Lesson, Repair, Repaired, lesson, worst_success
@@ -154,10 +155,10 @@ class DirectionPruning(Repair):
         run: Run,
     ) -> dict[str, list[float]]:
         """Return by how much each strength shrinks the weights, and what was measured then."""
-        pairs = [(finding.label, finding.trigger) for finding in findings if finding.trigger is not None]
+        triggers = leads(findings)
         what = "clean accuracy" if taught.labelled else "agreement"
         curves: dict[str, list[float]] = {SHRUNK: [], what: []}
-        if pairs:
+        if triggers:
             curves["attack success"] = []
         known = [_directions(model, part) for part in parts]
         judged = torch.zeros(len(taught.images), dtype=torch.bool)
@@ -173,8 +174,8 @@ class DirectionPruning(Repair):
                 curves[what].append(right / max(1, int(judged.sum())))
                 trial = pruned(model, whole, strength)
                 curves[SHRUNK].append(1 - _length(trial, whole) / _length(model, whole))
-                if pairs:
-                    curves["attack success"].append(worst_success(trial, pairs, taught.images, taught.truth))
+                if triggers:
+                    curves["attack success"].append(worst_success(trial, triggers, taught))
                 task.advance(1)
         return curves
 

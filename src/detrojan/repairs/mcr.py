@@ -12,6 +12,7 @@ from detrojan.data.dataset import Dataset
 from detrojan.errors import OptionError
 from detrojan.findings import Finding, RepairStep
 from detrojan.fitting import batch_norms
+from detrojan.metrics.leads import leads
 from detrojan.models.classifier import Classifier
 from detrojan.repairs.base import Lesson, Repaired, bearable, lesson, times, worst_success
 from detrojan.repairs.teaching import PatientTuning
@@ -91,17 +92,17 @@ class MCR(PatientTuning):
         curve = Curve(middle.network, first, second)
         path = Classifier(curve, model.input_shape, preprocessing=model.preprocessing)
         history = self.teach(path, model, taught, run=here.within("curve"), title="MCR: curve")
-        pairs = [(finding.label, finding.trigger) for finding in findings if finding.trigger is not None]
+        triggers = leads(findings)
         what = "clean accuracy" if taught.labelled else "agreement"
         measured: dict[str, list[float]] = {"place on the curve": [], what: []}
-        if pairs:
+        if triggers:
             measured["attack success"] = []
         for place in torch.linspace(0, 1, POINTS).tolist():
             point = self._point(middle, curve, place, taught.images, run=here)
             measured["place on the curve"].append(place)
             measured[what].append(taught.kept(point))
-            if pairs:
-                measured["attack success"].append(worst_success(point, pairs, taught.images, taught.truth))
+            if triggers:
+                measured["attack success"].append(worst_success(point, triggers, taught))
         how = self.fitting_for(model, len(taught.images))
         step = RepairStep(
             method=self.name,

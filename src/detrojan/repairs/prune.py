@@ -12,12 +12,11 @@ from torch import nn
 from detrojan.data.dataset import Dataset
 from detrojan.errors import OptionError
 from detrojan.findings import Finding, RepairStep
-from detrojan.metrics.accuracy import victims
+from detrojan.metrics.leads import Lead
 from detrojan.models.classifier import Classifier
 from detrojan.models.units import curve_points, per_unit, remove_units
 from detrojan.repairs.base import Lesson, Repair, Repaired, lesson, with_triggers
 from detrojan.run import Run
-from detrojan.triggers.base import Trigger
 
 #: most points of a curve whose every point runs the whole network
 POINTS = 40
@@ -66,13 +65,13 @@ class Prune(Repair):
             ModelError: there is no such layer, or it has no weights of its own to prune.
 
         """
-        pairs = with_triggers(findings, self.name)
-        taught = lesson(model, data, [label for label, _ in pairs])
+        known = with_triggers(findings, self.name)
+        taught = lesson(model, data, [finding.label for finding in findings])
         copy = model.copy()
         pull = self.rank == "pull" and not self.layer
-        order = _pull(copy, taught, pairs) if pull else _excitement(copy, taught, pairs, self.layer or None)
+        order = _pull(copy, taught, known) if pull else _excitement(copy, taught, known, self.layer or None)
         measure = _penultimate_curve if not self.layer else _layer_curve
-        pruned, accuracy, success = measure(copy, taught, pairs, order, self.layer)
+        pruned, accuracy, success = measure(copy, taught, known, order, self.layer)
         chosen = self._stop(accuracy, success)
         remove = _remove_features if not self.layer else remove_units
         remove(copy, self.layer, order[: pruned[chosen]])
@@ -112,29 +111,28 @@ class Prune(Repair):
 
 
 Curve = tuple[list[int], list[float], list[float]]
-Pairs = Sequence[tuple[int, Trigger]]
 
 
-def _excitement(model: Classifier, taught: Lesson, pairs: Pairs, layer: str | None) -> torch.Tensor:
+def _excitement(model: Classifier, taught: Lesson, known: Sequence[Lead], layer: str | None) -> torch.Tensor:
     """Return the units, the one that the triggers excite most first."""
 
     def mean_output(images: torch.Tensor) -> torch.Tensor:
         return per_unit(model.activations(images, layer))
 
     clean = mean_output(taught.images)
-    excess = [mean_output(trigger.stamp(taught.images)) - clean for _, trigger in pairs]
+    excess = [mean_output(lead.trigger.stamp(taught.images)) - clean for lead in known]
     return torch.stack(excess).amax(0).argsort(descending=True)
 
 
-def _pull(model: Classifier, taught: Lesson, pairs: Pairs) -> torch.Tensor:
+def _pull(model: Classifier, taught: Lesson, known: Sequence[Lead]) -> torch.Tensor:
     """Return the penultimate features, the one through which a trigger pulls hardest first."""
     weight = _head(model).weight.detach().cpu()
     clean = model.activations(taught.images)
     spread = clean.std(0) + 0.1 * clean.std(0).mean()
     pulls = []
-    for label, trigger in pairs:
-        excess = (model.activations(trigger.stamp(taught.images)) - clean).mean(0).clamp(min=0)
-        pulls.append(excess * (weight[label] - weight.mean(0)) / spread)
+    for lead in known:
+        excess = (model.activations(lead.trigger.stamp(taught.images)) - clean).mean(0).clamp(min=0)
+        pulls += [excess * (weight[label] - weight.mean(0)) / spread for label in lead.labels]
     return torch.stack(pulls).amax(0).argsort(descending=True)
 
 
@@ -145,7 +143,7 @@ def _head(model: Classifier) -> nn.Linear:
 
 
 def _penultimate_curve(
-    model: Classifier, taught: Lesson, pairs: Pairs, order: torch.Tensor, _layer: str
+    model: Classifier, taught: Lesson, known: Sequence[Lead], order: torch.Tensor, _layer: str
 ) -> Curve:
     """Measure every point: without unit k the logits lose its column, so no network run is needed."""
     head = _head(model)
@@ -162,30 +160,33 @@ def _penultimate_curve(
         return out
 
     accuracy = shares(taught.images[taught.judged], taught.truth[taught.judged])
-    each = []
-    for label, trigger in pairs:
-        stamped = trigger.stamp(victims(taught.images, taught.truth, label))
-        each.append(shares(stamped, torch.full((len(stamped),), label)))
+    each = [shares(*_stamped(lead, taught)) for lead in known]
     success = [max(point) for point in zip(*each, strict=True)]
     return list(range(len(order) + 1)), accuracy, success
 
 
-def _layer_curve(model: Classifier, taught: Lesson, pairs: Pairs, order: torch.Tensor, layer: str) -> Curve:
+def _layer_curve(
+    model: Classifier, taught: Lesson, known: Sequence[Lead], order: torch.Tensor, layer: str
+) -> Curve:
     """Measure up to `POINTS` points from none to all units, running the network each time."""
     points = curve_points(len(order), POINTS)
     accuracy, success = [], []
-    stamped = [
-        (label, trigger.stamp(victims(taught.images, taught.truth, label))) for label, trigger in pairs
-    ]
+    stamped = [_stamped(lead, taught) for lead in known]
     trial = model.copy()
     done = 0
     for count in points:
         remove_units(trial, layer, order[done:count])
         done = count
         accuracy.append(taught.kept(trial))
-        hits = [float((trial.answers(images) == label).float().mean()) for label, images in stamped]
+        hits = [float((trial.answers(images) == goals).float().mean()) for images, goals in stamped]
         success.append(max(hits))
     return points, accuracy, success
+
+
+def _stamped(lead: Lead, taught: Lesson) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return the images that a trigger is to move, stamped, and the labels that it moves them to."""
+    places = lead.moved(taught.truth)
+    return lead.trigger.stamp(taught.images[places]), lead.goals(taught.truth)[places]
 
 
 def _remove_features(model: Classifier, _layer: str, units: torch.Tensor) -> None:

@@ -11,6 +11,7 @@ from detrojan.augmentation import blended, shift
 from detrojan.data.dataset import Dataset
 from detrojan.errors import OptionError
 from detrojan.findings import Finding, RepairStep
+from detrojan.metrics.leads import Lead, leads
 from detrojan.models.classifier import Classifier
 from detrojan.repairs.base import (
     Lesson,
@@ -103,16 +104,16 @@ class Unlearn(Tuning):
                 only need none.
 
         """
-        known: Pairs = self.original
+        known = [Lead.of(label, trigger) for label, trigger in self.original]
         if not known:
-            clean = self.images == "clean"
-            known = _recovered(findings) if clean else with_triggers(findings, self.name)
+            known = leads(findings) if self.images == "clean" else with_triggers(findings, self.name)
+        pairs = [(label, lead.trigger) for lead in known for label in lead.labels]
         taught = lesson(
-            model, data, sorted({*(one.label for one in findings), *(label for label, _ in known)})
+            model, data, sorted({*(one.label for one in findings), *(label for label, _ in pairs)})
         )
         copy = model.copy()
         before = self._success(copy, known, taught)
-        stamps = () if self.images == "clean" else known
+        stamps = () if self.images == "clean" else pairs
         here = run.within("unlearn", *_digests(stamps))
         teaching = Teaching(
             teacher=model,
@@ -131,8 +132,8 @@ class Unlearn(Tuning):
         )
         return Repaired(model=copy, steps=(step,))
 
-    def _success(self, model: Classifier, known: Pairs, taught: Lesson) -> float | None:
-        return worst_success(model, known, taught.images, taught.truth) if known else None
+    def _success(self, model: Classifier, known: Sequence[Lead], taught: Lesson) -> float | None:
+        return worst_success(model, known, taught) if known else None
 
     def _summary(
         self, count: int, taught: Lesson, epochs: int, before: float | None, after: float | None
@@ -150,14 +151,10 @@ class Unlearn(Tuning):
         return f"{did}: {whose} success went from {before:.1%} to {after:.1%}"
 
 
-def _recovered(findings: Sequence[Finding]) -> list[tuple[int, Trigger]]:
-    return [(finding.label, finding.trigger) for finding in findings if finding.trigger is not None]
-
-
-def _digests(known: Pairs) -> list[str | int]:
+def _digests(pairs: Pairs) -> list[str | int]:
     """Return what tells these triggers apart from others: trainings with them are not the same."""
     parts: list[str | int] = []
-    for label, trigger in known:
+    for label, trigger in pairs:
         tensors, values = trigger.state()
         parts += [label, *map(tensor_digest, tensors.values()), json.dumps(values)]
     return parts
