@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import dataclasses
+
 import pytest
 import torch
 from torch import nn
@@ -12,10 +14,13 @@ from detrojan.repairs.nad import NAD, attention, attention_layers
 from detrojan.run import Run
 from detrojan.store import digest
 
+#: a small network for plain signs bears it, a DeepID does not
+STRONG = NAD(learning_rate=5e-3, updates=150)
+
 
 @pytest.fixture(scope="module")
 def made(case):
-    return NAD().repair(case.twins.backdoored, case.data, [], run=Run(seed=2))
+    return STRONG.repair(case.twins.backdoored, case.data, [], run=Run(seed=2))
 
 
 def test_the_attacker_s_trigger_works_far_less_without_being_known(case, made):
@@ -25,13 +30,15 @@ def test_the_attacker_s_trigger_works_far_less_without_being_known(case, made):
 
 
 def test_the_attention_comes_closer_to_the_teacher_s_than_training_alone_brings_it(case, made):
-    loose = NAD(beta=0.0).repair(case.twins.backdoored, case.data, [], run=Run(seed=2))
+    loose = dataclasses.replace(STRONG, beta=0.0).repair(
+        case.twins.backdoored, case.data, [], run=Run(seed=2)
+    )
     assert made.steps[0].details["distance after"] < loose.steps[0].details["distance after"]
     assert made.steps[0].details["distance before"] == loose.steps[0].details["distance before"] > 0
 
 
 def test_a_clean_network_loses_hardly_anything(case):
-    made = NAD(epochs=6, learning_rate=1e-3).repair(case.twins.clean, case.data, [], run=Run(seed=2))
+    made = NAD(epochs=6).repair(case.twins.clean, case.data, [], run=Run(seed=2))
     assert case.accuracy(made.model) >= case.accuracy(case.twins.clean) - 0.02
 
 
@@ -69,7 +76,7 @@ def test_the_statistics_of_batch_norms_are_trained_too(case, normed):
     [
         ({"beta": -1.0}, "expected beta of 0 or more and power above 0, got -1 and 2"),
         ({"power": 0.0}, "power above 0, got 100 and 0"),
-        ({"shift_pixels": -1}, "norm_shift_pixels of 0 or more, got 150, 400, -1, 4"),
+        ({"shift_pixels": -1}, "norm_shift_pixels of 0 or more, got 200, 400, -1, 4"),
         ({"epochs": 0}, "expected epochs of 1 or more"),
     ],
 )

@@ -41,6 +41,9 @@ class NAD(PatientTuning):
     Both are taught what the delivered network answers to the very images, each time shifted and blended
     with another in a new way; the paper teaches labels, and has many more images.
 
+    A network without batch norms bears no high rate: 5e-3 cost clean DeepIDs 14 to 24 points of 78. The
+    default costs it little, and leaves a backdoor as it is: it is for networks with batch norms.
+
     Reference: Li et al., Neural Attention Distillation: Erasing Backdoor Triggers from Deep Neural
     Networks, ICLR 2021.
 
@@ -62,10 +65,10 @@ class NAD(PatientTuning):
     name = "nad"
 
     epochs: int = 10
-    learning_rate: float = 5e-3
+    learning_rate: float = 1e-3
     batch_size: int = 64
     norm_rate: float = 0.2
-    updates: int = 150
+    updates: int = 200
     norm_updates: int = 400
     shift_pixels: int = 2
     norm_shift_pixels: int = 4
