@@ -104,8 +104,7 @@ def test_an_all_to_all_backdoor_is_unlearned_with_one_pool_for_all_its_labels(st
     model, lead, findings = stepping
     data, test = few_signs(400, 5), few_signs(600, 2)
     assert lead.success(model, test.images, test.labels) > 0.9
-    # what each stamped image is has to be said more loudly where no label stands out
-    made = dataclasses.replace(PLAN, restore=0.3).repair(model, data, findings, run=Run(seed=2))
+    made = PLAN.repair(model, data, findings, run=Run(seed=2))
     assert made.steps[0].summary.startswith("3 rounds against 8 triggers each: ")
     assert lead.success(made.model, test.images, test.labels) < 0.3
     assert clean_accuracy(made.model, test) > clean_accuracy(model, test) - 0.05
@@ -268,9 +267,13 @@ def test_what_does_not_fit_the_network_is_refused(case):
         ({"batch_size": 1}, "pool and batch_size of 2 or more, got .* 16, 1$"),
         ({"free": 1.0}, r"expected free in \[0, 1\) and stamped in \(0, 1\), got 1 and 0.33"),
         ({"stamped": 0.0}, r"stamped in \(0, 1\), got 0.25 and 0$"),
-        ({"learning_rate": 0.0}, "learning_rate and forget above 0 and restore of 0 or more, got 0, "),
-        ({"forget": math.nan}, "forget above 0 .*, got .*, nan and "),
-        ({"restore": -1.0}, "restore of 0 or more, got .* and -1$"),
+        (
+            {"learning_rate": 0.0},
+            "learning_rate and forget above 0, restore and restore_each of 0 or more, got 0,",
+        ),
+        ({"forget": math.nan}, "forget above 0, .*, got .*, nan, "),
+        ({"restore": -1.0}, "restore_each of 0 or more, got .*, -1 and "),
+        ({"restore_each": -1.0}, "restore_each of 0 or more, got .* and -1$"),
     ],
 )
 def test_values_out_of_range_are_refused(wrong, text):

@@ -49,6 +49,8 @@ class Adversarial(Repair):
         updates: updates of the network per round; 1 or more.
         stamped: share of each update's images that is stamped, in (0, 1).
         restore: weight of answering a stamped image as without the trigger; 0 or more.
+        restore_each: in its stead, for a trigger that moves each class to a label of its own, where no
+            target stands out that could be forgotten; 0 or more.
         forget: weight of not answering it with the target; above 0.
 
     """
@@ -64,6 +66,7 @@ class Adversarial(Repair):
     updates: int = 60
     stamped: float = 0.33
     restore: float = 0.02
+    restore_each: float = 0.3
     forget: float = 0.3
 
     def __post_init__(self) -> None:
@@ -77,10 +80,10 @@ class Adversarial(Repair):
             raise OptionError(
                 f"expected free in [0, 1) and stamped in (0, 1), got {self.free:g} and {self.stamped:g}"
             )
-        if not (self.learning_rate > 0 and self.forget > 0 and self.restore >= 0):
+        if not (self.learning_rate > 0 and self.forget > 0 and min(self.restore, self.restore_each) >= 0):
             raise OptionError(
-                "expected learning_rate and forget above 0 and restore of 0 or more, "
-                f"got {self.learning_rate:g}, {self.forget:g} and {self.restore:g}"
+                "expected learning_rate and forget above 0, restore and restore_each of 0 or more, "
+                f"got {self.learning_rate:g}, {self.forget:g}, {self.restore:g} and {self.restore_each:g}"
             )
 
     def repair(self, model: Classifier, data: Dataset, findings: Sequence[Finding], *, run: Run) -> Repaired:
@@ -187,6 +190,7 @@ class Adversarial(Repair):
         soft[:, list(taught.doubted)] = 0
         soft /= soft.sum(1, keepdim=True).clamp(min=1e-9)
         barred = torch.full((clean + stamped,), NOWHERE)
+        restore = torch.full((clean + stamped,), self.restore)
         for part, lead in zip(parts, pool, strict=True):
             # what moves one class must not move another one either
             wide = Lead.of(lead.labels[0], lead.trigger) if lead.one_class else lead
@@ -194,6 +198,8 @@ class Adversarial(Repair):
             allowed = part[goals != NOWHERE]
             images[allowed] = lead.trigger.stamp(images[allowed])
             barred[allowed] = goals[goals != NOWHERE]
+            if len(lead.labels) > 1:
+                restore[part] = self.restore_each
         share = number / max(1, self.rounds - 1)
         rate = self.learning_rate * (0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * share)))
         how = Fitting(
@@ -205,21 +211,24 @@ class Adversarial(Repair):
             decay="none",
             frozen_norm=True,
         )
-        loss = self._loss(soft, barred)
+        loss = self._loss(soft, barred, restore)
         quiet = replace(run, progress=SilentProgress())  # the rounds are shown
         fit(model, Dataset(images, taught.truth[pick]), how, run=quiet, loss=loss)
 
-    def _loss(self, soft: torch.Tensor, barred: torch.Tensor) -> Loss:
-        """Return the loss: `barred` (N,) is the label a stamped image must not get, -1 for clean ones."""
+    def _loss(self, soft: torch.Tensor, barred: torch.Tensor, restore: torch.Tensor) -> Loss:
+        """Return the loss: `barred` (N,) is the label a stamped image must not get, -1 for clean ones.
+
+        `restore` (N,) is the weight of the delivered network's answers `soft` (N, K) to stamped images.
+        """
         # plain values, not self: a training's checkpoint is told apart by what its loss encloses
-        restore, forget = self.restore, self.forget
+        forget = self.forget
 
         def loss(logits: torch.Tensor, _labels: torch.Tensor, index: torch.Tensor) -> torch.Tensor:
             logs = logits.log_softmax(1)
             wrong = barred[index].to(logits.device)
             dirty = wrong >= 0
             right = -(soft[index].to(logits.device) * logs).sum(1)
-            weight = torch.where(dirty, restore, 1.0)
+            weight = torch.where(dirty, restore[index].to(logits.device), 1.0)
             target = logs.gather(1, wrong.clamp(min=0)[:, None])[:, 0]
             avoid = -torch.log1p(-target.exp().clamp(max=1 - 1e-6)) * dirty
             # means over the clean and over the stamped images, so that their shares do not matter
