@@ -125,8 +125,9 @@ def test_a_repair_of_an_all_to_all_backdoor_is_judged_by_where_the_trigger_leads
     assert [one.attack_success for one in apart.per_target] == [pytest.approx(1 / 5)] * CLASSES
 
 
-def test_a_trigger_whose_class_has_no_images_is_not_judged(data):
+@pytest.mark.parametrize(("label", "source"), [(4, 3), (1, 1)], ids=["no images", "its own label"])
+def test_a_trigger_that_has_nothing_to_move_is_not_judged(data, label, source):
     model, only = network(3), data.select(data.labels == 1)
-    measured = Judge.of(model, only, [finding(4, 3, white())]).measure(model)
+    measured = Judge.of(model, only, [finding(label, source, white())]).measure(model)
     assert measured.per_target == []
     assert measured.attack_success is None

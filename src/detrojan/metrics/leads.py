@@ -48,7 +48,8 @@ class Lead:
         """Return the label that each image of true labels (N,) is moved to, -1 where it is not; int64."""
         goals = torch.full((len(truth),), NOWHERE)
         for label, source in zip(self.labels, self.sources, strict=True):
-            goals[truth != label if source is None else truth == source] = label
+            others = truth != label
+            goals[others if source is None else others & (truth == source)] = label
         return goals
 
     def moved(self, truth: torch.Tensor) -> torch.Tensor:
