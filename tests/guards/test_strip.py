@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -169,6 +170,21 @@ def test_a_poor_fit_is_told_and_counting_stands_in():
     split = torch.cat([values[:100] + 1, values[100:] * 0.01 + 3])
     assert "of them instead of 1.00%" in Strip().fitted(split).complaint
     assert float((split <= Strip().fitted(split).quantile).double().mean()) == pytest.approx(0.01, abs=0.002)
+
+
+def test_skewed_entropies_are_counted_even_where_the_tail_looks_right():
+    # as on traffic signs: hardly any clean input lies below the curve's boundary, but some would
+    draws = np.random.default_rng(2).gamma(20, 0.05, 40000)
+    values = torch.from_numpy(draws)
+    sample, rest = values[:400], values[400:]
+    fit = Strip().fitted(sample)
+    assert fit.rejected < 0.01
+    assert 0 < fit.normal < fit.quantile
+    assert fit.complaint.startswith("they have the longer tail above their mean (a skewness of 0.")
+    assert fit.used == "quantile"
+    below = [float((rest <= boundary).double().mean()) for boundary in (fit.normal, fit.quantile)]
+    assert below[0] < 0.005 < below[1] < 0.02
+    assert "below their mean" in Strip(frr=0.02).fitted(4 - sample).complaint
 
 
 def test_the_warning_names_what_is_used(dark):

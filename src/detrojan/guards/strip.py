@@ -18,7 +18,7 @@ from detrojan.run import Run
 
 #: fewer clean inputs than this give no boundary
 FEWEST = 8
-#: chance of so many (or so few) rejections under a fit that holds, below which it is called poor
+#: chance of so many (or few) rejections, or of so skewed entropies, under a fit that holds; lower, it is poor
 POOR = 0.01
 #: a boundary below so many bits is as good as none
 NOTHING = 1e-12
@@ -159,7 +159,7 @@ class Strip(Guard):
         weight: share of the clean image in a blend, in (0, 1).
         frr: false rejection rate that the boundary is set for, in (0, 0.5).
         boundary: "normal" as in the paper, "quantile" of the measured entropies, or "auto": the
-            normal one unless its fit is poor.
+            normal one unless its fit is poor (its tail holds too many or too few, or they are skewed).
 
     """
 
@@ -280,6 +280,11 @@ class Strip(Guard):
             complaint = f"its boundary of {normal:.3f} bits would reject nothing"
         elif chance < POOR:
             complaint = f"it would reject {below / len(values):.2%} of them instead of {self.frr:.2%}"
+        elif std > NOTHING and stats.skewtest(values.numpy()).pvalue < POOR:
+            # few inputs lie in the tail, and they tell little; the whole shape tells more
+            skewness = float(stats.skew(values.numpy()))
+            longer = "above" if skewness > 0 else "below"
+            complaint = f"they have the longer tail {longer} their mean (a skewness of {skewness:.2f})"
         used = (
             "quantile" if self.boundary == "quantile" or (complaint and self.boundary == "auto") else "normal"
         )
