@@ -180,7 +180,7 @@ def test_skewed_entropies_are_counted_even_where_the_tail_looks_right():
     fit = Strip().fitted(sample)
     assert fit.rejected < 0.01
     assert 0 < fit.normal < fit.quantile
-    assert fit.complaint.startswith("they have the longer tail above their mean (a skewness of 0.")
+    assert fit.complaint.startswith("the entropies have the longer tail above their mean (skewness 0.")
     assert fit.used == "quantile"
     below = [float((rest <= boundary).double().mean()) for boundary in (fit.normal, fit.quantile)]
     assert below[0] < 0.005 < below[1] < 0.02

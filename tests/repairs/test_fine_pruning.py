@@ -42,12 +42,12 @@ def test_both_halves_are_written_down(made):
 
 @pytest.mark.parametrize(
     ("images", "epochs"),
-    [(120, 200), (64, 200), (500, 29), (5000, 10)],  # batches of 64: 1, 1, 7 and 78
+    [(120, 400), (64, 400), (500, 58), (5000, 10)],  # batches of 64: 1, 1, 7 and 78
 )
 def test_few_images_are_passed_over_more_often(case, images, epochs):
     how = FinePruning().fitting_for(case.twins.backdoored, images)
     assert how.epochs == epochs
-    assert (how.optimizer, how.learning_rate) == ("adam", 1e-3)
+    assert (how.optimizer, how.learning_rate) == ("adam", 5e-4)
 
 
 def test_a_network_with_batch_norms_is_tuned_at_a_rate_of_its_own(normed, case):
@@ -104,7 +104,7 @@ def test_without_patience_it_is_tuned_as_finetune_does(case, normed):
     assert case.accuracy(made.model) > case.accuracy(pruned.model) + 0.05
     few = case.data.select(slice(32))
     how = FinePruning(patient=False, epochs=1).repair(normed, few, [], run=Run()).steps[1].details["fitting"]
-    assert (how["optimizer"], how["learning_rate"], how["frozen_norm"]) == ("adam", 1e-3, True)
+    assert (how["optimizer"], how["learning_rate"], how["frozen_norm"]) == ("adam", 5e-4, True)
 
 
 def test_without_patience_labels_correct_what_is_taught(case):
@@ -148,7 +148,7 @@ def test_without_labels_the_delivered_network_teaches_not_the_pruned_one(case):
         ({"drop": -0.1}, r"expected a drop in \[0, 1\], got -0.1"),
         ({"unit": "directions", "layer": "0"}, "layer and points with channels, got them with dir"),
         ({"unit": "neurons"}, "expected channels or directions as the unit, got 'neurons'"),
-        ({"shift_pixels": -1}, "norm_shift_pixels of 0 or more, got 200, 1600, -1, 4"),
+        ({"shift_pixels": -1}, "norm_shift_pixels of 0 or more, got 400, 1600, -1, 4"),
     ],
 )
 def test_values_out_of_range_are_refused(wrong, text):

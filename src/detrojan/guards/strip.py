@@ -284,7 +284,7 @@ class Strip(Guard):
             # few inputs lie in the tail, and they tell little; the whole shape tells more
             skewness = float(stats.skew(values.numpy()))
             longer = "above" if skewness > 0 else "below"
-            complaint = f"they have the longer tail {longer} their mean (a skewness of {skewness:.2f})"
+            complaint = f"the entropies have the longer tail {longer} their mean (skewness {skewness:.2f})"
         used = (
             "quantile" if self.boundary == "quantile" or (complaint and self.boundary == "auto") else "normal"
         )

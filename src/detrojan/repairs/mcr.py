@@ -60,7 +60,7 @@ class MCR(PatientTuning):
     name = "mcr"
 
     epochs: int = 20
-    learning_rate: float = 1e-3
+    learning_rate: float = 5e-4
     batch_size: int = 64
     norm_rate: float = 0.2
     updates: int = 200
