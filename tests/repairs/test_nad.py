@@ -15,7 +15,7 @@ from detrojan.run import Run
 from detrojan.store import digest
 
 #: a small network for plain signs bears it, a DeepID does not
-STRONG = NAD(learning_rate=5e-3, updates=150)
+STRONG = NAD(learning_rate=5e-3, updates=90)
 
 
 @pytest.fixture(scope="module")
