@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
-from typing import Self
+from dataclasses import dataclass
 
 import torch
 from torch.nn import functional
 
+from detrojan.augmentation import Augment, blended, shift
 from detrojan.data.dataset import Dataset
 from detrojan.errors import ModelError, OptionError
 from detrojan.findings import Finding, RepairStep
+from detrojan.fitting import batch_norms
 from detrojan.models.classifier import Classifier
 from detrojan.models.units import caught_activity, convolutions
 from detrojan.repairs.base import (
@@ -37,10 +38,8 @@ class NAD(PatientTuning):
     length 1. A trigger draws the attention to itself; the teacher, tuned on clean images, has lost
     part of that, and the student, pulled towards it at several layers, loses more. The maps are
     compared where the resolution changes, found by running the network (the last three places).
-    Both are taught what the delivered network answers to the very images, each time changed and mixed with
-    others in a new way; the paper teaches labels, and has many more images. For a network with batch norms
-    the teacher is tuned at a high rate, far away from the backdoor and a little worse at its task; the
-    student, at a lower one, takes over where the teacher looks and keeps more of its own accuracy.
+    Both are taught what the delivered network answers to the very images, each time shifted and blended
+    with another in a new way; the paper teaches labels, and has many more images.
 
     A network without batch norms bears no high rate: 5e-3 cost clean DeepIDs 14 to 24 points of 78. The
     default costs it little, and leaves a backdoor as it is: it is for networks with batch norms.
@@ -52,14 +51,12 @@ class NAD(PatientTuning):
         epochs: passes over the clean data, for the teacher and again for the student; 1 or more.
         learning_rate: of Adam, falling to 0 along a cosine; above 0. Halved where it breaks the network.
         batch_size: 2 or more.
-        norm_rate: of SGD in the stead of Adam's, for a network with batch norms: the teacher's; above 0.
-            Halved as well.
+        norm_rate: of SGD in the stead of Adam's, for a network with batch norms; above 0. Halved as well.
         updates: updates of the teacher and of the student, at least: where the data are so few that
             `epochs` passes make fewer, there are more passes; 0 or more.
         norm_updates: updates in their stead, for a network with batch norms; 0 or more.
         shift_pixels: random shifts of the images of up to so many pixels; 0 or more.
         norm_shift_pixels: in their stead, for a network with batch norms; 0 or more.
-        student_norm_rate: the student's in the stead of `norm_rate`; above 0. Halved as well.
         beta: weight of the attention maps' mean squared distance; 0 or more.
         power: of the activations in an attention map; above 0.
 
@@ -72,26 +69,24 @@ class NAD(PatientTuning):
     batch_size: int = 64
     norm_rate: float = 0.2
     updates: int = 200
-    norm_updates: int = 800
+    norm_updates: int = 400
     shift_pixels: int = 2
     norm_shift_pixels: int = 4
-    student_norm_rate: float = 0.05
-    beta: float = 1000.0
+    beta: float = 100.0
     power: float = 2.0
 
     def __post_init__(self) -> None:
         """Refuse values outside their range."""
         super().__post_init__()
-        if not self.student_norm_rate > 0:
-            raise OptionError(f"expected a student_norm_rate above 0, got {self.student_norm_rate:g}")
         if not self.beta >= 0 or not self.power > 0:
             raise OptionError(
                 f"expected beta of 0 or more and power above 0, got {self.beta:g} and {self.power:g}"
             )
 
-    def slower(self, times: float) -> Self:
-        """Return the same plan at rates so many times lower."""
-        return replace(super().slower(times), student_norm_rate=self.student_norm_rate / times)
+    def changes(self, model: Classifier) -> Augment:
+        """Return how the images are changed on which a network like `model` is taught."""
+        normed = bool(batch_norms(model.network))
+        return blended(shift(self.norm_shift_pixels if normed else self.shift_pixels))
 
     def repair(self, model: Classifier, data: Dataset, findings: Sequence[Finding], *, run: Run) -> Repaired:
         """Return a copy of `model` distilled from a fine-tuned teacher; no trigger is needed.
@@ -111,13 +106,12 @@ class NAD(PatientTuning):
         here = run.within("nad")
         self.teach(teacher, model, taught, run=here.within("teacher"), title="NAD: teacher")
         before = self._distance(student, teacher, taught.images, layers)
-        gentle = replace(self, norm_rate=self.student_norm_rate)
         with self._distilling(student, teacher, layers) as apart:
-            history = gentle.teach(
+            history = self.teach(
                 student, model, taught, run=here.within("student"), title="NAD: student", beside=apart
             )
         after = self._distance(student, teacher, taught.images, layers)
-        how = gentle.fitting_for(model, len(taught.images))
+        how = self.fitting_for(model, len(taught.images))
         record = self.recorded(taught, history, how)
         record["details"] |= {"layers": layers, "distance before": before, "distance after": after}
         step = RepairStep(
