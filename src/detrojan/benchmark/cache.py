@@ -9,6 +9,7 @@ import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, TypeVar
 
 from detrojan.errors import DetrojanError, InputError
@@ -16,7 +17,7 @@ from detrojan.errors import DetrojanError, InputError
 logger = logging.getLogger(__name__)
 T = TypeVar("T")
 
-#: written last: a folder without it is not finished
+#: a folder without it is not finished
 _RECORD = "made.json"
 
 
@@ -73,16 +74,26 @@ class Cache:
         running = self.folder / "running" / f"{kind}-{key_of([key, code])[:24]}"
         made = make(running)
         try:
-            shutil.rmtree(place, ignore_errors=True)
-            place.mkdir(parents=True)
-            record = {**write(made, place), "code": code, "key": key, "depends": depends}
-            scratch = place / f"{_RECORD}.tmp"
-            scratch.write_text(json.dumps(record, indent=1, default=str) + "\n", "utf-8")
-            scratch.replace(place / _RECORD)
+            self.folder.mkdir(parents=True, exist_ok=True)
+            with TemporaryDirectory(prefix=f"{place.name}.", dir=self.folder) as scratch:
+                fresh = Path(scratch) / "made"
+                fresh.mkdir()
+                record = {**write(made, fresh), "code": code, "key": key, "depends": depends}
+                (fresh / _RECORD).write_text(json.dumps(record, indent=1, default=str) + "\n", "utf-8")
+                self._put(fresh, place, code)
         except OSError as error:
             raise InputError(f"cannot write to {place}: {error.strerror or error}") from error
         shutil.rmtree(running, ignore_errors=True)
         return made, record
+
+    def _put(self, fresh: Path, place: Path, code: str) -> None:
+        """Move a finished folder to its place; where another run was quicker, its own stays."""
+        shutil.rmtree(place, ignore_errors=True)
+        try:
+            fresh.rename(place)
+        except OSError:
+            if self._record(place, code) is None:
+                raise
 
     def _record(self, place: Path, code: str) -> dict[str, Any] | None:
         try:
