@@ -110,6 +110,12 @@ def test_several_targets_are_listed(made):
     assert sum("towards label" in line for line in lines) == 2
 
 
+def test_many_targets_of_one_trigger_share_a_row(made):
+    text = plain_text(repair_text(made.make_repair(targets=(0, 1, 2, 3, 8))))
+    assert sum("towards" in line for line in text.splitlines()) == 1
+    assert "towards each of the labels 0 to 3, 8" in text
+
+
 def evaluation(made, measured):
     return evaluate_report(
         measured, made.make_model(10), made.make_data(), run=Run(), seconds=1, started=made.STARTED

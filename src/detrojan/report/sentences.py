@@ -35,6 +35,8 @@ from detrojan.report.words import (
 
 #: what a scan calls anomalous where its hyper-parameters do not say
 THRESHOLD = 2.0
+#: more labels than this with equal figures share a row
+FEW = 3
 #: counts whose names in the JSON do not say of what
 _COUNTED = {"called backdoored": "clean called backdoored"}
 _BY = " \u00d7 "
@@ -195,9 +197,16 @@ def measure_rows(before: Measures, after: Measures, model: ModelFacts) -> list[t
     then = {entry.label: entry.attack_success for entry in before.per_target}
     now = {entry.label: entry.attack_success for entry in after.per_target}
     if len(then | now) > 1:
+        alike: dict[tuple[float | None, float | None], list[int]] = {}
         for label in sorted(then | now):
-            name = label_name(label, name_of(model, label), 30)
-            pairs.append((f"… towards label {name}", then.get(label), now.get(label)))
+            alike.setdefault((then.get(label), now.get(label)), []).append(label)
+        rows: list[tuple[int, str]] = []
+        for labels in alike.values():
+            if len(labels) > FEW:  # a trigger that leads to many labels is measured once for all of them
+                rows.append((labels[0], f"each of the labels {ranges(labels)}"))
+            else:
+                rows += [(one, f"label {label_name(one, name_of(model, one), 30)}") for one in labels]
+        pairs += [(f"… towards {what}", then.get(one), now.get(one)) for one, what in sorted(rows)]
     return [
         (name, percent(a), percent(b), _points(a, b))
         for name, a, b in pairs
