@@ -82,6 +82,23 @@ def test_the_network_s_own_soft_answers_are_taught_but_no_wrong_target(model, da
     assert taught.kept(model) == pytest.approx(118 / 120)
 
 
+def test_a_label_that_contradicts_an_answer_is_mixed_with_it(model, data):
+    target = int(model.answers(data.images[:1]))
+    different = int((model.answers(data.images) != target).nonzero()[0])
+    wrong = torch.tensor([0, different])
+    labels = data.labels.clone()
+    labels[wrong] = (labels[wrong] + 1) % CLASSES
+    taught = lesson(model, data.with_labels(labels), [target], correction=0.25)
+    own = model.probabilities(data.images)
+    hot = functional.one_hot(labels, CLASSES).float()
+    assert torch.equal(taught.soft[0], hot[0])
+    assert torch.allclose(taught.soft[different], 0.25 * hot[different] + 0.75 * own[different])
+    right = torch.ones(len(data), dtype=torch.bool)
+    right[wrong] = False
+    assert torch.equal(taught.soft[right], own[right])
+    assert taught.corrected.nonzero().flatten().tolist() == wrong.tolist()
+
+
 def with_surplus(data: Dataset, label: int) -> Dataset:
     """Six times as many images of one label as of the others."""
     more = (data.labels == label).nonzero().flatten().repeat(5)

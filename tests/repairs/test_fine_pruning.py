@@ -45,13 +45,13 @@ def test_both_halves_are_written_down(made):
     [(120, 400), (64, 400), (500, 58), (5000, 10)],  # batches of 64: 1, 1, 7 and 78
 )
 def test_few_images_are_passed_over_more_often(case, images, epochs):
-    how = FinePruning().fitting_for(case.twins.backdoored, images)
+    how = FinePruning().fitting_for(case.twins.backdoored, torch.zeros(images, 3, 32, 32))
     assert how.epochs == epochs
     assert (how.optimizer, how.learning_rate) == ("adam", 5e-4)
 
 
 def test_a_network_with_batch_norms_is_tuned_at_a_rate_of_its_own(normed, case):
-    how = FinePruning(norm_rate=0.4, norm_updates=21).fitting_for(normed, 64)
+    how = FinePruning(norm_rate=0.4, norm_updates=21).fitting_for(normed, case.data.images[:64])
     assert (how.optimizer, how.learning_rate, how.epochs, how.frozen_norm) == ("sgd", 0.4, 21, False)
     few = case.data.select(slice(32)).with_labels(None)
     made = FinePruning(epochs=1, norm_updates=2).repair(normed, few, [], run=Run())
@@ -68,8 +68,8 @@ def test_a_network_with_batch_norms_is_shown_images_changed_in_more_ways(normed,
         return vary(images, torch.Generator().manual_seed(4))
 
     plan = FinePruning(norm_shift_pixels=3, shift_pixels=1)
-    assert torch.equal(changed(plan.changes(normed)), changed(varied(3)))
-    assert torch.equal(changed(plan.changes(case.twins.clean)), changed(blended(shift(1))))
+    assert torch.equal(changed(plan.changes(normed, images)), changed(varied(3)))
+    assert torch.equal(changed(plan.changes(case.twins.clean, images)), changed(blended(shift(1))))
 
 
 def test_a_rate_that_breaks_a_network_with_batch_norms_is_halved(normed, case, monkeypatch):

@@ -100,6 +100,7 @@ def test_images_of_another_shape_are_refused(case):
         ({"learning_rate": 0.0}, "learning_rate above 0, got 5, 64 and 0"),
         ({"batch_size": 1}, "batch_size of 2 or more .* got 5, 1 and"),
         ({"shift_pixels": -1}, "expected shift_pixels of 0 or more, got -1"),
+        ({"correction": 1.5}, r"expected a correction in \[0, 1\], got 1.5"),
     ],
 )
 def test_values_out_of_range_are_refused(wrong, text):

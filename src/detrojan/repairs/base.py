@@ -160,7 +160,7 @@ class Lesson:
         truth: their labels, or the delivered network's answers, (N,).
         soft: the answer as a distribution, (N, K), the delivered network's own. A label that contradicts
             it is not taught, since a network learns such a label by heart where images are few, at the
-            expense of all others; but it is where the answer is a suspected target.
+            expense of all others, or in part only; but it is where the answer is a suspected target.
         corrected: where it is, (N,) bool.
         labelled: whether `truth` are labels that mean something to the network.
         judged: positions of the images on which clean accuracy is measured, (J,): all with labels;
@@ -206,10 +206,11 @@ def enough(epochs: int, updates: int, images: int, batch_size: int) -> int:
     return max(epochs, math.ceil(updates / max(1, images // batch_size)))
 
 
-def lesson(model: Classifier, data: Dataset, targets: Sequence[int], *, corrected: bool = False) -> Lesson:
+def lesson(model: Classifier, data: Dataset, targets: Sequence[int], *, correction: float = 0.0) -> Lesson:
     """Return what to teach: the delivered network's own answers, beside the labels where they fit.
 
-    With `corrected` every answer that a label contradicts is corrected, not only suspected targets.
+    Suspected targets that a label contradicts are corrected. Any other answer that one contradicts is
+    taught as a mixture, the label with a weight of `correction`, 0 to 1, the answer with the rest.
 
     Without labels, a suspected target that gets far more answers than a label usually does is
     doubted: nobody can tell which of its images belong there, so they are left out. One that gets
@@ -230,9 +231,10 @@ def lesson(model: Classifier, data: Dataset, targets: Sequence[int], *, correcte
     known = truth is not None and int(truth.max()) < model.num_classes
     if truth is not None and known and check_input_range(model, data).labels_fit:
         wrong = answers != truth
-        if not corrected:
-            wrong &= torch.isin(answers, torch.tensor(targets, dtype=torch.int64))
-        soft[wrong] = functional.one_hot(truth[wrong], model.num_classes).float()
+        suspected = torch.isin(answers, torch.tensor(targets, dtype=torch.int64))
+        weight = torch.where(suspected, 1.0, correction) * wrong
+        soft = soft.lerp(functional.one_hot(truth, model.num_classes).float(), weight[:, None])
+        wrong = weight > 0
         everything = torch.arange(len(truth))
         return Lesson(
             images=data.images, truth=truth, soft=soft, corrected=wrong, labelled=True, judged=everything

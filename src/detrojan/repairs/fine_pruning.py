@@ -9,13 +9,12 @@ from typing import Literal
 from detrojan.data.dataset import Dataset
 from detrojan.errors import OptionError
 from detrojan.findings import Finding, RepairStep
-from detrojan.fitting import batch_norms
 from detrojan.models.classifier import Classifier
 from detrojan.repairs.activation_pruning import ActivationPruning
 from detrojan.repairs.base import Lesson, Repaired, bearable, lesson, times
 from detrojan.repairs.direction_pruning import DirectionPruning
 from detrojan.repairs.finetune import FineTune
-from detrojan.repairs.teaching import PatientTuning
+from detrojan.repairs.teaching import PatientTuning, bears_a_high_rate
 from detrojan.run import Run
 
 
@@ -110,8 +109,9 @@ class FinePruning(PatientTuning):
         pruned = self.pruning().repair(model, data, findings, run=run)
         targets = [finding.label for finding in findings]
         # what the pruned network has got wrong is not to be taught: the delivered one is the teacher
-        taught = lesson(model, data, targets, corrected=not self.patient)
-        if self.patient and batch_norms(model.network):  # only their rate is high enough to break a network
+        taught = lesson(model, data, targets, correction=0.0 if self.patient else 1.0)
+        # only a high rate breaks a network
+        if self.patient and bears_a_high_rate(model, taught.images):
             kept = taught.kept(model)
             tuned = bearable(self, taught, kept, lambda how: how.tuned(pruned.model, model, taught, run=run))
         else:
@@ -122,7 +122,7 @@ class FinePruning(PatientTuning):
         """Return a copy of `pruned` tuned to answer as `model` does, at the rates as they stand."""
         copy, part, title = pruned.copy(), run.within("finetune"), "fine-tuning"
         if self.patient:
-            how = self.fitting_for(model, len(taught.images))
+            how = self.fitting_for(model, taught.images)
             history = self.teach(copy, model, taught, run=part, title=title)
         else:
             how, shift_pixels = self.fitting(), self.shift_pixels

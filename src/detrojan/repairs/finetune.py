@@ -18,7 +18,9 @@ class FineTune(Tuning):
     """Train on clean data alone, at a small learning rate.
 
     By itself it leaves many backdoors alive; after pruning it gives back the accuracy that pruning
-    took (fine-pruning). Where labels are missing, the delivered network's own answers are taught.
+    took (fine-pruning). What is taught are the delivered network's own answers; one that a label contradicts
+    is mixed with the label, since a few images' labels, taught as they are, are learned by heart at the
+    expense of all others. The paper teaches labels alone, and has many more images.
 
     Reference: Liu et al., Fine-Pruning: Defending Against Backdooring Attacks on Deep Neural
     Networks, RAID 2018.
@@ -28,6 +30,8 @@ class FineTune(Tuning):
         learning_rate: of Adam, falling to 0 along a cosine; above 0.
         batch_size: 2 or more.
         shift_pixels: random shifts of the images of up to so many pixels; 0 or more.
+        correction: weight of a label that contradicts the network's answer, beside that answer; 0 to 1.
+            One that contradicts a suspected target is taught as it is.
 
     """
 
@@ -37,16 +41,20 @@ class FineTune(Tuning):
     learning_rate: float = 1e-4
     batch_size: int = 64
     shift_pixels: int = 1
+    correction: float = 0.5
 
     def __post_init__(self) -> None:
         """Refuse values outside their range."""
         super().__post_init__()
         if self.shift_pixels < 0:
             raise OptionError(f"expected shift_pixels of 0 or more, got {self.shift_pixels}")
+        if not 0 <= self.correction <= 1:
+            raise OptionError(f"expected a correction in [0, 1], got {self.correction:g}")
 
     def repair(self, model: Classifier, data: Dataset, findings: Sequence[Finding], *, run: Run) -> Repaired:
         """Return a copy of `model` trained on clean `data`; the findings only say what to leave out."""
-        taught = lesson(model, data, [finding.label for finding in findings], corrected=True)
+        targets = [finding.label for finding in findings]
+        taught = lesson(model, data, targets, correction=self.correction)
         copy = model.copy()
         history = self.tune(
             copy,

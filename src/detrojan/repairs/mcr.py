@@ -106,7 +106,7 @@ class MCR(PatientTuning):
             measured[what].append(taught.kept(point))
             if triggers:
                 measured["attack success"].append(worst_success(point, triggers, taught))
-        how = self.fitting_for(model, len(taught.images))
+        how = self.fitting_for(model, taught.images)
         step = RepairStep(
             method=self.name,
             summary=(
@@ -128,8 +128,8 @@ class MCR(PatientTuning):
         norms = batch_norms(point.network)
         if not norms:
             return point
-        change, generator = self.changes(model), run.generator("statistics")
-        epochs = self.fitting_for(model, len(images)).epochs
+        change, generator = self.changes(model, images), run.generator("statistics")
+        epochs = self.fitting_for(model, images).epochs
         usual = [norm.momentum for norm in norms]
         point.network.eval()
         for norm in norms:

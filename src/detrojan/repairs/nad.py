@@ -13,7 +13,6 @@ from detrojan.augmentation import Augment, blended, shift
 from detrojan.data.dataset import Dataset
 from detrojan.errors import ModelError, OptionError
 from detrojan.findings import Finding, RepairStep
-from detrojan.fitting import batch_norms
 from detrojan.models.classifier import Classifier
 from detrojan.models.units import caught_activity, convolutions
 from detrojan.repairs.base import (
@@ -23,7 +22,7 @@ from detrojan.repairs.base import (
     lesson,
     times,
 )
-from detrojan.repairs.teaching import PatientTuning
+from detrojan.repairs.teaching import PatientTuning, bears_a_high_rate
 from detrojan.run import Run
 
 #: attention is compared at so many layers, the last ones
@@ -83,10 +82,10 @@ class NAD(PatientTuning):
                 f"expected beta of 0 or more and power above 0, got {self.beta:g} and {self.power:g}"
             )
 
-    def changes(self, model: Classifier) -> Augment:
-        """Return how the images are changed on which a network like `model` is taught."""
-        normed = bool(batch_norms(model.network))
-        return blended(shift(self.norm_shift_pixels if normed else self.shift_pixels))
+    def changes(self, model: Classifier, images: torch.Tensor) -> Augment:
+        """Return how `images` are changed on which a network like `model` is taught."""
+        bold = bears_a_high_rate(model, images)
+        return blended(shift(self.norm_shift_pixels if bold else self.shift_pixels))
 
     def repair(self, model: Classifier, data: Dataset, findings: Sequence[Finding], *, run: Run) -> Repaired:
         """Return a copy of `model` distilled from a fine-tuned teacher; no trigger is needed.
@@ -111,7 +110,7 @@ class NAD(PatientTuning):
                 student, model, taught, run=here.within("student"), title="NAD: student", beside=apart
             )
         after = self._distance(student, teacher, taught.images, layers)
-        how = self.fitting_for(model, len(taught.images))
+        how = self.fitting_for(model, taught.images)
         record = self.recorded(taught, history, how)
         record["details"] |= {"layers": layers, "distance before": before, "distance after": after}
         step = RepairStep(

@@ -10,12 +10,17 @@ from typing import Self
 import torch
 
 from detrojan.augmentation import Augment, blended, shift, varied
-from detrojan.errors import OptionError
+from detrojan.errors import ModelError, OptionError
 from detrojan.fitting import Epoch, Fitting, Loss, batch_norms
 from detrojan.models.classifier import Classifier
 from detrojan.repairs.base import Lesson, Tuning, enough
 from detrojan.run import Run
 from detrojan.triggers.base import Trigger
+
+#: penultimate features with a longer mean square than this carry no high rate into the last layer
+LONG = 400.0
+#: on so many images at most it is measured
+LOOKED_AT = 256
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -95,7 +100,9 @@ class PatientTuning(Tuning, ABC):
     A network with batch norms bears a rate a hundred times as high as another: no layer's answers
     depend on how long the weights before it are. With SGD at such a rate, and with statistics that are
     trained too, it moves far away from where it was, and from its backdoor, while the teacher
-    keeps its answers to clean images. A network without batch norms is tuned by Adam, carefully.
+    keeps its answers to clean images. A network without batch norms is tuned by Adam, carefully, its
+    statistics as they are; so is one whose last layer, which no batch norm follows, gets features so long
+    that each update at the high rate would throw its answers about.
 
     A subclass states its own defaults and documents all fields.
     """
@@ -123,18 +130,18 @@ class PatientTuning(Tuning, ABC):
         """Return the same plan at rates so many times lower."""
         return replace(super().slower(times), norm_rate=self.norm_rate / times)
 
-    def fitting_for(self, model: Classifier, images: int) -> Fitting:
-        """Return how to train a network like `model` on so many images."""
-        normed = bool(batch_norms(model.network))
-        updates = self.norm_updates if normed else self.updates
-        how = replace(self.fitting(), epochs=enough(self.epochs, updates, images, self.batch_size))
-        if not normed:
+    def fitting_for(self, model: Classifier, images: torch.Tensor) -> Fitting:
+        """Return how to train a network like `model` on `images`."""
+        bold = bears_a_high_rate(model, images)
+        updates = self.norm_updates if bold else self.updates
+        how = replace(self.fitting(), epochs=enough(self.epochs, updates, len(images), self.batch_size))
+        if not bold:
             return how
         return replace(how, optimizer="sgd", learning_rate=self.norm_rate, frozen_norm=False)
 
-    def changes(self, model: Classifier) -> Augment:
-        """Return how the images are changed on which a network like `model` is taught."""
-        if batch_norms(model.network):
+    def changes(self, model: Classifier, images: torch.Tensor) -> Augment:
+        """Return how `images` are changed on which a network like `model` is taught."""
+        if bears_a_high_rate(model, images):
             return varied(self.norm_shift_pixels)
         return blended(shift(self.shift_pixels))
 
@@ -155,7 +162,22 @@ class PatientTuning(Tuning, ABC):
             taught,
             run=run,
             title=title,
-            teaching=Teaching(teacher=teacher, taught=taught, vary=self.changes(teacher)),
-            how=self.fitting_for(teacher, len(taught.images)),
+            teaching=Teaching(teacher=teacher, taught=taught, vary=self.changes(teacher, taught.images)),
+            how=self.fitting_for(teacher, taught.images),
             beside=beside,
         )
+
+
+def bears_a_high_rate(model: Classifier, images: torch.Tensor) -> bool:
+    """Return whether batch norms let a network be tuned at a high rate.
+
+    They make up for the length of the weights before them, but the last layer has none behind it: there an
+    update moves the answers by the rate times the features' squared length.
+    """
+    if not batch_norms(model.network):
+        return False
+    try:
+        features = model.activations(images[:LOOKED_AT])
+    except ModelError:  # no linear layer at the end
+        return True
+    return float(features.flatten(1).float().square().sum(1).mean()) <= LONG
