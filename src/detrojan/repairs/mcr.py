@@ -37,8 +37,8 @@ class MCR(PatientTuning):
     images. Statistics of batch norms belong to one point of the curve: they are measured there, on
     images that are changed in the same way.
 
-    A network without batch norms bears no high rate: the default costs it little, and leaves a backdoor
-    as it is.
+    A network without batch norms, or one whose last layer is fed long features (a mean squared length
+    above 400), bears no high rate: the default costs it little, and leaves a backdoor as it is.
 
     Reference: Zhao et al., Bridging Mode Connectivity in Loss Landscapes and Adversarial Robustness,
     ICLR 2020.

@@ -41,7 +41,8 @@ class NAD(PatientTuning):
     with another in a new way; the paper teaches labels, and has many more images.
 
     A network without batch norms bears no high rate: 5e-3 cost clean DeepIDs 14 to 24 points of 78. The
-    default costs it little, and leaves a backdoor as it is: it is for networks with batch norms.
+    default costs it little, and leaves a backdoor as it is: it is for networks with batch norms. One whose
+    last layer is fed long features (a mean squared length above 400) is tuned as if it had none.
 
     Reference: Li et al., Neural Attention Distillation: Erasing Backdoor Triggers from Deep Neural
     Networks, ICLR 2021.
