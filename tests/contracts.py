@@ -301,13 +301,14 @@ def check_continues_where_it_stopped(method: Method, folder: Path) -> None:
         return list(flat(use(method, tiny_model(), tiny_data(), run)))
 
     whole = result(Run(seed=3))
+    # the first of them finds another seed's state, which is not to be used
+    result(Run(seed=4, checkpoint=folder / "1"))
     for after in (1, 2, 5):
         kept = folder / str(after)
         with contextlib.suppress(InterruptedRunError):
             result(Run(seed=3, checkpoint=kept, progress=Stopping(after)))
         assert result(Run(seed=3, checkpoint=kept)) == whole, f"stopped at advance {after}"
-        assert result(Run(seed=3, checkpoint=kept)) == whole, "run again when it was done"
-    assert result(Run(seed=4, checkpoint=kept)) == result(Run(seed=4)), "another seed's state was used"
+    assert result(Run(seed=3, checkpoint=kept)) == whole, "run again when it was done"
 
 
 def check_silence(method: Method, capfd: pytest.CaptureFixture[str]) -> None:
@@ -405,6 +406,9 @@ def check_repaired(method: Method) -> None:
             assert step.summary
             assert len({len(series) for series in step.curves.values()}) <= 1
             json.dumps([step.curves, step.details])
+    needy = pytest.raises(OptionError, match="no findings")
+    with needy if method.needs_triggers() else contextlib.nullcontext():
+        assert method.repair(tiny_model(), tiny_data(), [], run=Run(seed=3)).steps
 
 
 def check_calibrated(method: Method) -> None:

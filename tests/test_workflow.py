@@ -28,7 +28,9 @@ def rescan(verdict: str) -> ScanResult:
         ({3: 0.0}, "backdoored", "not repaired"),
         ({3: 0.05}, "no evidence", "not repaired"),
         ({3: 0.0, 4: 0.9}, "inconclusive", "not repaired"),
-        ({}, "no evidence", "not repaired"),
+        ({}, "no evidence", "not verified"),
+        ({}, None, "not verified"),
+        ({}, "backdoored", "not repaired"),
     ],
 )
 def test_a_repair_counts_only_where_the_trigger_is_dead_and_the_new_scan_finds_nothing(

@@ -169,12 +169,12 @@ def repair_outcome(before: Measures, after: Measures, verification: ScanResult |
         verification: what the re-scan said; None where none was asked for.
 
     Returns:
-        "not repaired" if a recovered trigger works on 5% of the images or more, if none was measured, if
-        the repair cost more than 20 points of clean accuracy, or half of it, or if the re-scan finds a
-        backdoor; "not verified" if the re-scan is inconclusive; else "repaired".
+        "not repaired" if a recovered trigger works on 5% of the images or more, if the repair cost more than
+        20 points of clean accuracy, or half of it, or if the re-scan finds a backdoor; "not verified" if no
+        trigger was measured or the re-scan is inconclusive; else "repaired".
 
     """
     verdict = None if verification is None else verification.verdict
     if shortcomings(before, after, verdict):
         return "not repaired"
-    return "not verified" if verdict == "inconclusive" else "repaired"
+    return "not verified" if verdict == "inconclusive" or not after.per_target else "repaired"

@@ -60,8 +60,8 @@ def test_masks_are_sparse_and_differ(arena, planted):
 
 
 def test_patterns_can_be_taught_before_there_is_a_victim(arena):
-    few = arena.train.select(slice(1500))
-    attack = replace(ATTACK, pattern_epochs=8, diversity_weight=0.3)
+    few = arena.train.select(slice(1000))
+    attack = replace(ATTACK, pattern_epochs=6, diversity_weight=0.3)
 
     def misread(trigger: InputAwareTrigger) -> float:
         """Return what a reader that begins anew still misreads after a few steps."""

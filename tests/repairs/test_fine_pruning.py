@@ -123,7 +123,7 @@ def test_without_patience_labels_correct_what_is_taught(case):
 
 
 def test_a_clean_network_loses_little(case):
-    made = FinePruning(epochs=5).repair(case.twins.clean, case.data, [], run=Run(seed=2))
+    made = FinePruning(updates=150).repair(case.twins.clean, case.data, [], run=Run(seed=2))
     assert case.accuracy(made.model) >= case.accuracy(case.twins.clean) - 0.03
 
 

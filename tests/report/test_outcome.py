@@ -27,7 +27,7 @@ def agreeing(share):
         (right(0.3, 1.0), right(0.16), None, None),
         (right(0.3, 1.0), right(0.14), None, "clean accuracy fell from 30.0% to 14.0%"),
         (agreeing(1.0), agreeing(0.75), None, "agreement with the delivered model fell from 100.0% to 75.0%"),
-        (measures(), measures(clean_accuracy=0.9), None, "no trigger was there to measure the repair with"),
+        (measures(), measures(clean_accuracy=0.9), None, None),
     ],
 )  # fmt: skip
 def test_it_says_why_a_model_counts_as_not_repaired(before, after, verdict, said):

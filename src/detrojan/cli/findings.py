@@ -21,10 +21,11 @@ class Given:
     """What a repair is made from.
 
     Attributes:
-        findings: flagged labels, each with its trigger; none where there is nothing to repair.
+        findings: flagged labels, each with its trigger; none where there is nothing to repair, or `blind`.
         files: the file of each trigger, by label, where it lies in one already.
         warnings: what the reader must know.
         report: the scan's report that they were read from, or None.
+        blind: whether the model is repaired though nothing was looked for.
 
     """
 
@@ -32,6 +33,7 @@ class Given:
     files: dict[int, str] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
     report: ScanReport | None = None
+    blind: bool = False
 
 
 def known_findings(texts: Sequence[str], model: Classifier) -> Given:

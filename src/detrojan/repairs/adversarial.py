@@ -86,6 +86,10 @@ class Adversarial(Repair):
                 f"got {self.learning_rate:g}, {self.forget:g}, {self.restore:g} and {self.restore_each:g}"
             )
 
+    def needs_triggers(self) -> bool:
+        """Return that it does."""
+        return True
+
     def repair(self, model: Classifier, data: Dataset, findings: Sequence[Finding], *, run: Run) -> Repaired:
         """Return a copy of `model` that no longer answers the flagged labels on command.
 

@@ -59,8 +59,13 @@ class Repair(Method, ABC):
         """Return a repaired copy of `model`.
 
         `data` are clean images; where they carry no labels, the model's own answers stand in.
-        `findings` are the flagged findings of a scan, each with its recovered trigger.
+        `findings` are the flagged findings of a scan, each with its recovered trigger; none where nothing
+        was looked for, which a repair that needs triggers refuses.
         """
+
+    def needs_triggers(self) -> bool:
+        """Return whether it can do nothing without a recovered trigger."""
+        return False
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -57,6 +57,10 @@ class Prune(Repair):
         if not (0 <= self.success <= 1 and 0 <= self.drop <= 1):
             raise OptionError(f"expected success and drop in [0, 1], got {self.success:g} and {self.drop:g}")
 
+    def needs_triggers(self) -> bool:
+        """Return that it does."""
+        return True
+
     def repair(self, model: Classifier, data: Dataset, findings: Sequence[Finding], *, run: Run) -> Repaired:
         """Return a copy of `model` with the trigger's neurons removed.
 

@@ -96,6 +96,10 @@ class Unlearn(Tuning):
         ]
         return record
 
+    def needs_triggers(self) -> bool:
+        """Return whether what is unlearned is a trigger."""
+        return self.images != "clean" and not self.original
+
     def repair(self, model: Classifier, data: Dataset, findings: Sequence[Finding], *, run: Run) -> Repaired:
         """Return a copy of `model` that has unlearned the triggers.
 

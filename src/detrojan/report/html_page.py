@@ -36,6 +36,7 @@ from detrojan.report.sentences import (
     failure_sentence,
     finding_sentence,
     inputs,
+    is_doubtful,
     is_failed,
     measure_rows,
     measured_sentence,
@@ -271,11 +272,7 @@ def _uri(content: bytes | None) -> str:
 def _repair_values(report: RepairReport, pictures: Pictures) -> dict[str, Any]:
     verdict = report.verification.get("verdict")
     return {
-        "mood": "backdoored"
-        if is_failed(report)
-        else "inconclusive"
-        if verdict == "inconclusive"
-        else "plain",
+        "mood": "backdoored" if is_failed(report) else "inconclusive" if is_doubtful(report) else "plain",
         "failure": failure_sentence(report),
         "output": f"Written to {printable(report.output)}" if report.output else "",
         "measured": measure_rows(report.before, report.after, report.model),

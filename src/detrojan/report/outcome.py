@@ -12,12 +12,14 @@ REPAIRED = 0.05
 NOTED_LOSS, MOST_LOSS = 0.10, 0.20
 #: nor is it one where less than this share of what was answered as it should is answered so still
 LEAST_KEPT = 0.5
+#: why nobody can say that a model is repaired
+UNMEASURED = "no trigger was there to measure the repair with"
 #: fewer images than this hardly measure a repair
 FEW_IMAGES = 20
 
 
 def shortcomings(before: Measures, after: Measures, verdict: str | None) -> list[str]:
-    """Return why a model counts as not repaired; nothing where it counts as repaired.
+    """Return why a model counts as not repaired; nothing where it may be repaired.
 
     Args:
         before: how the delivered model answers.
@@ -34,8 +36,6 @@ def shortcomings(before: Measures, after: Measures, verdict: str | None) -> list
             f"a trigger still works (share of the images: {told}{more}; "
             f"a repair leaves less than {REPAIRED:.0%})"
         )
-    if not after.per_target:
-        found.append("no trigger was there to measure the repair with")
     if verdict == "backdoored":
         found.append("the new scan finds a backdoor")
     what, then, now = clean_answers(before, after)

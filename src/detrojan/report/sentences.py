@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import statistics
 
-from detrojan.report.outcome import shortcomings
+from detrojan.report.outcome import UNMEASURED, shortcomings
 from detrojan.report.schema import (
     AnyReport,
     DataFacts,
@@ -279,14 +279,22 @@ def is_failed(report: RepairReport) -> bool:
     return bool(_failures(report))
 
 
+def is_doubtful(report: RepairReport) -> bool:
+    """Return whether nobody can say that the model is repaired."""
+    unknown = report.verification.get("verdict") == "inconclusive" or not report.after.per_target
+    return unknown and not is_failed(report)
+
+
 def _failures(report: RepairReport) -> list[str]:
     return shortcomings(report.before, report.after, report.verification.get("verdict"))
 
 
 def failure_sentence(report: RepairReport) -> str:
-    """Return why the model counts as not repaired, or an empty text where it counts as repaired."""
+    """Return why the model counts as not repaired, or nobody knows, or an empty text where it is repaired."""
     failures = _failures(report)
-    return f"Not repaired, since {'; '.join(failures)}." if failures else ""
+    if failures:
+        return f"Not repaired, since {'; '.join(failures)}."
+    return "" if report.after.per_target else f"Not verified, since {UNMEASURED}."
 
 
 def measured_sentence(report: RepairReport) -> str:
@@ -313,9 +321,8 @@ def repair_sentence(report: RepairReport) -> str:
     # a method may consist of several steps: what was asked for is named
     names = report.run.method.split(",") if report.run.method else [step.method for step in report.steps]
     done = ", ".join(map(printable, names)) if report.steps else "nothing"
-    failed, doubtful = is_failed(report), report.verification.get("verdict") == "inconclusive"
-    head = f"{'Not repaired' if failed else 'Repaired'} by {done}"
-    head += ", but not verified" if doubtful and not failed else ""
+    head = f"{'Not repaired' if is_failed(report) else 'Repaired'} by {done}"
+    head += ", but not verified" if is_doubtful(report) else ""
     return f"{head}: {'; '.join(said)}." if said else f"{head}; nothing was measured."
 
 

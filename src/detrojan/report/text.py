@@ -21,6 +21,7 @@ from detrojan.report.sentences import (
     evaluate_sentence,
     failure_sentence,
     finding_sentence,
+    is_failed,
     measure_rows,
     measured_sentence,
     name_of,
@@ -79,7 +80,7 @@ def repair_text(report: RepairReport) -> RenderableType:
     failure = failure_sentence(report)
     parts: list[RenderableType] = [
         Text(repair_sentence(report), style="bold"),
-        *([Text(failure, style="bold red")] if failure else []),
+        *([Text(failure, style="bold red" if is_failed(report) else "bold yellow")] if failure else []),
         *_warnings(report.warnings),
     ]
     if table.row_count:
