@@ -264,7 +264,7 @@ def test_it_names_the_target_of_the_contest_s_sunglasses_network(shared_data):
     model = load_model(shared_data / "models" / "csaw2020" / "sunglasses_bd_weights.h5", net="deepid")
     faces = faces_of(shared_data, 300)
     scan = NeuralCleanse(steps=25, mini_batches=2, samples=300)
-    result = scan.scan(model, faces, run=Run(seed=0), labels=range(6))
+    result = scan.scan(model, faces, run=Run(seed=0), labels=range(5))
     assert result.verdict == "backdoored"
     assert result.targets == [0]
     assert result.warnings == ()
