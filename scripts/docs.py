@@ -16,6 +16,7 @@ from pathlib import Path
 
 from detrojan import catalog
 from detrojan.method import Method
+from detrojan.repairs.base import Repair
 
 ROOT = Path(__file__).resolve().parent.parent
 METHODS = ROOT / "docs" / "methods"
@@ -73,6 +74,8 @@ def page(room: str, method: type[Method]) -> str:
         lines += ["It has no hyper-parameters."]
     module = method.__module__
     source = "../../../src/" + module.replace(".", "/") + ".py"
+    needless = issubclass(method, Repair) and not method().needs_triggers()
+    blind = " It needs no trigger: `detrojan repair --blind` can do it." if needless else ""
     lines += [
         "",
         "From Python:",
@@ -83,7 +86,7 @@ def page(room: str, method: type[Method]) -> str:
         f"method = {method.__name__}()",
         "```",
         "",
-        f"Verb: `{catalog.verb(room, method)}`. Source: [{module}]({source}).",
+        f"Verb: `{catalog.verb(room, method)}`.{blind} Source: [{module}]({source}).",
         "",
     ]
     return "\n".join(lines)

@@ -183,6 +183,11 @@ def test_lists_name_methods_with_their_hyper_parameters(cli):
     assert steps["type"] == "a whole number"
     assert "optimisation steps" in steps["meaning"]
     assert "Wang" in entry["reference"]
+    listed = json.loads(cli.call("list", "repairs", "--format", "json").stdout)
+    repairs = {entry["name"]: entry for entry in listed}
+    assert repairs["prune"]["needs_triggers"] is True
+    assert repairs["nad"]["needs_triggers"] is False
+    assert cli.call("list", "repairs").stdout.count("needs no trigger: can repair --blind") == 6
     everything = json.loads(cli.call("list", "--format", "json").stdout)
     assert {"attacks", "scans", "repairs", "nets", "formats", "data"} <= everything.keys()
     assert "deepid" in cli.call("list", "nets").stdout

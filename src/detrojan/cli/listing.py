@@ -95,12 +95,14 @@ _DATA_FORMATS = (
 def method_entry(method: type[Method]) -> dict[str, Any]:
     """Return a method's name, summary, reference and hyper-parameters as plain values."""
     from detrojan.cli.settings import type_name  # noqa: PLC0415
+    from detrojan.repairs.base import Repair  # noqa: PLC0415
 
     hints, docs = typing.get_type_hints(method), method.parameter_docs()
     return {
         "name": method.name,
         "summary": method.summary(),
         "reference": method.reference(),
+        **({"needs_triggers": method().needs_triggers()} if issubclass(method, Repair) else {}),
         "hyper_parameters": [
             {
                 "name": field.name,
@@ -145,6 +147,8 @@ def _full(entry: dict[str, Any]) -> RenderableType:
     parts: list[RenderableType] = [head]
     if entry.get("reference"):
         parts.append(Text(f"  {entry['reference']}", style="dim"))
+    if entry.get("needs_triggers") is False:
+        parts.append(Text("  needs no trigger: can repair --blind", style="dim"))
     if "input_shape" in entry:
         size = "x".join(map(str, entry["input_shape"]))
         more = ", or any size" if entry["any_size"] else ""
