@@ -316,7 +316,10 @@ def test_a_blind_repair_needs_no_finding_and_nobody_says_that_it_is_verified(wor
         "Repaired by activation_pruning, finetune, but not verified: clean accuracy"
     )
     assert "Not verified, since no trigger was there to measure the repair with." in done.stdout
-    assert "Not verified, since no trigger was there" in (tmp_path / "r.html").read_text()
+    page = (tmp_path / "r.html").read_text()
+    assert "Not verified, since no trigger was there" in page
+    assert "no trigger was there to try, and a new scan can miss one." in page
+    assert "the recovered trigger" not in page
     report = json.loads((tmp_path / "r.json").read_text())
     assert report["findings"] == report["after"]["per_target"] == []
     assert report["after"]["clean_accuracy"] > 0.9
