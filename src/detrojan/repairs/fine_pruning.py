@@ -30,7 +30,7 @@ class FinePruning(PatientTuning):
 
     A network with batch norms is tuned by SGD at a high rate, its statistics with it, on images that are
     turned, resized, mirrored, recoloured and pasted into each other as well. On WRN-16-1s that left 2 to 35%
-    of patches and sample-specific triggers, but most of backdoors that cover the image or have clean labels;
+    of BadNets, Trojan, feature collision and a sample-specific trigger, but 60% and more of six other backdoors;
     a higher `norm_rate` leaves less, and costs more. Another network, or one whose last layer is fed long
     features (a mean squared length above 400), is tuned by Adam: the defaults cost it little, and leave a
     backdoor that sits in no dormant channel. With `unit="directions"`,
