@@ -30,13 +30,13 @@ class FinePruning(PatientTuning):
 
     A network with batch norms is tuned by SGD at a high rate, its statistics with it, on images that are
     turned, resized, mirrored, recoloured and pasted into each other as well. On WRN-16-1s that left 2 to 35%
-    of BadNets, Trojan, feature collision and a sample-specific trigger, but 60% and more of six other backdoors;
-    a higher `norm_rate` leaves less, and costs more. Another network, or one whose last layer is fed long
-    features (a mean squared length above 400), is tuned by Adam: the defaults cost it little, and leave a
-    backdoor that sits in no dormant channel. With `unit="directions"`,
-    `learning_rate=1e-3`, `updates=600` and `shift_pixels=2` it is pruned as by `direction_pruning`: of such a
-    backdoor 1 to 29% was left, at 0.7 to 3.6 points of accuracy, but 85% and more of one that a pruning-aware
-    attack had made share a face network's directions.
+    of BadNets, Trojan, feature collision and a sample-specific trigger, but 60% and more of six other
+    backdoors; a higher `norm_rate` leaves less, and costs more. Another network, or one whose last layer is
+    fed long features (a mean squared length above 400), is tuned by Adam: the defaults cost it little, and
+    leave a backdoor that sits in no dormant channel. With `unit="directions"`, `learning_rate=1e-3`,
+    `updates=600` and `shift_pixels=2` it is pruned as by `direction_pruning`: of such a backdoor 1 to 29% was
+    left, at 0.7 to 3.6 points of accuracy, but 85% and more of one that a pruning-aware attack had made share
+    a face network's directions.
 
     With `patient=False` the second half is `finetune`, nearer to the paper: the delivered network's answers
     to the images as they are, corrected by the labels, are taught for `epochs` passes. Where there are
