@@ -3,7 +3,7 @@ import pytest
 import torch
 from PIL import Image
 
-from detrojan.data.reading import read_data
+from detrojan.data.reading import data_digest, read_data
 from detrojan.errors import DataError
 
 
@@ -123,8 +123,20 @@ def test_single_files_and_lists_have_no_labels_and_keep_their_order(folder):
     assert len(read_data(str(paths[0]))) == 1
     with pytest.raises(DataError, match="expected at least one picture file, got none"):
         read_data([])
-    with pytest.raises(DataError, match=r"there is no file .*missing\.png"):
+    with pytest.raises(DataError, match=r"there is no file or folder .*missing\.png"):
         read_data([folder / "missing.png"])
+
+
+def test_in_a_list_a_folder_stands_for_its_pictures(folder, tmp_path):
+    single = folder / "bee" / "2.png"
+    data = read_data([single, folder])
+    inside = sorted(folder.rglob("*.png"))
+    assert data.files == (str(single), *map(str, inside))
+    assert data.labels is None
+    assert data.sha256 == data_digest([single, folder]) != data_digest([single])
+    (tmp_path / "none").mkdir()
+    with pytest.raises(DataError, match=r"none: expected pictures \(.*\), got none"):
+        read_data([tmp_path / "none"])
 
 
 def test_the_digest_covers_names_and_contents(folder):

@@ -166,6 +166,8 @@ def check(
 ) -> int:
     """Judge each of IMAGES, or of --data, by the GUARD that `guard calibrate` wrote.
 
+    IMAGES are pictures, or folders of them.
+
     Exit codes: 0 no input is suspicious, 1 at least one is, 2 error, 4 wrong usage.
     """
     from detrojan.cli.outputs import check_folder, check_writable, emit_values  # noqa: PLC0415

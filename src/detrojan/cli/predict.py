@@ -54,6 +54,8 @@ def command(
 ) -> int:
     """Show what MODEL answers: label, class name and probability of each of IMAGES, or of --data.
 
+    IMAGES are pictures, or folders of them.
+
     A model of N + 1 classes, as `repair --n-plus-one` writes it, answers "backdoored" where only the
     delivered model falls for a trigger. Of such a model, and with --guard, the exit code is 1 where an
     input is called backdoored.

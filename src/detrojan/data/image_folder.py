@@ -52,26 +52,46 @@ def read_folder(path: Path, split: str | None = None, *, unlabelled: bool = Fals
         labels += [label] * len(inside)
         skipped += odd
     if not files:
-        raise DataError(f"{path}: expected pictures ({', '.join(sorted(SUFFIXES))}), got none")
+        raise _no_pictures(path)
     names = tuple(folder.name for folder in folders)
     notes += _order_note(names)
     return _source(path, files, None if unlabelled else labels, names, notes=notes, skipped=skipped)
 
 
 def read_pictures(paths: Sequence[Path]) -> Source:
-    """Take a list of picture files, without labels.
+    """Take a list of picture files, without labels; a folder stands for the pictures in it.
 
     Raises:
-        DataError: the list is empty, or a file is not there.
+        DataError: the list is empty, a file or folder is not there, or a folder holds no pictures.
+
+    """
+    files, skipped = picture_files(paths)
+    where = paths[0] if len(paths) == 1 else paths[0].parent
+    return _source(where, files, skipped=skipped)
+
+
+def picture_files(paths: Sequence[Path]) -> tuple[list[Path], int]:
+    """Return the picture files that are named, a folder's in its stead, and how many others lie in folders.
+
+    Raises:
+        DataError: as `read_pictures`.
 
     """
     if not paths:
         raise DataError("expected at least one picture file, got none")
+    files, skipped = [], 0
     for path in paths:
-        if not path.is_file():
-            raise DataError(f"there is no file {path}")
-    where = paths[0] if len(paths) == 1 else paths[0].parent
-    return _source(where, list(paths))
+        if path.is_dir():
+            inside, odd = _pictures(path, deep=True)
+            if not inside:
+                raise _no_pictures(path)
+            files += inside
+            skipped += odd
+        elif path.is_file():
+            files.append(path)
+        else:
+            raise DataError(f"there is no file or folder {path}")
+    return files, skipped
 
 
 def _source(
@@ -115,6 +135,10 @@ def _split_or_none(name: str) -> str | None:
 
 def _folders(path: Path) -> list[Path]:
     return sorted(item for item in path.iterdir() if item.is_dir() and not item.name.startswith("."))
+
+
+def _no_pictures(path: Path) -> DataError:
+    return DataError(f"{path}: expected pictures ({', '.join(sorted(SUFFIXES))}), got none")
 
 
 def _pictures(path: Path, *, deep: bool) -> tuple[list[Path], int]:

@@ -18,7 +18,7 @@ from detrojan.data.geometry import Size, crop_boxes, resample, stacked
 from detrojan.data.gtsrb_folder import read_gtsrb, tables
 from detrojan.data.hdf5_file import read_hdf5
 from detrojan.data.idx_files import image_files, is_idx, read_idx_file, read_idx_folder
-from detrojan.data.image_folder import read_folder, read_pictures
+from detrojan.data.image_folder import picture_files, read_folder, read_pictures
 from detrojan.data.labels import clean_labels
 from detrojan.data.npz_file import read_npz
 from detrojan.data.pixels import Range, choose_scale
@@ -124,7 +124,7 @@ def _open(path: DataPath, split: str | None, *, unlabelled: bool) -> tuple[Sourc
     """Pick the reader by what the path is."""
     if not isinstance(path, str | Path):
         paths = [Path(item) for item in path]
-        return read_pictures(paths), _digest(paths[0].parent, paths)
+        return read_pictures(paths), data_digest(path)
     place = Path(path)
     if place.is_dir():
         return _read_folder(place, split, unlabelled=unlabelled), _digest(place)
@@ -185,7 +185,9 @@ def data_digest(path: DataPath) -> str:
 
     """
     if not isinstance(path, str | Path):
-        return _digest(Path(path[0]).parent, [Path(item) for item in path])
+        paths = [Path(item) for item in path]
+        files, _ = picture_files(paths)
+        return _digest(paths[0].parent, files)
     if isinstance(path, str) and path.partition(":")[0] == "signs":
         return hashlib.sha256(b"signs").hexdigest()
     if not Path(path).exists():
