@@ -26,11 +26,11 @@ import torch
 from detrojan import __version__, machine
 from detrojan.attacks.badnets import BadNets
 from detrojan.attacks.base import Backdoor
-from detrojan.augmentation import shift
 from detrojan.cli.progress import RichProgress
 from detrojan.data.dataset import Dataset
 from detrojan.data.reading import read_data
-from detrojan.fitting import Fitting, fit
+from detrojan.learning.augmentation import shift
+from detrojan.learning.fitting import Fitting, fit
 from detrojan.metrics.accuracy import attack_success, clean_accuracy
 from detrojan.models.classifier import Classifier
 from detrojan.models.loading import load_model

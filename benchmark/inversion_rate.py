@@ -17,12 +17,12 @@ import time
 import torch
 from torch.nn import functional
 
-from detrojan import inversion
-from detrojan.inversion import Schedule
 from detrojan.machine import tune
 from detrojan.models.classifier import Classifier
 from detrojan.models.nets import find_net
 from detrojan.run import Run
+from detrojan.search import inversion
+from detrojan.search.inversion import Schedule
 
 #: the inversion must run at this share of the bare rate or more
 REQUIRED = 0.8

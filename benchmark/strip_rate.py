@@ -27,15 +27,15 @@ from torch import nn
 from detrojan.attacks.badnets import BadNets
 from detrojan.attacks.base import Backdoor
 from detrojan.data.dataset import Dataset
+from detrojan.data.drawn.signs import signs
 from detrojan.data.reading import read_data
-from detrojan.data.signs import signs
-from detrojan.fitting import Fitting
 from detrojan.guards.strip import Strip
+from detrojan.learning.fitting import Fitting
+from detrojan.learning.fresh import train_net
 from detrojan.machine import tune
 from detrojan.metrics.accuracy import attack_success, clean_accuracy
 from detrojan.models.classifier import Classifier
 from detrojan.run import Run
-from detrojan.training import train_net
 from detrojan.triggers.patch import PatchTrigger
 
 TARGET = 0

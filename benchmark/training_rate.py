@@ -21,9 +21,9 @@ from torch.nn import functional
 
 from detrojan.attacks.badnets import BadNets
 from detrojan.attacks.base import Backdoor
-from detrojan.augmentation import shift
 from detrojan.data.dataset import Dataset
-from detrojan.fitting import Fitting, fit
+from detrojan.learning.augmentation import shift
+from detrojan.learning.fitting import Fitting, fit
 from detrojan.machine import tune
 from detrojan.models.classifier import Classifier
 from detrojan.models.nets import find_net

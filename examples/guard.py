@@ -12,14 +12,14 @@ import torch
 
 from detrojan.attacks.badnets import BadNets
 from detrojan.attacks.base import Backdoor
-from detrojan.data.signs import draw_signs
-from detrojan.fitting import Fitting
+from detrojan.data.drawn.signs import draw_signs
 from detrojan.guards.strip import Strip
+from detrojan.learning.fitting import Fitting
+from detrojan.learning.fresh import train_net
 from detrojan.machine import tune
 from detrojan.metrics.accuracy import attack_success, victims
 from detrojan.metrics.detection import detection
 from detrojan.run import Run
-from detrojan.training import train_net
 from detrojan.triggers.patch import PatchTrigger
 
 

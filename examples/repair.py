@@ -12,8 +12,9 @@ import torch
 
 from detrojan.attacks.badnets import BadNets
 from detrojan.attacks.base import Backdoor
-from detrojan.data.signs import draw_signs
-from detrojan.fitting import Fitting
+from detrojan.data.drawn.signs import draw_signs
+from detrojan.learning.fitting import Fitting
+from detrojan.learning.fresh import train_net
 from detrojan.machine import tune
 from detrojan.metrics.accuracy import attack_success, clean_accuracy
 from detrojan.models.writing import save_model
@@ -23,7 +24,6 @@ from detrojan.repairs.prune import Prune
 from detrojan.repairs.unlearn import Unlearn
 from detrojan.run import Run
 from detrojan.scans.neural_cleanse import NeuralCleanse
-from detrojan.training import train_net
 from detrojan.triggers.patch import PatchTrigger
 
 REPAIRS: dict[str, Repair] = {

@@ -12,14 +12,14 @@ import torch
 
 from detrojan.attacks.badnets import BadNets
 from detrojan.attacks.base import Backdoor
-from detrojan.data.signs import draw_signs
+from detrojan.data.drawn.signs import draw_signs
+from detrojan.learning.fresh import start_net
 from detrojan.machine import tune
 from detrojan.metrics.accuracy import attack_success, clean_accuracy
 from detrojan.models.writing import save_model
 from detrojan.run import Run
 from detrojan.trainers.abl import ABL
 from detrojan.trainers.plain import Plain
-from detrojan.training import start_net
 from detrojan.triggers.patch import PatchTrigger
 
 

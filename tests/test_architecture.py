@@ -19,15 +19,18 @@ SOURCE = ROOT / "src" / "detrojan"
 
 #: from the ground up: a module may import its own layer and those before it
 LAYERS = (
-    ("errors", "store", "run", "machine", "pace", "method", "findings"),
+    ("errors", "files", "words", "records", "store", "run", "machine", "method", "catalog", "findings"),
     ("triggers", "models", "data"),
-    ("metrics", "augmentation", "fitting", "training", "inversion", "search"),
+    ("metrics",),
+    ("learning", "search"),
+    ("judging",),
     ("attacks", "scans", "repairs", "guards", "trainers", "filters"),
-    ("catalog", "report", "runner"),
-    ("", "benchmark", "workflow", "demo"),  # the package's own __init__ hands out the public names
+    ("report", "runner"),
+    ("jobs",),
+    ("", "benchmark"),  # the package's own __init__ hands out the public names
     ("service", "cli", "__main__"),
 )
-ROOMS = LAYERS[3]
+ROOMS = LAYERS[5]
 #: the shared noun: findings carry triggers, which know nothing but the errors
 EXCEPTIONS = {("findings", "detrojan.triggers.base")}
 #: slow to import or optional: only inside the functions that need them
@@ -326,7 +329,7 @@ BAD = [
     (layer_violations, "detrojan.utils", "", "has no layer"),
     (import_violations, "detrojan.data.folder", "import torchvision.transforms", "torchvision"),
     (import_violations, "detrojan.data.folder", "def f():\n    from torchvision import io", "torchvision"),
-    (import_violations, "detrojan.models.keras_file", "import keras", "module level"),
+    (import_violations, "detrojan.models.formats.keras.files", "import keras", "module level"),
     (
         import_violations,
         "detrojan.report.html",
@@ -339,12 +342,12 @@ BAD = [
         "class A:\n    from matplotlib import pyplot",
         "module level",
     ),
-    (import_violations, "detrojan.models.torch_file", "import dill", "dill"),
-    (pickle_violations, "detrojan.models.torch_file", "import pickle as p\np.load(f)", "is used"),
-    (pickle_violations, "detrojan.models.torch_file", "import pickle\nf(module=pickle)", "is used"),
+    (import_violations, "detrojan.models.formats.torch_file", "import dill", "dill"),
+    (pickle_violations, "detrojan.models.formats.torch_file", "import pickle as p\np.load(f)", "is used"),
+    (pickle_violations, "detrojan.models.formats.torch_file", "import pickle\nf(module=pickle)", "is used"),
     (
         import_violations,
-        "detrojan.models.torch_file",
+        "detrojan.models.formats.torch_file",
         "def f():\n    from pickle import loads",
         "pickle.loads",
     ),
@@ -369,21 +372,33 @@ BAD = [
     (chance_violations, "detrojan.run", "import torch\ntorch.randperm(3)", "without a generator"),
     (speech_violations, "detrojan.scans.nc", "print('hello')", "speaks"),
     (speech_violations, "detrojan.scans.nc", "import sys\nsys.stderr.write('x')", "speaks"),
-    (speech_violations, "detrojan.fitting", "from rich.progress import track", "only"),
+    (speech_violations, "detrojan.learning.fitting", "from rich.progress import track", "only"),
 ]
 
 GOOD = [
     (layer_violations, "detrojan.findings", "from detrojan.triggers.base import Trigger"),
-    (layer_violations, "detrojan.scans.nc", "from detrojan.scans.base import Scan\nimport detrojan.fitting"),
+    (
+        layer_violations,
+        "detrojan.scans.nc",
+        "from detrojan.scans.base import Scan\nimport detrojan.learning.fitting",
+    ),
     (
         layer_violations,
         "detrojan.cli.scan",
         "from detrojan import catalog\nfrom detrojan.cli.progress import A",
     ),
     (layer_violations, "detrojan", "from detrojan.report.schema import Report"),
-    (import_violations, "detrojan.models.keras_file", "def f():\n    import keras"),
-    (import_violations, "detrojan.models.torch_file", "from pickle import UnpicklingError\nimport pickle"),
-    (pickle_violations, "detrojan.models.torch_file", "import pickle\nerror = pickle.UnpicklingError"),
+    (import_violations, "detrojan.models.formats.keras.files", "def f():\n    import keras"),
+    (
+        import_violations,
+        "detrojan.models.formats.torch_file",
+        "from pickle import UnpicklingError\nimport pickle",
+    ),
+    (
+        pickle_violations,
+        "detrojan.models.formats.torch_file",
+        "import pickle\nerror = pickle.UnpicklingError",
+    ),
     (import_violations, "detrojan.report.html", "if TYPE_CHECKING:\n    import jinja2"),
     (danger_violations, "detrojan.store", "import torch\ntorch.load('f', weights_only=True)\nmodel.eval()"),
     (danger_violations, "detrojan.store", "import numpy as np\nnp.load('f', allow_pickle=False)"),

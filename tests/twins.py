@@ -9,8 +9,8 @@ import torch
 from detrojan.attacks.badnets import BadNets
 from detrojan.attacks.base import Backdoor, Poisoned
 from detrojan.data.dataset import Dataset
-from detrojan.data.signs import draw_signs
-from detrojan.fitting import Fitting, fit
+from detrojan.data.drawn.signs import draw_signs
+from detrojan.learning.fitting import Fitting, fit
 from detrojan.models.classifier import Classifier, Preprocessing
 from detrojan.models.nets import find_net
 from detrojan.run import Run

@@ -39,7 +39,7 @@ _HOMES = {
     "attack_success": "detrojan.metrics.accuracy",
     "clean_accuracy": "detrojan.metrics.accuracy",
     "load_model": "detrojan.models.loading",
-    "n_plus_one": "detrojan.models.n_plus_one",
+    "n_plus_one": "detrojan.models.surgery.n_plus_one",
     "read_data": "detrojan.data.reading",
     "save_model": "detrojan.models.writing",
 }

@@ -11,8 +11,8 @@ from torch import nn
 
 from detrojan.attacks.base import Attack, Poisoned
 from detrojan.data.dataset import Dataset
-from detrojan.data.signs import draw_signs
-from detrojan.fitting import Fitting, fit
+from detrojan.data.drawn.signs import draw_signs
+from detrojan.learning.fitting import Fitting, fit
 from detrojan.metrics.accuracy import attack_success, clean_accuracy
 from detrojan.models.classifier import Classifier
 from detrojan.run import Run

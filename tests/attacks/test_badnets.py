@@ -10,7 +10,7 @@ from detrojan.attacks.badnets import BadNets
 from detrojan.attacks.base import Backdoor
 from detrojan.data.dataset import Dataset
 from detrojan.errors import LabelError, OptionError
-from detrojan.fitting import fit
+from detrojan.learning.fitting import fit
 from detrojan.metrics.accuracy import attack_success, clean_accuracy
 from detrojan.run import Run
 from detrojan.triggers.patch import PatchTrigger

@@ -8,11 +8,11 @@ import torch
 from detrojan.attacks.base import Planted
 from detrojan.attacks.detector_aware import DetectorAware
 from detrojan.errors import LabelError, OptionError
-from detrojan.fitting import Fitting
-from detrojan.inversion import Schedule, invert
+from detrojan.learning.fitting import Fitting
 from detrojan.metrics.accuracy import attack_success, clean_accuracy
 from detrojan.models.classifier import Classifier
 from detrojan.run import Run
+from detrojan.search.inversion import Schedule, invert
 from detrojan.store import digest
 from detrojan.triggers.patch import PatchTrigger
 

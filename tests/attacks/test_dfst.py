@@ -7,7 +7,7 @@ import torch
 
 from detrojan.attacks.dfst import DFST, sunset
 from detrojan.errors import LabelError, OptionError
-from detrojan.fitting import Fitting
+from detrojan.learning.fitting import Fitting
 from detrojan.metrics.accuracy import attack_success, clean_accuracy
 from detrojan.run import Run
 from detrojan.store import digest

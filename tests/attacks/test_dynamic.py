@@ -9,7 +9,7 @@ import torch
 from detrojan.attacks.drawing import PatternTeacher
 from detrojan.attacks.dynamic import Dynamic
 from detrojan.errors import LabelError, OptionError
-from detrojan.fitting import Fitting
+from detrojan.learning.fitting import Fitting
 from detrojan.metrics.accuracy import attack_success, clean_accuracy
 from detrojan.run import Run, SilentProgress
 from detrojan.store import digest

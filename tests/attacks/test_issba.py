@@ -5,7 +5,7 @@ import torch
 
 from detrojan.attacks.issba import ISSBA
 from detrojan.errors import OptionError
-from detrojan.fitting import Fitting, fit
+from detrojan.learning.fitting import Fitting, fit
 from detrojan.metrics.accuracy import attack_success, clean_accuracy
 from detrojan.run import Run
 from detrojan.store import digest

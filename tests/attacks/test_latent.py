@@ -8,7 +8,7 @@ import torch
 from detrojan.attacks.base import Backdoor
 from detrojan.attacks.latent import Latent, _Bound
 from detrojan.errors import LabelError, OptionError
-from detrojan.fitting import Fitting
+from detrojan.learning.fitting import Fitting
 from detrojan.metrics.accuracy import attack_success, clean_accuracy
 from detrojan.run import Run
 from detrojan.store import digest

@@ -9,11 +9,11 @@ from detrojan.attacks.base import Planted
 from detrojan.attacks.pruning_aware import PruningAware
 from detrojan.errors import ModelError, OptionError
 from detrojan.findings import Finding
-from detrojan.fitting import Fitting
+from detrojan.learning.fitting import Fitting
 from detrojan.metrics.accuracy import attack_success, clean_accuracy
 from detrojan.models.classifier import Classifier
 from detrojan.models.nets import find_net
-from detrojan.models.units import last_convolution, mean_activity
+from detrojan.models.surgery.units import last_convolution, mean_activity
 from detrojan.repairs.activation_pruning import ActivationPruning
 from detrojan.run import Run
 from detrojan.store import digest
@@ -68,7 +68,7 @@ def test_restored_channels_change_no_answer_whatever_the_network(net):
         model = Classifier(kind.build(5, kind.shape), kind.shape)
         images = torch.rand(12, *kind.shape)
     from detrojan.attacks.pruning_aware import _restore_dormant, _rows  # noqa: PLC0415
-    from detrojan.models.units import silenced  # noqa: PLC0415
+    from detrojan.models.surgery.units import silenced  # noqa: PLC0415
 
     layer = last_convolution(model)
     units = torch.arange(10)

@@ -7,7 +7,7 @@ import torch
 from PIL import Image
 
 from detrojan.models.loading import load_model
-from detrojan.models.n_plus_one import n_plus_one
+from detrojan.models.surgery.n_plus_one import n_plus_one
 from detrojan.models.writing import save_model
 
 

@@ -11,11 +11,11 @@ import pytest
 import torch
 from safetensors import safe_open
 
-from detrojan.inversion import _Inverter
 from detrojan.models.loading import load_model
 from detrojan.models.writing import save_model
 from detrojan.scans import stages
 from detrojan.search import engine
+from detrojan.search.inversion import _Inverter
 
 KEYS = {
     "schema", "verdict", "targets", "findings", "labels_tested", "passes", "seconds", "warnings", "model",
@@ -230,7 +230,7 @@ def test_an_interrupted_scan_says_where_its_state_is_and_how_to_go_on(world, cli
         return whole(self)
 
     monkeypatch.setattr(_Inverter, "retire", stop)
-    monkeypatch.setattr("detrojan.inversion.SNAPSHOT_SECONDS", 0.0)
+    monkeypatch.setattr("detrojan.search.inversion.SNAPSHOT_SECONDS", 0.0)
     done = cli.call("scan", world.model, "--data", world.data, *cli.QUICK)
     assert done.exit_code == 130
     assert "run the same command with --resume to continue" in done.stderr

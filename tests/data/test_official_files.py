@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from detrojan.data.batch_pickle import read_batch
+from detrojan.data.formats.batch_pickle import read_batch
+from detrojan.data.formats.spectrogram import BANDS, spectrogram
 from detrojan.data.reading import data_digest, read_data
-from detrojan.data.spectrogram import BANDS, spectrogram
 from detrojan.errors import DataError, DetrojanError, UnsafeFileError
 
 RANDOM = np.random.default_rng(7)

@@ -8,11 +8,11 @@ import pytest
 import torch
 from PIL import Image
 
-from detrojan.data import npz_file
 from detrojan.data.decoding import decode
-from detrojan.data.npz_file import read_npz
+from detrojan.data.drawn.signs import signs
+from detrojan.data.formats import npz_file
+from detrojan.data.formats.npz_file import read_npz
 from detrojan.data.reading import read_data
-from detrojan.data.signs import signs
 from detrojan.errors import DataError, DetrojanError, OptionError, RangeError, UnsafeFileError
 
 IMAGES = np.random.default_rng(2).integers(0, 256, (40, 16, 16, 3), dtype=np.uint8)

@@ -10,10 +10,10 @@ from blobs import KINDS, SIDE, TARGET, blobs
 from detrojan.attacks.badnets import BadNets
 from detrojan.attacks.base import Backdoor, Poisoned
 from detrojan.data.dataset import Dataset
-from detrojan.fitting import Fitting
+from detrojan.learning.fitting import Fitting
+from detrojan.learning.fresh import train_net
 from detrojan.models.classifier import Classifier
 from detrojan.run import Run
-from detrojan.training import train_net
 from detrojan.triggers.patch import PatchTrigger
 
 

@@ -9,10 +9,10 @@ from torch import nn
 from detrojan.data.dataset import Dataset
 from detrojan.errors import LabelError
 from detrojan.findings import Finding
+from detrojan.jobs.repairing import Judge
 from detrojan.metrics.leads import Lead, leads
 from detrojan.models.classifier import Classifier
 from detrojan.triggers.patch import PatchTrigger
-from detrojan.workflow import Judge
 
 CLASSES, SHAPE = 6, (1, 6, 8)
 

@@ -10,10 +10,10 @@ from torch import nn
 
 from detrojan.data.dataset import Dataset
 from detrojan.findings import Finding
-from detrojan.inversion import Schedule, invert
 from detrojan.metrics.accuracy import attack_success, clean_accuracy
 from detrojan.models.classifier import Classifier
 from detrojan.run import Run
+from detrojan.search.inversion import Schedule, invert
 from detrojan.triggers.patch import PatchTrigger
 from twins import CLASSES, LARGE, TARGET, Twins, few_signs
 

@@ -6,7 +6,7 @@ import torch
 from detrojan.errors import ModelError, OptionError
 from detrojan.models.classifier import Classifier
 from detrojan.models.nets import find_net
-from detrojan.models.units import mean_activity
+from detrojan.models.surgery.units import mean_activity
 from detrojan.repairs.activation_pruning import ActivationPruning
 from detrojan.run import Run
 from detrojan.store import digest

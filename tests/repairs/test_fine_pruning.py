@@ -5,9 +5,9 @@ from dataclasses import replace
 import pytest
 import torch
 
-from detrojan.augmentation import blended, shift, varied
 from detrojan.errors import OptionError
-from detrojan.models.units import mean_activity
+from detrojan.learning.augmentation import blended, shift, varied
+from detrojan.models.surgery.units import mean_activity
 from detrojan.repairs.activation_pruning import ActivationPruning
 from detrojan.repairs.base import Lesson, Repaired
 from detrojan.repairs.fine_pruning import FinePruning

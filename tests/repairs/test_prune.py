@@ -14,7 +14,7 @@ from detrojan.findings import Finding
 from detrojan.metrics.accuracy import attack_success, clean_accuracy
 from detrojan.models.classifier import Classifier
 from detrojan.models.nets import find_net
-from detrojan.models.units import remove_units
+from detrojan.models.surgery.units import remove_units
 from detrojan.repairs.prune import POINTS, Prune
 from detrojan.run import Run
 from detrojan.store import digest

@@ -5,8 +5,8 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from detrojan.augmentation import blended, shift
 from detrojan.data.dataset import Dataset
+from detrojan.learning.augmentation import blended, shift
 from detrojan.models.classifier import Classifier
 from detrojan.repairs.base import lesson
 from detrojan.repairs.fine_pruning import FinePruning

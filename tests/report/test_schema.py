@@ -7,8 +7,9 @@ import torch
 from pydantic import ValidationError
 
 from detrojan.errors import DataError, InputError
+from detrojan.records import plain
 from detrojan.report.report import measures
-from detrojan.report.schema import EvaluateReport, RepairReport, ScanReport, Step, load_report, plain
+from detrojan.report.schema import EvaluateReport, RepairReport, ScanReport, Step, load_report
 
 TOP = {
     "schema", "verdict", "reason", "targets", "findings", "labels_tested", "evidence", "passes",

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from detrojan.data.dataset import Dataset
-from detrojan.data.synthetic import smooth_noise
+from detrojan.data.drawn.synthetic import smooth_noise
 from detrojan.errors import OptionError
 from detrojan.models.classifier import Classifier
 from detrojan.run import Run

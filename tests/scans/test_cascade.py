@@ -13,6 +13,7 @@ from torch import nn
 from detrojan.data.dataset import Dataset
 from detrojan.data.reading import read_data
 from detrojan.errors import OptionError
+from detrojan.judging.preparing import prepare
 from detrojan.machine import bfloat16_is_fast
 from detrojan.metrics.accuracy import attack_success
 from detrojan.models.classifier import Classifier, Preprocessing
@@ -20,7 +21,6 @@ from detrojan.models.loading import load_model
 from detrojan.run import Run
 from detrojan.scans import stages
 from detrojan.scans.cascade import Cascade
-from detrojan.scans.preparing import prepare
 from detrojan.search.jobs import Job
 from twins import CLASSES, TARGET
 

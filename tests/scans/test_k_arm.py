@@ -12,11 +12,11 @@ from torch import nn
 
 from detrojan.data.dataset import Dataset
 from detrojan.errors import OptionError
+from detrojan.judging.preparing import prepare
 from detrojan.metrics.accuracy import attack_success
 from detrojan.models.classifier import Classifier
 from detrojan.run import Run
 from detrojan.scans.k_arm import Bandit, KArm
-from detrojan.scans.preparing import prepare
 from detrojan.search.engine import Known
 from detrojan.search.jobs import Job
 from twins import TARGET

@@ -9,13 +9,13 @@ from torch import nn
 
 from detrojan.data.dataset import Dataset
 from detrojan.errors import DataError, LabelError, OptionError
-from detrojan.inversion import Inverted
+from detrojan.judging.outliers import anomaly_indices
 from detrojan.metrics.accuracy import attack_success
-from detrojan.metrics.outliers import anomaly_indices
 from detrojan.models.classifier import Classifier, Preprocessing
 from detrojan.models.loading import load_model
 from detrojan.run import Run
 from detrojan.scans.neural_cleanse import NeuralCleanse, quick
+from detrojan.search.inversion import Inverted
 from detrojan.triggers.patch import PatchTrigger
 from twins import CLASSES, TARGET
 

@@ -9,11 +9,11 @@ import torch
 from torch import nn
 
 from detrojan.data.dataset import Dataset
+from detrojan.judging.preparing import prepare
 from detrojan.models.classifier import Classifier
 from detrojan.run import Run
 from detrojan.scans.cascade import Cascade
 from detrojan.scans.pairwise import look_at_pairs, look_at_shifts
-from detrojan.scans.preparing import prepare
 
 CLASSES, SIDE = 8, 12
 RANDOM = torch.Generator().manual_seed(3)

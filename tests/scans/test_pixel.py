@@ -53,7 +53,7 @@ def test_it_has_no_evidence_against_the_clean_twin(twins):
 
 
 def test_a_trigger_that_fails_on_held_out_images_is_inconclusive(twins, monkeypatch):
-    monkeypatch.setattr("detrojan.scans.sizes.attack_success", lambda *_args: 0.1)
+    monkeypatch.setattr("detrojan.judging.sizes.attack_success", lambda *_args: 0.1)
     scan = Pixel(steps=70, restarts=1, samples=400)
     result = scan.scan(twins.backdoored, twins.test, run=Run(seed=1))
     assert (result.verdict, result.targets) == ("inconclusive", [])

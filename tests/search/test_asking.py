@@ -6,10 +6,10 @@ import pytest
 import torch
 from torch.nn import functional
 
-from detrojan.pace import Pace
 from detrojan.run import Run
 from detrojan.search import asking
 from detrojan.search.asking import Asking
+from detrojan.search.pace import Pace
 
 
 @pytest.fixture

@@ -10,11 +10,11 @@ import torch
 
 from detrojan.errors import DataError, LabelError, OptionError
 from detrojan.metrics.accuracy import attack_success
-from detrojan.pace import Pace
 from detrojan.run import Run
 from detrojan.search import asking, engine
 from detrojan.search.engine import Plan, search
 from detrojan.search.jobs import Job
+from detrojan.search.pace import Pace
 from detrojan.search.screen import screen
 from detrojan.search.windows import windows
 from twins import CLASSES, TARGET

@@ -7,7 +7,7 @@ import torch
 from torch.nn import functional
 
 from detrojan.errors import InterruptedRunError
-from detrojan.fitting import Epoch, Fitting, fit
+from detrojan.learning.fitting import Epoch, Fitting, fit
 from detrojan.run import Run
 from detrojan.trainers.base import LateLosses, losses
 from detrojan.trainers.plain import Plain

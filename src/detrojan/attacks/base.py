@@ -10,7 +10,7 @@ import torch
 
 from detrojan.data.dataset import Dataset
 from detrojan.errors import OptionError
-from detrojan.fitting import Fitting
+from detrojan.learning.fitting import Fitting
 from detrojan.method import Method
 from detrojan.models.classifier import Classifier
 from detrojan.run import Run

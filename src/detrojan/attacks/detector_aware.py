@@ -12,7 +12,7 @@ from detrojan.attacks.base import Backdoor, Planted, TrainingAttack, check_share
 from detrojan.attacks.planting import Planting
 from detrojan.data.dataset import Dataset
 from detrojan.errors import OptionError
-from detrojan.fitting import Fitting, Loss, fit
+from detrojan.learning.fitting import Fitting, Loss, fit
 from detrojan.models.classifier import Classifier
 from detrojan.run import Run
 from detrojan.triggers.base import Trigger

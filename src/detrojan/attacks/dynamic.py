@@ -14,7 +14,7 @@ from detrojan.attacks.drawing import MaskTeacher, PatternTeacher, spread_ratio
 from detrojan.attacks.shifting import Shifting
 from detrojan.data.dataset import Dataset
 from detrojan.errors import OptionError
-from detrojan.fitting import Fitting, Loss, fit
+from detrojan.learning.fitting import Fitting, Loss, fit
 from detrojan.models.classifier import Classifier
 from detrojan.run import Run
 from detrojan.triggers.input_aware import InputAwareTrigger

@@ -13,7 +13,7 @@ from detrojan.attacks.kinds import Targeted
 from detrojan.attacks.planting import Planting
 from detrojan.data.dataset import Dataset
 from detrojan.errors import OptionError
-from detrojan.fitting import Fitting, fit
+from detrojan.learning.fitting import Fitting, fit
 from detrojan.models.classifier import Classifier
 from detrojan.run import Run
 from detrojan.triggers.base import Trigger

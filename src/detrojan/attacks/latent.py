@@ -14,7 +14,7 @@ from detrojan.attacks.planting import Planting
 from detrojan.attacks.shifting import Shifting
 from detrojan.data.dataset import Dataset
 from detrojan.errors import ModelError, OptionError
-from detrojan.fitting import Fitting, Loss, fit
+from detrojan.learning.fitting import Fitting, Loss, fit
 from detrojan.models.classifier import Classifier
 from detrojan.run import Run
 from detrojan.triggers.base import Trigger

@@ -14,10 +14,10 @@ from detrojan.attacks.shifting import Shifting
 from detrojan.attacks.trained import TrainedOnPatches
 from detrojan.data.dataset import Dataset
 from detrojan.errors import OptionError
-from detrojan.fitting import Fitting, fit
+from detrojan.learning.fitting import Fitting, fit
 from detrojan.metrics.accuracy import clean_accuracy
 from detrojan.models.classifier import Classifier
-from detrojan.models.units import (
+from detrojan.models.surgery.units import (
     curve_points,
     last_convolution,
     mean_activity,

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from detrojan.attacks.base import TrainingAttack
-from detrojan.augmentation import Augment, shift
 from detrojan.errors import OptionError
+from detrojan.learning.augmentation import Augment, shift
 
 
 @dataclass(frozen=True, kw_only=True)

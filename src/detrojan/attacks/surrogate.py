@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from detrojan.attacks.base import Attack
 from detrojan.data.dataset import Dataset
 from detrojan.errors import LabelError, OptionError
-from detrojan.fitting import Fitting
+from detrojan.learning.fitting import Fitting
+from detrojan.learning.fresh import train_net
 from detrojan.models.classifier import Classifier
 from detrojan.models.nets import find_net
 from detrojan.run import Run
-from detrojan.training import train_net
 
 
 @dataclass(frozen=True, kw_only=True)

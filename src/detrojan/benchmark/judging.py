@@ -15,7 +15,7 @@ from detrojan.data.dataset import Dataset
 from detrojan.errors import LabelError
 from detrojan.metrics.accuracy import agreement, attack_success
 from detrojan.models.classifier import Classifier
-from detrojan.models.units import remove_units
+from detrojan.models.surgery.units import remove_units
 from detrojan.triggers.input_aware import InputAwareTrigger
 from detrojan.triggers.sample_specific import SampleSpecificTrigger
 

@@ -13,7 +13,6 @@ import torch
 from safetensors import SafetensorError
 
 from detrojan.attacks.base import Attack, Backdoor, Poisoned, PoisoningAttack, TrainingAttack
-from detrojan.augmentation import shift
 from detrojan.benchmark.cache import Cache, key_of
 from detrojan.benchmark.materials import Material, Paths, identity, prepare
 from detrojan.benchmark.parts import NONE, AttackPlan, Cell
@@ -23,11 +22,12 @@ from detrojan.benchmark.settings import fitting_of, method_of
 from detrojan.benchmark.stamping import attack_of, backdoors_of
 from detrojan.data.dataset import Dataset
 from detrojan.errors import DataError, OptionError
-from detrojan.fitting import Fitting, fit
+from detrojan.learning.augmentation import shift
+from detrojan.learning.fitting import Fitting, fit
+from detrojan.learning.fresh import start_net
 from detrojan.models.classifier import Classifier
 from detrojan.models.loading import load_model
 from detrojan.run import Progress, Run, SilentProgress
-from detrojan.training import start_net
 from detrojan.triggers.base import Trigger
 
 _MODEL, _POISON = "model.safetensors", "poison.safetensors"

@@ -11,7 +11,7 @@ from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from detrojan import catalog
 from detrojan.errors import OptionError
-from detrojan.fitting import Fitting
+from detrojan.learning.fitting import Fitting
 from detrojan.method import Method
 
 

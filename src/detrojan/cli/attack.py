@@ -20,12 +20,13 @@ from detrojan.cli.options import (
     run_options,
     set_option,
 )
+from detrojan.cli.state import current
 from detrojan.errors import InputError, OptionError
 
 if TYPE_CHECKING:
     from detrojan.attacks.base import Attack
     from detrojan.data.dataset import Dataset
-    from detrojan.fitting import Fitting
+    from detrojan.learning.fitting import Fitting
     from detrojan.run import Run
     from detrojan.triggers.base import Trigger
 
@@ -110,10 +111,10 @@ def command(
     covers), attack.json, and with --clean also clean.safetensors. An attack that trains the network
     itself leaves no poisoned data; without --net only the data and the triggers are made.
     """
-    from detrojan.cli.attack_job import Job  # noqa: PLC0415 - `--help` shall be fast
     from detrojan.cli.attack_output import WRITES, doubts, text_of, write_folder  # noqa: PLC0415
     from detrojan.cli.outputs import check_folder, emit_values  # noqa: PLC0415
     from detrojan.cli.surroundings import kept, start  # noqa: PLC0415
+    from detrojan.jobs.attacking import Job  # noqa: PLC0415 - `--help` shall be fast
 
     run, begun = start(surroundings), time.monotonic()
     if asked["clean"] and net is None:
@@ -122,7 +123,9 @@ def command(
     train, test = _data(data, asked["test_data"], run)
     attack = _attack(method, asked, train.shape)
     with kept(run, surroundings, train.sha256) as run:
-        job = Job(run=run, net=net, train=train, test=test, fitting=_fitting(asked))
+        job = Job(
+            run=run, net=net, train=train, test=test, fitting=_fitting(asked), command=current().command
+        )
         attacked = job.attacked(attack)
         twin = job.trained(train, "training the clean twin") if asked["clean"] else None
         values = job.values(attack, attacked, twin)
@@ -224,6 +227,6 @@ def _backdoor(text: str) -> tuple[Path, int, tuple[int, int] | None]:
 
 def _fitting(asked: dict[str, Any]) -> Fitting:
     from detrojan.cli.settings import changed  # noqa: PLC0415
-    from detrojan.fitting import Fitting  # noqa: PLC0415
+    from detrojan.learning.fitting import Fitting  # noqa: PLC0415
 
     return changed(Fitting(epochs=asked["epochs"], learning_rate=0.03), asked["fit_settings"])

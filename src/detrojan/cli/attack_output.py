@@ -9,8 +9,8 @@ from detrojan.errors import InputError
 
 if TYPE_CHECKING:
     from detrojan.attacks.base import Poisoned
-    from detrojan.cli.attack_job import Attacked, Job
     from detrojan.data.dataset import Dataset
+    from detrojan.jobs.attacking import Attacked, Job
     from detrojan.models.classifier import Classifier
 
 
@@ -31,9 +31,9 @@ def write_folder(out: Path, job: Job, attacked: Attacked, twin: Classifier | Non
 
     """
     from detrojan.cli.outputs import save_trigger  # noqa: PLC0415
+    from detrojan.files import save_bytes  # noqa: PLC0415
     from detrojan.models.writing import save_model  # noqa: PLC0415
     from detrojan.report.pictures import png, stamped_rows  # noqa: PLC0415
-    from detrojan.report.saving import save_bytes  # noqa: PLC0415
 
     try:
         out.mkdir(parents=True, exist_ok=True)
@@ -56,8 +56,8 @@ def write_folder(out: Path, job: Job, attacked: Attacked, twin: Classifier | Non
 def _write_poisoned(out: Path, poisoned: Poisoned, before: Dataset) -> None:
     import numpy as np  # noqa: PLC0415
 
+    from detrojan.files import save_bytes  # noqa: PLC0415
     from detrojan.report.pictures import stamped_rows  # noqa: PLC0415
-    from detrojan.report.saving import save_bytes  # noqa: PLC0415
 
     data = poisoned.data
     try:
@@ -77,7 +77,7 @@ def _write_poisoned(out: Path, poisoned: Poisoned, before: Dataset) -> None:
 
 def doubts(values: dict[str, Any]) -> list[str]:
     """Return what to say of triggers that the network has not learned: no defence can be tried on those."""
-    from detrojan.report.words import percent  # noqa: PLC0415
+    from detrojan.words import percent  # noqa: PLC0415
 
     return [
         (
@@ -94,7 +94,7 @@ def text_of(values: dict[str, Any], out: Path) -> str:
     """Return the record of an attack as a person reads it."""
     from rich.markup import escape  # noqa: PLC0415
 
-    from detrojan.report.words import percent  # noqa: PLC0415
+    from detrojan.words import percent  # noqa: PLC0415
 
     lines = []
     if values["clean_accuracy"] is not None:

@@ -156,7 +156,7 @@ def table(results: tuple[Path, ...], format_: str, out: Path | None) -> int:
     """
     from detrojan.benchmark.tables import render, tables  # noqa: PLC0415
     from detrojan.cli.outputs import check_writable  # noqa: PLC0415
-    from detrojan.report.saving import save_text  # noqa: PLC0415
+    from detrojan.files import save_text  # noqa: PLC0415
 
     check_writable(out)
     text = render(tables(_rows(results)), format_)  # type: ignore[arg-type]
@@ -183,7 +183,7 @@ def plot(results: tuple[Path, ...], defence: str, out: Path) -> int:
     """
     from detrojan.benchmark.plots import picture  # noqa: PLC0415
     from detrojan.cli.outputs import check_writable  # noqa: PLC0415
-    from detrojan.report.saving import save_bytes  # noqa: PLC0415
+    from detrojan.files import save_bytes  # noqa: PLC0415
 
     check_writable(out)
     save_bytes(out, picture(_rows(results), defence))

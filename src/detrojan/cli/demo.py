@@ -15,7 +15,7 @@ from detrojan.cli.state import current
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
-    from detrojan.demo import Networks, Story
+    from detrojan.jobs.demo import Networks, Story
 
 
 @click.command(
@@ -102,7 +102,7 @@ def write_folder(out: Path, story: Story, networks: Networks, values: dict[str, 
 
     """
     from detrojan.cli.outputs import save_trigger, save_triggers  # noqa: PLC0415
-    from detrojan.report.saving import save_text  # noqa: PLC0415
+    from detrojan.files import save_text  # noqa: PLC0415
 
     files = save_triggers(story.result.flagged, out / "scan_triggers", out / "scan.json")
     findings = [
@@ -145,7 +145,7 @@ def _signs(networks: Networks) -> Any:
     """Return six held-out images, stop signs first."""
     import torch  # noqa: PLC0415
 
-    from detrojan.demo import VICTIM  # noqa: PLC0415
+    from detrojan.jobs.demo import VICTIM  # noqa: PLC0415
 
     labels = networks.held_out.require_labels("the pictures")
     stop = (labels == networks.suspect.class_names.index(VICTIM)).nonzero().flatten()[:3]
@@ -154,7 +154,7 @@ def _signs(networks: Networks) -> Any:
 
 
 def _planted_sentence(networks: Networks) -> str:
-    from detrojan.demo import STICKER, VICTIM  # noqa: PLC0415
+    from detrojan.jobs.demo import STICKER, VICTIM  # noqa: PLC0415
 
     return (
         f"A yellow sticker of {STICKER} by {STICKER} pixels makes network A take a {VICTIM} sign, or any "
@@ -184,7 +184,7 @@ def _planted(networks: Networks, signs: Any) -> Any:
 
 
 def _judgement(story: Story) -> str:
-    from detrojan.report.words import percent  # noqa: PLC0415
+    from detrojan.words import percent  # noqa: PLC0415
 
     if story.failures:
         return "Not everything went as it should: " + "; ".join(story.failures) + "."
@@ -197,7 +197,7 @@ def _judgement(story: Story) -> str:
 
 
 def _rows(story: Story) -> list[tuple[str, str, str]]:
-    from detrojan.report.words import percent  # noqa: PLC0415
+    from detrojan.words import percent  # noqa: PLC0415
 
     truth = story.truth
     if truth is None:
@@ -229,7 +229,7 @@ def _text(story: Story, networks: Networks, out: Path, seconds: float) -> Render
     from rich.text import Text  # noqa: PLC0415
 
     from detrojan.report import sentences  # noqa: PLC0415
-    from detrojan.report.words import duration  # noqa: PLC0415
+    from detrojan.words import duration  # noqa: PLC0415
 
     lines = [
         ("Planted", _planted_sentence(networks)),

@@ -161,7 +161,7 @@ def measure(
 
     """
     from detrojan.metrics.accuracy import clean_accuracy, victims  # noqa: PLC0415
-    from detrojan.models.n_plus_one import backdoored_class  # noqa: PLC0415
+    from detrojan.models.surgery.n_plus_one import backdoored_class  # noqa: PLC0415
     from detrojan.report.report import Measures, measures  # noqa: PLC0415
 
     own = model.answers(data.images)

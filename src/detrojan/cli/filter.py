@@ -132,9 +132,9 @@ def command(
 def _model(data: Dataset, asked: dict[str, Any], run: Run) -> Classifier:
     """Return the stated network, or one trained on the data as they are."""
     from detrojan.cli.inputs import check_shape  # noqa: PLC0415
-    from detrojan.fitting import Fitting  # noqa: PLC0415
+    from detrojan.learning.fitting import Fitting  # noqa: PLC0415
+    from detrojan.learning.fresh import train_net  # noqa: PLC0415
     from detrojan.models.loading import load_model  # noqa: PLC0415
-    from detrojan.training import train_net  # noqa: PLC0415
 
     if asked["model_file"] is not None:
         model = load_model(asked["model_file"], net=asked["net"]).to(run.device)
@@ -175,8 +175,8 @@ def write_folder(out: Path, data: Dataset, suspects: Suspects) -> None:
     import torch  # noqa: PLC0415
 
     from detrojan.cli.positions import in_source  # noqa: PLC0415
+    from detrojan.files import save_bytes  # noqa: PLC0415
     from detrojan.report.pictures import contact_sheet  # noqa: PLC0415
-    from detrojan.report.saving import save_bytes  # noqa: PLC0415
 
     keep = data.select(~suspects.flagged)
     try:
@@ -203,7 +203,7 @@ def write_folder(out: Path, data: Dataset, suspects: Suspects) -> None:
 def _text(values: dict[str, Any], out: Path) -> str:
     from rich.markup import escape  # noqa: PLC0415
 
-    from detrojan.report.words import percent  # noqa: PLC0415
+    from detrojan.words import percent  # noqa: PLC0415
 
     total = values["data"]["samples"]
     lines = [f"{values['flagged']:,} of {total:,} samples are held for poisoned."]

@@ -110,9 +110,9 @@ def calibrate(
     )
     from detrojan.cli.settings import method_named  # noqa: PLC0415
     from detrojan.cli.surroundings import start  # noqa: PLC0415
+    from detrojan.files import save_bytes  # noqa: PLC0415
     from detrojan.guards.base import Guard  # noqa: PLC0415
     from detrojan.report.figures import histogram  # noqa: PLC0415
-    from detrojan.report.saving import save_bytes  # noqa: PLC0415
 
     check_folder(out, writes=bundle_files())
     check_bundle(out)
@@ -295,9 +295,9 @@ def _page(
     pictures: TriggerPictures | None = None,
 ) -> None:
     """Write the page of a guard."""
+    from detrojan.files import save_text  # noqa: PLC0415
     from detrojan.report.guard_page import guard_page  # noqa: PLC0415
     from detrojan.report.report import data_facts, model_facts, run_facts  # noqa: PLC0415
-    from detrojan.report.saving import save_text  # noqa: PLC0415
     from detrojan.report.sentences import record_rows  # noqa: PLC0415
 
     how = guard.method.hyper_parameters()
@@ -314,8 +314,8 @@ def _both(clean: torch.Tensor, stamped: torch.Tensor) -> dict[str, torch.Tensor]
 
 
 def _draw(guard: Calibrated, scores: dict[str, torch.Tensor], folder: Path) -> None:
+    from detrojan.files import save_bytes  # noqa: PLC0415
     from detrojan.report.figures import histogram  # noqa: PLC0415
-    from detrojan.report.saving import save_bytes  # noqa: PLC0415
 
     groups = {name: values[values.isfinite()] * guard.sign for name, values in scores.items()}
     content = histogram(groups, axis=guard.statistic, limit=guard.threshold * guard.sign)
@@ -329,9 +329,9 @@ def _draw_labels(
     folder: Path,
 ) -> None:
     """Draw how the copies of two inputs are answered: by default the most and the least suspicious."""
+    from detrojan.files import save_bytes  # noqa: PLC0415
     from detrojan.guards.strip import CalibratedStrip  # noqa: PLC0415
     from detrojan.report.figures import bars  # noqa: PLC0415
-    from detrojan.report.saving import save_bytes  # noqa: PLC0415
 
     if not isinstance(guard, CalibratedStrip):
         return

@@ -69,7 +69,7 @@ def measured_text(values: dict[str, Any]) -> str:
     """Return the figures in words."""
     from rich.markup import escape  # noqa: PLC0415
 
-    from detrojan.report.words import percent  # noqa: PLC0415
+    from detrojan.words import percent  # noqa: PLC0415
 
     lines = [
         f"FRR {percent(values['frr'])} of {values['clean']:,} clean images are called backdoored.",

@@ -29,7 +29,7 @@ def bundle_files() -> tuple[str, ...]:
 
 def _model_files() -> tuple[str, ...]:
     """Return the names that the model of a guard's folder may have: one for each kind of file."""
-    from detrojan.models.keras_write import SUFFIXES  # noqa: PLC0415 - imports torch
+    from detrojan.models.formats.keras.write import SUFFIXES  # noqa: PLC0415 - imports torch
 
     endings = dict.fromkeys(ending for kind in SUFFIXES.values() for ending in kind)
     return tuple(f"model{ending}" for ending in (".safetensors", *endings))
@@ -62,9 +62,9 @@ def save_bundle(guard: Calibrated, folder: Path) -> None:
         ModelError: the model cannot be written.
 
     """
+    from detrojan.files import save_text  # noqa: PLC0415
     from detrojan.models.metadata import metadata_of  # noqa: PLC0415 - imports torch
     from detrojan.models.writing import save_model  # noqa: PLC0415
-    from detrojan.report.saving import save_text  # noqa: PLC0415
 
     model = guard.model
     suffix = ".safetensors"
@@ -190,7 +190,7 @@ def guard_rows(
     With `as_class` a backdoored input is answered with one more class than the model has. A number that
     is not finite is None: the model's answers overflow, and such an input counts as backdoored.
     """
-    from detrojan.models.n_plus_one import BACKDOORED  # noqa: PLC0415 - imports torch
+    from detrojan.models.surgery.n_plus_one import BACKDOORED  # noqa: PLC0415 - imports torch
 
     model = guard.model
     best = model.probabilities(data.images).max(1)
@@ -221,7 +221,7 @@ def _rounded(value: float) -> float | None:
 
 def overflow_warnings(rows: list[dict[str, Any]], statistic: str) -> list[str]:
     """Return what a person has to know of rows that were judged without a number; often nothing."""
-    from detrojan.report.words import plural  # noqa: PLC0415
+    from detrojan.words import plural  # noqa: PLC0415
 
     lost = sum(row[statistic] is None for row in rows)
     if not lost:
@@ -236,7 +236,7 @@ def guard_table(rows: list[dict[str, Any]], statistic: str) -> Any:
     from rich.table import Table  # noqa: PLC0415
     from rich.text import Text  # noqa: PLC0415
 
-    from detrojan.report.words import number, percent, printable  # noqa: PLC0415
+    from detrojan.words import number, percent, printable  # noqa: PLC0415
 
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
     table.caption, table.caption_justify = " ".join(overflow_warnings(rows, statistic)) or None, "left"

@@ -98,8 +98,8 @@ def _images_for(
     network: Classifier, data: DataOptions, run: Run, limit: int | None, *, stand_ins: bool
 ) -> tuple[Dataset, list[str]]:
     """Return images of the network's shape, and what a person has to know of them."""
+    from detrojan.data.drawn.synthetic import NONE, synthetic  # noqa: PLC0415
     from detrojan.data.surrogate import surrogate  # noqa: PLC0415 - imports torch
-    from detrojan.data.synthetic import NONE, synthetic  # noqa: PLC0415
 
     if stand_ins and data.data == NONE:
         count = data.samples or limit or MADE_UP
@@ -126,7 +126,7 @@ def _images_for(
 
 def _best_range(network: Classifier, data: Dataset) -> tuple[Classifier, str]:
     """Return the network fed what fits it best, and what was chosen."""
-    from detrojan.data.synthetic import is_made_up  # noqa: PLC0415 - imports torch
+    from detrojan.data.drawn.synthetic import is_made_up  # noqa: PLC0415 - imports torch
     from detrojan.metrics.input_range import with_best_range  # noqa: PLC0415
 
     if is_made_up(data):

@@ -116,7 +116,7 @@ def method_entry(method: type[Method]) -> dict[str, Any]:
 
 
 def _default(field: dataclasses.Field[Any]) -> Any:
-    from detrojan.report.schema import plain  # noqa: PLC0415
+    from detrojan.records import plain  # noqa: PLC0415
 
     if field.default is not dataclasses.MISSING:
         return plain(field.default)

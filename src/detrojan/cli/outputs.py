@@ -93,8 +93,8 @@ def emit(
         InputError: a file cannot be written.
 
     """
+    from detrojan.files import save_text  # noqa: PLC0415
     from detrojan.report.html_page import render_html  # noqa: PLC0415 - only reports need it
-    from detrojan.report.saving import save_text  # noqa: PLC0415
     from detrojan.report.text import report_text  # noqa: PLC0415
 
     if output.json_file is not None:
@@ -111,7 +111,7 @@ def emit(
 
 def emit_values(values: Mapping[str, Any], output: OutputOptions, text: RenderableType) -> None:
     """Write a result that is no report: plain values as JSON, or their text."""
-    from detrojan.report.saving import save_text  # noqa: PLC0415
+    from detrojan.files import save_text  # noqa: PLC0415
 
     dumped = json.dumps(values, indent=2, allow_nan=False)
     if output.json_file is not None:

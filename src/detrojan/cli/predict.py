@@ -99,7 +99,7 @@ def command(
 
 def predictions(model: Classifier, data: Dataset, names: list[str]) -> list[dict[str, Any]]:
     """Return for each image its name, the answer, its probability, and whether it is "backdoored"."""
-    from detrojan.models.n_plus_one import backdoored_class  # noqa: PLC0415
+    from detrojan.models.surgery.n_plus_one import backdoored_class  # noqa: PLC0415
 
     best = model.probabilities(data.images).max(1)
     alarm = backdoored_class(model)
@@ -117,7 +117,7 @@ def predictions(model: Classifier, data: Dataset, names: list[str]) -> list[dict
 
 def _overflows(rows: list[dict[str, Any]]) -> list[str]:
     """Return what a person has to know of answers that are no numbers; often nothing."""
-    from detrojan.report.words import plural  # noqa: PLC0415
+    from detrojan.words import plural  # noqa: PLC0415
 
     lost = sum(row["probability"] is None for row in rows)
     if not lost:
@@ -129,7 +129,7 @@ def _table(rows: list[dict[str, Any]]) -> Any:
     from rich.table import Table  # noqa: PLC0415
     from rich.text import Text  # noqa: PLC0415
 
-    from detrojan.report.words import percent, printable  # noqa: PLC0415
+    from detrojan.words import percent, printable  # noqa: PLC0415
 
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
     table.caption, table.caption_justify = " ".join(_overflows(rows)) or None, "left"

@@ -32,9 +32,9 @@ if TYPE_CHECKING:
     from detrojan.cli.findings import Given
     from detrojan.cli.repair_job import Mended
     from detrojan.findings import ScanResult
+    from detrojan.jobs.repairing import Outcome
     from detrojan.method import Method
     from detrojan.models.classifier import Classifier
-    from detrojan.workflow import Outcome
 
 #: the exit code that says what a repair came to
 OUTCOMES: dict[Outcome, int] = {"repaired": 0, "not repaired": 1, "not verified": 3}
@@ -231,8 +231,8 @@ def _nothing_to_repair(given: Given, output: OutputOptions) -> int:
 
 def _ended(mended: Mended, again: ScanResult | None) -> int:
     """Say on stderr what is wrong with the repair, if anything is, and return the exit code."""
-    from detrojan.report.outcome import UNMEASURED, shortcomings  # noqa: PLC0415
-    from detrojan.workflow import repair_outcome  # noqa: PLC0415
+    from detrojan.jobs.repairing import repair_outcome  # noqa: PLC0415
+    from detrojan.judging.outcome import UNMEASURED, shortcomings  # noqa: PLC0415
 
     outcome = repair_outcome(mended.before, mended.after, again)
     if outcome == "not repaired":

@@ -103,7 +103,7 @@ class Job:
 
     def scan_again(self, mended: Mended, targets: Sequence[int]) -> ScanResult:
         """Scan the repaired copy with the images that the repair has not seen."""
-        from detrojan.workflow import verify  # noqa: PLC0415
+        from detrojan.jobs.repairing import verify  # noqa: PLC0415
 
         return verify(mended.model, mended.rest, targets, scan=self.scan, run=self.run)
 
@@ -112,8 +112,8 @@ class Job:
     ) -> RepairReport:
         """Save the triggers where no file holds them yet, and return the report."""
         from detrojan.cli.outputs import save_triggers, triggers_folder  # noqa: PLC0415
+        from detrojan.jobs.repairing import verification_facts  # noqa: PLC0415
         from detrojan.report.report import repair_report  # noqa: PLC0415
-        from detrojan.workflow import verification_facts  # noqa: PLC0415
 
         folder = triggers_folder(output.json_file, None)
         warnings = [*self.inputs.warnings, *given.warnings, *mended.warnings]
@@ -144,7 +144,7 @@ def check_held_out(images: int, share: float) -> None:
         DataError: fewer than a scan takes.
 
     """
-    from detrojan.scans.preparing import FEWEST_IMAGES  # noqa: PLC0415
+    from detrojan.judging.preparing import FEWEST_IMAGES  # noqa: PLC0415
 
     rest = images - round(share * images)
     if rest < FEWEST_IMAGES:
@@ -171,7 +171,7 @@ def write_models(
     targets: Sequence[int],
 ) -> None:
     """Write the repaired model, and the one of N + 1 classes where it is wanted."""
-    from detrojan.models.n_plus_one import n_plus_one  # noqa: PLC0415
+    from detrojan.models.surgery.n_plus_one import n_plus_one  # noqa: PLC0415
     from detrojan.models.writing import save_model  # noqa: PLC0415
 
     out.parent.mkdir(parents=True, exist_ok=True)

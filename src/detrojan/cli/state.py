@@ -40,7 +40,7 @@ class State:
         """Write a line on stderr; whatever it quotes is shown as plain characters."""
         from rich.text import Text  # noqa: PLC0415
 
-        from detrojan.report.words import printable  # noqa: PLC0415
+        from detrojan.words import printable  # noqa: PLC0415
 
         lines = [printable(line, 2000) for line in text.splitlines()]
         self.console.print(Text("\n".join(lines), style=style), soft_wrap=True)

@@ -168,8 +168,8 @@ def _values(
     """Return the record of the training."""
     from detrojan.cli.positions import in_source  # noqa: PLC0415
     from detrojan.metrics.accuracy import clean_accuracy  # noqa: PLC0415
+    from detrojan.records import plain  # noqa: PLC0415
     from detrojan.report.report import data_facts  # noqa: PLC0415
-    from detrojan.report.schema import plain  # noqa: PLC0415
 
     learned = clean_accuracy(trained.model, train)
     return {
@@ -191,8 +191,8 @@ def _values(
 
 def _doubts(learned: float, success: float | None) -> list[str]:
     """Return what to say of a network that did not learn its task, or that has learned the backdoor."""
-    from detrojan.report.outcome import REPAIRED  # noqa: PLC0415
-    from detrojan.report.words import percent  # noqa: PLC0415
+    from detrojan.judging.outcome import REPAIRED  # noqa: PLC0415
+    from detrojan.words import percent  # noqa: PLC0415
 
     doubts = []
     if learned < LEARNED:
@@ -242,10 +242,10 @@ def write_folder(out: Path, trained: Trained, data: Dataset) -> None:
     import numpy as np  # noqa: PLC0415
 
     from detrojan.cli.positions import in_source  # noqa: PLC0415
+    from detrojan.files import save_bytes  # noqa: PLC0415
     from detrojan.models.writing import save_model  # noqa: PLC0415
     from detrojan.report.figures import lines  # noqa: PLC0415
     from detrojan.report.pictures import contact_sheet  # noqa: PLC0415
-    from detrojan.report.saving import save_bytes  # noqa: PLC0415
 
     try:
         out.mkdir(parents=True, exist_ok=True)
@@ -278,8 +278,8 @@ def _page(
     out: Path,
 ) -> None:
     """Write the page of a training."""
+    from detrojan.files import save_text  # noqa: PLC0415
     from detrojan.report.report import data_facts, model_facts, run_facts  # noqa: PLC0415
-    from detrojan.report.saving import save_text  # noqa: PLC0415
     from detrojan.report.sentences import record_rows  # noqa: PLC0415
     from detrojan.report.train_page import train_page  # noqa: PLC0415
 
@@ -309,7 +309,7 @@ def _curves(trained: Trained) -> dict[str, tuple[list[float], list[float]]]:
 def _text(values: dict[str, Any], out: Path) -> str:
     from rich.markup import escape  # noqa: PLC0415
 
-    from detrojan.report.words import percent  # noqa: PLC0415
+    from detrojan.words import percent  # noqa: PLC0415
 
     lines = [f"{step['summary'][:1].upper()}{step['summary'][1:]}." for step in values["steps"]]
     if values["clean_accuracy"] is not None:

@@ -12,18 +12,18 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from detrojan.data.cifar_files import batches, is_binary_batch, read_cifar_file, read_cifar_folder
 from detrojan.data.dataset import Dataset
+from detrojan.data.drawn.signs import signs
+from detrojan.data.formats.cifar_files import batches, is_binary_batch, read_cifar_file, read_cifar_folder
+from detrojan.data.formats.gtsrb_folder import read_gtsrb, tables
+from detrojan.data.formats.hdf5_file import read_hdf5
+from detrojan.data.formats.idx_files import image_files, is_idx, read_idx_file, read_idx_folder
+from detrojan.data.formats.image_folder import picture_files, read_folder, read_pictures
+from detrojan.data.formats.npz_file import read_npz
+from detrojan.data.formats.recordings import read_wav_folder, wav_files
 from detrojan.data.geometry import Size, crop_boxes, resample, stacked
-from detrojan.data.gtsrb_folder import read_gtsrb, tables
-from detrojan.data.hdf5_file import read_hdf5
-from detrojan.data.idx_files import image_files, is_idx, read_idx_file, read_idx_folder
-from detrojan.data.image_folder import picture_files, read_folder, read_pictures
 from detrojan.data.labels import clean_labels
-from detrojan.data.npz_file import read_npz
 from detrojan.data.pixels import Range, choose_scale
-from detrojan.data.recordings import read_wav_folder, wav_files
-from detrojan.data.signs import signs
 from detrojan.data.source import Array, Pixels, Source, split_name
 from detrojan.errors import DataError, OptionError
 

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 import torch
 from torch.nn import functional
 
-from detrojan.data.distortions import blended, painted, shuffled
-from detrojan.data.signs import draw_signs
-from detrojan.data.synthetic import gradients, noise, smooth_noise
+from detrojan.data.drawn.distortions import blended, painted, shuffled
+from detrojan.data.drawn.signs import draw_signs
+from detrojan.data.drawn.synthetic import gradients, noise, smooth_noise
 from detrojan.errors import OptionError
 from detrojan.models.classifier import Classifier
 

@@ -9,10 +9,10 @@ from pathlib import Path
 
 from detrojan.errors import ModelError, OptionError, WeightsError
 from detrojan.models.classifier import Classifier, Origin, Preprocessing
-from detrojan.models.keras_file import read_keras_h5, read_keras_zip
-from detrojan.models.n_plus_one import BACKDOORED, NPlusOne
-from detrojan.models.safetensors_file import read_safetensors
-from detrojan.models.torch_file import read_torch
+from detrojan.models.formats.keras.files import read_keras_h5, read_keras_zip
+from detrojan.models.formats.safetensors_file import read_safetensors
+from detrojan.models.formats.torch_file import read_torch
+from detrojan.models.surgery.n_plus_one import BACKDOORED, NPlusOne
 from detrojan.models.weights import Architecture, Loaded
 
 _HDF5 = b"\x89HDF\r\n\x1a\n"

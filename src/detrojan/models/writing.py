@@ -13,10 +13,10 @@ import torch
 
 from detrojan.errors import ModelError, WeightsError
 from detrojan.models.classifier import Classifier
-from detrojan.models.keras_write import SUFFIXES, write_keras
+from detrojan.models.formats.keras.write import SUFFIXES, write_keras
 from detrojan.models.loading import file_sha256
 from detrojan.models.metadata import metadata_of
-from detrojan.models.n_plus_one import NPlusOne
+from detrojan.models.surgery.n_plus_one import NPlusOne
 from detrojan.models.weights import check_finite
 
 _SAFETENSORS = ".safetensors"

@@ -12,7 +12,7 @@ from detrojan.errors import OptionError
 from detrojan.findings import Finding, RepairStep
 from detrojan.metrics.leads import leads
 from detrojan.models.classifier import Classifier
-from detrojan.models.units import curve_points, last_convolution, mean_activity, remove_units
+from detrojan.models.surgery.units import curve_points, last_convolution, mean_activity, remove_units
 from detrojan.repairs.base import Lesson, Repair, Repaired, lesson, worst_success
 from detrojan.run import Run
 

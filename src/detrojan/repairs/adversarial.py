@@ -9,11 +9,11 @@ from dataclasses import dataclass, replace
 import torch
 from torch.nn import functional
 
-from detrojan.augmentation import shift
 from detrojan.data.dataset import Dataset
 from detrojan.errors import OptionError
 from detrojan.findings import Finding, RepairStep
-from detrojan.fitting import Fitting, Loss, fit
+from detrojan.learning.augmentation import shift
+from detrojan.learning.fitting import Fitting, Loss, fit
 from detrojan.metrics.leads import NOWHERE, Lead
 from detrojan.models.classifier import Classifier
 from detrojan.repairs.base import Lesson, Repair, Repaired, lesson, with_triggers, worst_success

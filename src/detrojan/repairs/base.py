@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar
 import torch
 from torch.nn import functional
 
-from detrojan.augmentation import shift
 from detrojan.data.dataset import Dataset
 from detrojan.errors import DataError, LabelError, OptionError
 from detrojan.findings import Finding, RepairStep
-from detrojan.fitting import Epoch, Fitting, Loss, fit
+from detrojan.learning.augmentation import shift
+from detrojan.learning.fitting import Epoch, Fitting, Loss, fit
 from detrojan.method import Method
 from detrojan.metrics.input_range import check_input_range
 from detrojan.metrics.leads import Lead, leads

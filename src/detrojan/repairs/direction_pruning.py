@@ -9,13 +9,13 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from detrojan.augmentation import blended, shift
 from detrojan.data.dataset import Dataset
 from detrojan.errors import DataError, ModelError, OptionError
 from detrojan.findings import Finding, RepairStep
+from detrojan.learning.augmentation import blended, shift
 from detrojan.metrics.leads import leads
 from detrojan.models.classifier import Classifier
-from detrojan.models.directions import Directions, Moments, moments, shrink, weighted
+from detrojan.models.surgery.directions import Directions, Moments, moments, shrink, weighted
 from detrojan.repairs.base import Lesson, Repair, Repaired, lesson, worst_success
 from detrojan.run import Run
 

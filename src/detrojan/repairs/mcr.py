@@ -11,7 +11,7 @@ from torch import nn
 from detrojan.data.dataset import Dataset
 from detrojan.errors import OptionError
 from detrojan.findings import Finding, RepairStep
-from detrojan.fitting import batch_norms
+from detrojan.learning.fitting import batch_norms
 from detrojan.metrics.leads import leads
 from detrojan.models.classifier import Classifier
 from detrojan.repairs.base import Lesson, Repaired, bearable, lesson, times, worst_success

@@ -9,12 +9,12 @@ from dataclasses import dataclass
 import torch
 from torch.nn import functional
 
-from detrojan.augmentation import Augment, blended, shift
 from detrojan.data.dataset import Dataset
 from detrojan.errors import ModelError, OptionError
 from detrojan.findings import Finding, RepairStep
+from detrojan.learning.augmentation import Augment, blended, shift
 from detrojan.models.classifier import Classifier
-from detrojan.models.units import caught_activity, convolutions
+from detrojan.models.surgery.units import caught_activity, convolutions
 from detrojan.repairs.base import (
     Lesson,
     Repaired,

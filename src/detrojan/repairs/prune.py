@@ -14,7 +14,7 @@ from detrojan.errors import OptionError
 from detrojan.findings import Finding, RepairStep
 from detrojan.metrics.leads import Lead
 from detrojan.models.classifier import Classifier
-from detrojan.models.units import curve_points, per_unit, remove_units
+from detrojan.models.surgery.units import curve_points, per_unit, remove_units
 from detrojan.repairs.base import Lesson, Repair, Repaired, lesson, with_triggers
 from detrojan.run import Run
 

@@ -9,9 +9,9 @@ from typing import Self
 
 import torch
 
-from detrojan.augmentation import Augment, blended, shift, varied
 from detrojan.errors import ModelError, OptionError
-from detrojan.fitting import Epoch, Fitting, Loss, batch_norms
+from detrojan.learning.augmentation import Augment, blended, shift, varied
+from detrojan.learning.fitting import Epoch, Fitting, Loss, batch_norms
 from detrojan.models.classifier import Classifier
 from detrojan.repairs.base import Lesson, Tuning, enough
 from detrojan.run import Run

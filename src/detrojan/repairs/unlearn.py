@@ -7,10 +7,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Any, Literal
 
-from detrojan.augmentation import blended, shift
 from detrojan.data.dataset import Dataset
 from detrojan.errors import OptionError
 from detrojan.findings import Finding, RepairStep
+from detrojan.learning.augmentation import blended, shift
 from detrojan.metrics.leads import Lead, leads
 from detrojan.models.classifier import Classifier
 from detrojan.repairs.base import (

@@ -26,7 +26,7 @@ from detrojan.report.svg import (
     trace,
     words,
 )
-from detrojan.report.words import printable
+from detrojan.words import printable
 
 WIDE, NARROW = 760, 340
 

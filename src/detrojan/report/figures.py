@@ -205,6 +205,6 @@ def loss_panels(
 
 def _plain(text: str, longest: int = 60) -> str:
     """Return text that is drawn as it is: a dollar sign would start a formula."""
-    from detrojan.report.words import printable  # noqa: PLC0415
+    from detrojan.words import printable  # noqa: PLC0415
 
     return printable(text, longest).replace("$", r"\$")

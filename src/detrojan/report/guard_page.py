@@ -17,7 +17,7 @@ from detrojan.report.histogram_chart import BARS, histogram_chart
 from detrojan.report.html_page import filled, picture_values, render_page
 from detrojan.report.pictures import TriggerPictures
 from detrojan.report.schema import RunFacts
-from detrojan.report.words import MINUS, label_name, percent, printable
+from detrojan.words import MINUS, label_name, percent, printable
 
 _UNSAID = (
     "The boundary holds for this network, its preprocessing and inputs like those it was set on.",

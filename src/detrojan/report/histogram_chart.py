@@ -9,7 +9,7 @@ from markupsafe import Markup
 
 from detrojan.report.charts import WIDE, padded
 from detrojan.report.svg import Scale, bottom_axis, drawing, left_axis, line, shape, short, trace, words
-from detrojan.report.words import printable
+from detrojan.words import printable
 
 #: css classes of the groups, the first that of clean inputs
 BARS = ("bar usual", "bar flagged")

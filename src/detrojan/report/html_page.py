@@ -51,7 +51,7 @@ from detrojan.report.sentences import (
     verification_rows,
     verification_sentence,
 )
-from detrojan.report.words import DASH, duration, fact_rows, label_name, number, percent, printable
+from detrojan.words import DASH, duration, fact_rows, label_name, number, percent, printable
 
 if TYPE_CHECKING:
     from jinja2 import Environment

@@ -19,7 +19,7 @@ from detrojan.report.sentences import (
     threshold,
 )
 from detrojan.report.svg import Scale, bottom_axis, dots, drawing, left_axis, line, shape, short, words
-from detrojan.report.words import label_name, printable
+from detrojan.words import label_name, printable
 
 #: up to so many labels each get a row with its name; more are drawn as points
 ROWS = 32

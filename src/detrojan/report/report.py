@@ -13,16 +13,16 @@ import torch
 
 from detrojan.data.dataset import Dataset
 from detrojan.findings import Finding, RepairStep, ScanResult
+from detrojan.judging.measures import Measures, TargetSuccess
+from detrojan.judging.outcome import doubts
 from detrojan.method import Method
 from detrojan.models.classifier import Classifier
-from detrojan.report.outcome import doubts
 from detrojan.report.schema import (
     AnyReport,
     DataFacts,
     EvaluateReport,
     Evidence,
     FlaggedLabel,
-    Measures,
     ModelFacts,
     PreprocessingFacts,
     RepairReport,
@@ -30,7 +30,6 @@ from detrojan.report.schema import (
     RunFacts,
     ScanReport,
     Step,
-    TargetSuccess,
     load_report,
 )
 from detrojan.run import Run

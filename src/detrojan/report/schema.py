@@ -7,48 +7,19 @@ meaning under the same `schema` text; unknown keys are refused, so that a typo i
 from __future__ import annotations
 
 import json
-import math
 from pathlib import Path
 from typing import Annotated, Any, Literal, NoReturn, Self
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+from pydantic import Field, ValidationError, model_validator
 
 from detrojan.errors import DataError
+from detrojan.files import save_text
 from detrojan.findings import Level, VerdictText
-from detrojan.report.saving import save_text
+from detrojan.judging.measures import Measures
+from detrojan.records import Count, Label, Number, Part, Share, Size, Values, Words
 
 #: a report of 1283 labels has 0.3 MB; nothing that we write comes near this
 LARGEST = 100 * 2**20
-
-
-def plain(value: Any) -> Any:
-    """Return `value` as JSON values: no NaN, no tuples, no text that UTF-8 cannot hold."""
-    if isinstance(value, dict):
-        return {plain(str(key)): plain(item) for key, item in value.items()}
-    if isinstance(value, list | tuple | set | frozenset):
-        return [plain(item) for item in value]
-    if isinstance(value, float):
-        return value if math.isfinite(value) else None
-    if value is None or isinstance(value, bool | int):
-        return value
-    if hasattr(value, "tolist"):  # a tensor or an array, of any number of dimensions
-        return plain(value.tolist())
-    return str(value).encode("utf-8", "backslashreplace").decode()
-
-
-Number = Annotated[float | None, BeforeValidator(plain)]
-Share = Annotated[Annotated[float, Field(ge=0, le=1)] | None, BeforeValidator(plain)]
-Size = Annotated[Annotated[float, Field(ge=0)] | None, BeforeValidator(plain)]
-Words = Annotated[str, BeforeValidator(plain)]
-Label = Annotated[int, Field(ge=0)]
-Count = Annotated[int, Field(ge=0)]
-Values = Annotated[dict[str, Any], BeforeValidator(plain)]
-
-
-class Part(BaseModel):
-    """Base of every piece of a report: unknown keys are refused, and it never changes."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=())
 
 
 class FlaggedLabel(Part):
@@ -132,31 +103,6 @@ class RunFacts(Part):
     hyper_parameters: Values
     started: Words
     command: list[Words] | None
-
-
-class TargetSuccess(Part):
-    """How often the recovered trigger for `label` works, on how many images of other classes."""
-
-    label: Label
-    attack_success: Share
-    images: Count | None
-
-
-class Measures(Part):
-    """How a model answers: shares of 0 to 1, null where not measured.
-
-    `agreement` is the share of images answered as the delivered model answered them: it stands in
-    where nobody knows the labels. `attack_success` is the mean over `per_target`. A model of N + 1 classes
-    calls inputs backdoored: `caught` is the share of stamped ones, `false_alarms` that of clean ones.
-    """
-
-    clean_accuracy: Share
-    agreement: Share
-    attack_success: Share
-    caught: Share = None
-    false_alarms: Share = None
-    per_target: list[TargetSuccess]
-    counts: dict[str, Count]
 
 
 class Step(Part):

@@ -5,21 +5,21 @@ from __future__ import annotations
 import math
 import statistics
 
-from detrojan.report.outcome import UNMEASURED, shortcomings
+from detrojan.judging.measures import Measures
+from detrojan.judging.outcome import UNMEASURED, shortcomings
 from detrojan.report.schema import (
     AnyReport,
     DataFacts,
     EvaluateReport,
     Evidence,
     FlaggedLabel,
-    Measures,
     ModelFacts,
     RepairReport,
     RunFacts,
     ScanReport,
     Step,
 )
-from detrojan.report.words import (
+from detrojan.words import (
     DASH,
     MINUS,
     duration,

@@ -34,7 +34,7 @@ from detrojan.report.sentences import (
     verification_rows,
     verification_sentence,
 )
-from detrojan.report.words import DASH, label_name, number, percent, printable
+from detrojan.words import DASH, label_name, number, percent, printable
 
 _STYLES = {"backdoored": "bold red", "no evidence": "bold blue", "inconclusive": "bold yellow"}
 

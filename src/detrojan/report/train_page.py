@@ -6,12 +6,13 @@ from collections.abc import Sequence
 from typing import Any
 
 from detrojan.data.dataset import Dataset
+from detrojan.judging.outcome import REPAIRED
+from detrojan.records import plain
 from detrojan.report.html_page import filled, render_page, step_values
-from detrojan.report.outcome import REPAIRED
 from detrojan.report.pictures import contact_sheet, data_uri
-from detrojan.report.schema import RunFacts, Step, plain
-from detrojan.report.words import duration, label_name, percent, plural, printable
+from detrojan.report.schema import RunFacts, Step
 from detrojan.trainers.base import Trained
+from detrojan.words import duration, label_name, percent, plural, printable
 
 #: isolated samples that are drawn, and labels in their table
 DRAWN, LABELS = 36, 30

@@ -9,13 +9,13 @@ from dataclasses import dataclass, replace
 from detrojan.data.dataset import Dataset
 from detrojan.errors import OptionError
 from detrojan.findings import ScanResult
+from detrojan.judging.outliers import median
+from detrojan.judging.preparing import prepare
+from detrojan.judging.probing import check_probe, probe_result
 from detrojan.metrics.attraction import KINDS, Attraction, attraction
-from detrojan.metrics.outliers import median
 from detrojan.models.classifier import Classifier
 from detrojan.run import Run
 from detrojan.scans.base import Scan
-from detrojan.scans.preparing import prepare
-from detrojan.scans.probing import check_probe, probe_result
 
 #: a label is worth a closer look if it gets this many times its fair share ...
 UNFAIR = 3.0

@@ -9,16 +9,16 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from detrojan.data.dataset import Dataset
-from detrojan.data.synthetic import is_made_up
+from detrojan.data.drawn.synthetic import is_made_up
 from detrojan.errors import OptionError
 from detrojan.findings import Finding, ScanResult, VerdictText, confidence_in, severity_of
+from detrojan.judging.evidence import EFFECTIVE, Evidence, detectable
+from detrojan.judging.preparing import prepare
+from detrojan.judging.sizes import FEWEST_LABELS, Rule, check_samples
 from detrojan.models.classifier import Classifier
 from detrojan.run import Run
 from detrojan.scans.base import Scan
-from detrojan.scans.evidence import EFFECTIVE, Evidence, detectable
 from detrojan.scans.pairwise import MOST_LABELS, PairEvidence
-from detrojan.scans.preparing import prepare
-from detrojan.scans.sizes import FEWEST_LABELS, Rule, check_samples
 from detrojan.scans.stages import Stages
 from detrojan.search.asking import searches_in_half
 from detrojan.search.engine import Plan

@@ -11,11 +11,11 @@ import torch
 from detrojan.data.dataset import Dataset
 from detrojan.errors import OptionError
 from detrojan.findings import ScanResult
+from detrojan.judging.preparing import Prepared, prepare
+from detrojan.judging.sizes import FEWEST_LABELS, Rule, check_samples, size_result, smallest
 from detrojan.models.classifier import Classifier
 from detrojan.run import Run
 from detrojan.scans.base import Scan
-from detrojan.scans.preparing import Prepared, prepare
-from detrojan.scans.sizes import FEWEST_LABELS, Rule, check_samples, size_result, smallest
 from detrojan.search.engine import Known, Plan, search
 from detrojan.search.forms import form_named
 from detrojan.search.jobs import Job

@@ -8,12 +8,12 @@ from dataclasses import dataclass
 from detrojan.data.dataset import Dataset
 from detrojan.errors import OptionError
 from detrojan.findings import ScanResult
+from detrojan.judging.preparing import prepare
+from detrojan.judging.probing import check_probe, probe_result
 from detrojan.metrics.input_margin import input_margins
 from detrojan.models.classifier import Classifier
 from detrojan.run import Run
 from detrojan.scans.base import Scan
-from detrojan.scans.preparing import prepare
-from detrojan.scans.probing import check_probe, probe_result
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -11,15 +11,15 @@ import torch
 from detrojan.data.dataset import Dataset
 from detrojan.errors import OptionError
 from detrojan.findings import Finding, Level, ScanResult, VerdictText, severity_of
-from detrojan.inversion import Inversion, Inverted, Schedule, invert
+from detrojan.judging.outliers import Statistic, anomaly_indices, median, size_p_values
+from detrojan.judging.preparing import prepare
+from detrojan.judging.sizes import FEWEST_LABELS, Rule, check_samples
 from detrojan.metrics.accuracy import attack_success
 from detrojan.metrics.input_range import RangeCheck
-from detrojan.metrics.outliers import Statistic, anomaly_indices, median, size_p_values
 from detrojan.models.classifier import Classifier
 from detrojan.run import Run
 from detrojan.scans.base import Scan
-from detrojan.scans.preparing import prepare
-from detrojan.scans.sizes import FEWEST_LABELS, Rule, check_samples
+from detrojan.search.inversion import Inversion, Inverted, Schedule, invert
 
 
 @dataclass(frozen=True, kw_only=True)

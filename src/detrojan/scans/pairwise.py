@@ -8,10 +8,10 @@ from dataclasses import dataclass
 
 import torch
 
-from detrojan.metrics.outliers import MAD_TO_SIGMA, deviations_below, median, small_p_values
+from detrojan.judging.outliers import MAD_TO_SIGMA, deviations_below, median, small_p_values
+from detrojan.judging.preparing import Prepared
 from detrojan.models.classifier import Classifier
 from detrojan.run import Run
-from detrojan.scans.preparing import Prepared
 from detrojan.search.engine import Plan, search
 from detrojan.search.jobs import EACH, Job
 from detrojan.search.windows import windows

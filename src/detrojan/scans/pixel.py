@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from detrojan.data.dataset import Dataset
 from detrojan.errors import OptionError
 from detrojan.findings import ScanResult
+from detrojan.judging.preparing import Prepared, prepare
+from detrojan.judging.sizes import Rule, check_samples, size_result, smallest
 from detrojan.models.classifier import Classifier
 from detrojan.run import Run
 from detrojan.scans.base import Scan
-from detrojan.scans.preparing import Prepared, prepare
-from detrojan.scans.sizes import Rule, check_samples, size_result, smallest
 from detrojan.search.engine import Found, Plan, search
 from detrojan.search.forms import form_named
 from detrojan.search.jobs import Job

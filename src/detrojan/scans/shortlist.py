@@ -9,12 +9,12 @@ from typing import Any
 import torch
 
 from detrojan.errors import ModelError
+from detrojan.judging.outliers import rank_p_values
+from detrojan.judging.preparing import Prepared
 from detrojan.metrics.attraction import attraction
 from detrojan.metrics.latent_margin import latent_margins
-from detrojan.metrics.outliers import rank_p_values
 from detrojan.models.classifier import Classifier
 from detrojan.run import Run
-from detrojan.scans.preparing import Prepared
 from detrojan.search.screen import screen
 
 #: the first screening looks at every label, the second, with more care, at this share of them

@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING, TypeVar
 
 import torch
 
+from detrojan.judging.evidence import EFFECTIVE, Evidence, weigh
+from detrojan.judging.outliers import small_p_values
+from detrojan.judging.preparing import Prepared
 from detrojan.metrics.accuracy import attack_success
-from detrojan.metrics.outliers import small_p_values
 from detrojan.models.classifier import Classifier
 from detrojan.run import Run
-from detrojan.scans.evidence import EFFECTIVE, Evidence, weigh
 from detrojan.scans.pairwise import Pairwise, look_at_pairs, look_at_shifts
-from detrojan.scans.preparing import Prepared
 from detrojan.scans.shortlist import Shortlist, shortlist
 from detrojan.search.engine import Found, Plan, search
 from detrojan.search.jobs import Job

@@ -12,8 +12,8 @@ from torch.nn import functional
 
 from detrojan.machine import bfloat16_is_fast
 from detrojan.models.classifier import Classifier
-from detrojan.pace import Pace, find_pace
 from detrojan.run import Run
+from detrojan.search.pace import Pace, find_pace
 
 #: what was measured in this process for a network, by device, threads and precision
 _PACES: WeakKeyDictionary[nn.Module, dict[tuple[str, int, bool], Pace]] = WeakKeyDictionary()

@@ -8,11 +8,11 @@ from typing import Literal
 import torch
 from torch.nn import functional
 
-from detrojan.augmentation import Augment, shift
 from detrojan.data.dataset import Dataset
 from detrojan.errors import OptionError
 from detrojan.findings import RepairStep
-from detrojan.fitting import Epoch, Fitting, Loss, fit
+from detrojan.learning.augmentation import Augment, shift
+from detrojan.learning.fitting import Epoch, Fitting, Loss, fit
 from detrojan.models.classifier import Classifier
 from detrojan.run import Run
 from detrojan.trainers.base import LateLosses, Trained, Trainer, Watch, checked, losses

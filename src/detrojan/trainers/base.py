@@ -12,7 +12,7 @@ from torch.nn import functional
 from detrojan.data.dataset import Dataset
 from detrojan.errors import DataError, LabelError
 from detrojan.findings import RepairStep
-from detrojan.fitting import Epoch
+from detrojan.learning.fitting import Epoch
 from detrojan.method import Method
 from detrojan.models.classifier import Classifier
 from detrojan.run import Run

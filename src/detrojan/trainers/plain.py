@@ -6,11 +6,11 @@ from dataclasses import asdict, dataclass
 
 import torch
 
-from detrojan.augmentation import shift
 from detrojan.data.dataset import Dataset
 from detrojan.errors import OptionError
 from detrojan.findings import RepairStep
-from detrojan.fitting import Fitting, fit
+from detrojan.learning.augmentation import shift
+from detrojan.learning.fitting import Fitting, fit
 from detrojan.models.classifier import Classifier
 from detrojan.run import Run
 from detrojan.trainers.base import Trained, Trainer, Watch, checked

@@ -10,7 +10,7 @@ from torch.nn import functional
 
 from detrojan.data.dataset import Dataset
 from detrojan.findings import RepairStep
-from detrojan.fitting import Fitting, Loss, fit
+from detrojan.learning.fitting import Fitting, Loss, fit
 from detrojan.metrics.accuracy import clean_accuracy
 from detrojan.models.classifier import Classifier
 from detrojan.run import Run

@@ -1,0 +1,1 @@
+"""Jobs: what the command line, a service and the bench share."""

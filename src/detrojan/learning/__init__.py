@@ -1,0 +1,1 @@
+"""Learning: the one training loop, what changes its images, and networks trained from their start."""

@@ -1,0 +1,1 @@
+"""Surgery on networks: units and directions taken out, and one more class."""
