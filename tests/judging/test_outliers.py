@@ -110,6 +110,54 @@ def test_a_size_at_the_limit_has_the_p_value_asked_for():
     assert size_limit(torch.tensor([90.0, math.inf, math.inf, 3.0]), 0.01) == 0
 
 
+def moderated_t_test(size: float, usual: list[float]) -> float:
+    """Smyth's moderated t-test of one more observation; the prior spread of 0.3 is worth 6 observations."""
+    logs = [math.log(value) for value in usual]
+    count = len(logs)
+    mean = sum(logs) / count
+    squares = sum((value - mean) ** 2 for value in logs)
+    variance = (squares + 6 * 0.3**2) / (count - 1 + 6)
+    score = (math.log(size) - mean) / math.sqrt(variance + variance / count)
+    return float(stats.t.cdf(score, count - 1 + 6))
+
+
+@pytest.mark.parametrize(
+    "usual", [[90, 110, 101], [60, 75, 100, 88, 140, 120], [100.0 + k for k in range(24)]]
+)
+@pytest.mark.parametrize("size", [4.0, 40.0, 95.0, 300.0])
+def test_the_p_value_is_that_of_a_moderated_t_test(usual, size):
+    sizes = torch.tensor([size, *usual], dtype=torch.float64)
+    found = small_p_values(sizes, torch.tensor([False] + [True] * len(usual)))
+    assert float(found[0]) == pytest.approx(moderated_t_test(size, usual), rel=1e-9)
+
+
+def test_a_usual_size_is_left_out_of_its_own_test():
+    usual = [60.0, 75.0, 100.0, 88.0, 140.0, 120.0]
+    found = small_p_values(torch.tensor(usual, dtype=torch.float64), torch.ones(6, dtype=torch.bool))
+    expected = [moderated_t_test(usual[k], usual[:k] + usual[k + 1 :]) for k in range(6)]
+    # the largest one is brought down where it is among the others
+    assert found.tolist() == pytest.approx(expected, rel=0.2)
+    assert float(found[4]) == pytest.approx(expected[4], rel=1e-9)
+
+
+@pytest.mark.parametrize("usual", [4, 10, 24])
+def test_the_p_value_of_a_usual_label_is_as_often_small_as_it_says(usual):
+    """Networks differ in their spread, as the prior has it: a scaled inverse chi-square of 6 observations."""
+    random = np.random.default_rng(7)
+    hits = {0.2: 0, 0.05: 0, 0.01: 0}
+    rounds = 3000
+    for _ in range(rounds):
+        spread = math.sqrt(6 * 0.3**2 / random.chisquare(6))
+        sizes = torch.from_numpy(np.exp(4 + spread * random.normal(size=usual + 1)))
+        chance = float(small_p_values(sizes, torch.tensor([False] + [True] * usual))[0])
+        for level in hits:
+            hits[level] += chance < level
+    for level, count in hits.items():
+        # bringing large sizes down costs a little; three standard deviations of a count are allowed beside it
+        noise = 3 * math.sqrt(level * (1 - level) / rounds)
+        assert level - noise < count / rounds < 1.25 * level + noise, level
+
+
 def test_giants_do_not_hide_a_small_size():
     usual = [100.0, 110.0, 95.0, 120.0, 105.0, 90.0, 115.0]
     plain = small_p_values(torch.tensor([20.0, *usual]), torch.tensor([False] + [True] * 7))
@@ -138,6 +186,24 @@ def test_ranks_in_several_scores_count_together():
     assert float(chances[7]) < 1e-6
     others = torch.cat([chances[:7], chances[8:]])
     assert float((others < 0.05).double().mean()) == pytest.approx(0.05, abs=0.02)
+
+
+def test_ranks_are_combined_as_strube_has_it():
+    random = np.random.default_rng(3)
+    first = random.normal(size=60)
+    second = 0.6 * first + random.normal(size=60)
+    normal = [stats.norm.ppf((stats.rankdata(part) - 0.5) / 60) for part in (first, second)]
+    likeness = np.corrcoef(normal[0], normal[1])[0, 1]
+    expected = stats.norm.sf((normal[0] + normal[1]) / math.sqrt(2 + 2 * likeness))
+    found = rank_p_values([torch.from_numpy(first), torch.from_numpy(second)])
+    np.testing.assert_allclose(found.numpy(), expected, rtol=1e-9)
+
+
+def test_independent_p_values_are_combined_as_scipy_does():
+    pairs = [(0.5, 0.5), (0.01, 0.2), (1e-6, 0.9), (0.03, 0.04)]
+    first, second = (torch.tensor(part, dtype=torch.float64) for part in zip(*pairs, strict=True))
+    expected = [stats.combine_pvalues(pair, method="stouffer").pvalue for pair in pairs]
+    assert combined_p_values(first, second, 0.0).tolist() == pytest.approx(expected, rel=1e-9)
 
 
 def test_ranks_that_say_the_same_count_once():

@@ -16,6 +16,15 @@ def test_rates_count_what_lies_on_the_threshold_as_called_bad():
     assert false_rejection_rate(CLEAN, 0.5) == 0
 
 
+def test_a_score_on_the_threshold_is_rejected_and_not_accepted():
+    # thirds and tenths differ between single and double precision; these do not
+    scores = torch.tensor([0.25, 0.5, 0.5, 0.75])
+    assert false_rejection_rate(scores, 0.5) == 0.75
+    assert false_acceptance_rate(scores, 0.5) == 0.25
+    found = detection(scores, scores, 0.5)
+    assert found.frr + found.far == 1
+
+
 def test_the_area_counts_pairs_and_ties_half():
     pairs = [(b > c) + 0.5 * (b == c) for b in BAD.tolist() for c in CLEAN.tolist()]
     assert auroc(CLEAN, BAD) == pytest.approx(sum(pairs) / 12)
