@@ -1,12 +1,116 @@
-"""Writes a report's file so that nobody ever meets half of one."""
+"""Writes files and folders so that nobody ever meets half of one."""
 
 from __future__ import annotations
 
+import errno
 import os
-from contextlib import suppress
+import secrets
+import shutil
+import stat
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from detrojan.errors import InputError
+
+
+@contextmanager
+def replacing(path: str | Path) -> Iterator[Path]:
+    """Give an empty file beside `path` to write to; it takes the place of `path` at the end.
+
+    An older file stays whole until then, and for good where the body raises. The new file has the
+    permissions that any new file of this process has. A link is followed: what it names is replaced.
+
+    Args:
+        path: where the file goes; its folder has to exist.
+
+    Yields:
+        The file to write to.
+
+    Raises:
+        OSError: the file cannot be written, or `path` is a folder, a pipe or a device.
+
+    """
+    target = Path(path).resolve()
+    if target.exists() and not target.is_file():
+        kind, text = (errno.EISDIR, "a folder") if target.is_dir() else (errno.EEXIST, "a pipe or a device")
+        raise OSError(kind, f"expected a file, got {text}", str(path))
+    scratch = _beside(target)
+    os.close(os.open(scratch, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
+    try:
+        mode = stat.S_IMODE(scratch.stat().st_mode)
+        yield scratch
+        scratch.chmod(mode)  # what writes may have made the file anew
+        scratch.replace(target)
+    except BaseException:
+        with suppress(OSError):
+            scratch.unlink(missing_ok=True)
+        raise
+
+
+@contextmanager
+def replacing_folder(
+    path: str | Path, *, keep: Callable[[Path], bool] = lambda _entry: False
+) -> Iterator[Path]:
+    """Give an empty folder beside `path` to write to; it takes the place of `path` at the end.
+
+    An older folder stays whole until then, and for good where the body raises. It is moved aside
+    and then removed; a crash between the two moves leaves it beside `path`, under a name that ends in .tmp.
+
+    Args:
+        path: where the folder goes; the folder that it lies in has to exist.
+        keep: says of a file or folder in the older folder whether it moves to the new one.
+            What the new one has by the same name stays.
+
+    Yields:
+        The folder to write to.
+
+    Raises:
+        OSError: the folder cannot be written or moved, or `path` is a file.
+
+    """
+    target = Path(path).resolve()
+    if target.exists() and not target.is_dir():
+        raise NotADirectoryError(errno.ENOTDIR, "expected a folder, got a file", str(path))
+    scratch = _beside(target)
+    scratch.mkdir()
+    try:
+        yield scratch
+        older = _moved_aside(target)
+        try:
+            scratch.rename(target)
+        except BaseException:
+            if older is not None:
+                with suppress(OSError):  # another process may have put its own there
+                    older.rename(target)
+            raise
+        if older is not None:
+            _carry_over(older, target, keep)
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
+
+
+def _beside(target: Path) -> Path:
+    """Return a free name in the same folder, hidden, and never too long."""
+    return target.with_name(f".{target.name[:40]}.{secrets.token_hex(6)}.tmp")
+
+
+def _moved_aside(target: Path) -> Path | None:
+    older = _beside(target)
+    try:
+        target.rename(older)
+    except FileNotFoundError:
+        return None
+    return older
+
+
+def _carry_over(older: Path, target: Path, keep: Callable[[Path], bool]) -> None:
+    """Move what is to be kept, then remove the rest; where a move fails, all of the rest stays."""
+    shutil.copymode(older, target)
+    for entry in older.iterdir():
+        if not os.path.lexists(target / entry.name) and keep(entry):
+            entry.rename(target / entry.name)
+    shutil.rmtree(older, ignore_errors=True)
 
 
 def save_bytes(path: str | Path, content: bytes) -> Path:
@@ -21,22 +125,19 @@ def save_bytes(path: str | Path, content: bytes) -> Path:
         InputError: the file cannot be written; the message names the reason.
 
     """
-    target = Path(path).resolve()
-    scratch = target.with_name(f".{target.name}.{os.getpid()}.tmp")
+    target = Path(path)
     try:
+        if target.is_dir():
+            raise InputError(f"expected a file to write the report to, got the folder {path}")
         if target.exists() and not target.is_file():
-            if target.is_dir():
-                raise InputError(f"expected a file to write the report to, got the folder {path}")
             target.write_bytes(content)
-            return Path(path)
+            return target
         target.parent.mkdir(parents=True, exist_ok=True)
-        scratch.write_bytes(content)
-        scratch.replace(target)
+        with replacing(target) as scratch:
+            scratch.write_bytes(content)
     except OSError as error:
-        with suppress(OSError):
-            scratch.unlink(missing_ok=True)
         raise InputError(f"cannot write the report {path}: {error.strerror or error}") from error
-    return Path(path)
+    return target
 
 
 def save_text(path: str | Path, text: str) -> Path:

@@ -5,8 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-import os
-import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +12,8 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import nn
+
+from detrojan.files import replacing
 
 logger = logging.getLogger(__name__)
 
@@ -43,14 +43,9 @@ class Store:
         if self.path is None:
             return
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        handle, scratch = tempfile.mkstemp(dir=self.path.parent, suffix=".tmp")
-        os.close(handle)
-        try:
+        with replacing(self.path) as scratch:
             contiguous = {name: tensor.detach().contiguous() for name, tensor in tensors.items()}
             save_file(contiguous, scratch, metadata={"values": json.dumps(values)})
-            Path(scratch).replace(self.path)
-        finally:
-            Path(scratch).unlink(missing_ok=True)
 
     def load(self) -> tuple[Tensors, dict[str, Any]] | None:
         """Return the last state written, or None where there is none that can be read."""

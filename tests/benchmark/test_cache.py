@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from pathlib import Path
 
 import pytest
@@ -51,14 +50,14 @@ def test_what_was_made_is_read_the_second_time_and_made_again_by_other_code(tmp_
 
 def test_two_runs_that_make_the_same_at_once_both_get_theirs(tmp_path, monkeypatch):
     cache, quick, slow = Cache(folder=tmp_path), Maker("quick"), Maker("slow")
-    remove = shutil.rmtree
+    rename = Path.rename
 
-    def removed(path, *args, **more):  # between removing and moving, the other run puts its own there
-        remove(path, *args, **more)
-        if Path(path).parent == tmp_path and not quick.count:
+    def renamed(path, target):  # just before the move the other run puts its own there
+        if (path / "made.json").exists() and not quick.count:
             quick.get(cache)
+        return rename(path, target)
 
-    monkeypatch.setattr(shutil, "rmtree", removed)
+    monkeypatch.setattr(Path, "rename", renamed)
     assert slow.get(cache) == "slow"
     monkeypatch.undo()
     assert quick.count == 1

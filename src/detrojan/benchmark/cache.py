@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import logging
@@ -9,10 +10,10 @@ import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any, TypeVar
 
 from detrojan.errors import DetrojanError, InputError
+from detrojan.files import replacing_folder
 
 logger = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -75,25 +76,15 @@ class Cache:
         made = make(running)
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
-            with TemporaryDirectory(prefix=f"{place.name}.", dir=self.folder) as scratch:
-                fresh = Path(scratch) / "made"
-                fresh.mkdir()
-                record = {**write(made, fresh), "code": code, "key": key, "depends": depends}
-                (fresh / _RECORD).write_text(json.dumps(record, indent=1, default=str) + "\n", "utf-8")
-                self._put(fresh, place, code)
+            with replacing_folder(place) as fresh:
+                kept = {**write(made, fresh), "code": code, "key": key, "depends": depends}
+                (fresh / _RECORD).write_text(json.dumps(kept, indent=1, default=str) + "\n", "utf-8")
         except OSError as error:
-            raise InputError(f"cannot write to {place}: {error.strerror or error}") from error
+            quicker = error.errno in {errno.ENOTEMPTY, errno.EEXIST}  # another run, and what it made stays
+            if not (quicker and self._record(place, code)):
+                raise InputError(f"cannot write to {place}: {error.strerror or error}") from error
         shutil.rmtree(running, ignore_errors=True)
-        return made, record
-
-    def _put(self, fresh: Path, place: Path, code: str) -> None:
-        """Move a finished folder to its place; where another run was quicker, its own stays."""
-        shutil.rmtree(place, ignore_errors=True)
-        try:
-            fresh.rename(place)
-        except OSError:
-            if self._record(place, code) is None:
-                raise
+        return made, kept
 
     def _record(self, place: Path, code: str) -> dict[str, Any] | None:
         try:

@@ -27,7 +27,7 @@ _NOT_IDENTITY = {
     "model", "data", "format_", "json_file", "html_file", "triggers", "out", "n_plus_one_file", "threads",
     "checkpoint", "resume", "verbose", "findings_file", "against", "trigger_file", "verify",
 }  # fmt: skip
-_STATE_FILE = re.compile(r".+-[0-9a-f]{16}\.safetensors$|tmp.+\.tmp$")
+_STATE_FILE = re.compile(r".+-[0-9a-f]{16}\.safetensors$|\..+\.[0-9a-f]{12}\.tmp$")
 
 
 def start(options: RunOptions) -> Run:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,6 +10,7 @@ import safetensors.torch
 import torch
 
 from detrojan.errors import ModelError, WeightsError
+from detrojan.files import replacing
 from detrojan.models.classifier import Classifier
 from detrojan.models.formats.keras.write import SUFFIXES, write_keras
 from detrojan.models.loading import file_sha256
@@ -106,22 +105,11 @@ def _check_original(model: Classifier, original: Path) -> None:
 
 def _atomically(path: Path, write: Callable[[Path], None]) -> None:
     """Write to a file beside `path` and rename it, so that nobody ever sees half a model."""
-    temporary: Path | None = None
     try:
-        handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
-        os.close(handle)
-        temporary = Path(name)
-        write(temporary)
-        umask = os.umask(0)
-        os.umask(umask)
-        temporary.chmod(0o666 & ~umask)
-        temporary.replace(path)
-        temporary = None
+        with replacing(path) as scratch:
+            write(scratch)
     except OSError as error:
         raise ModelError(f"{path} cannot be written: {error.strerror or error}") from error
-    finally:
-        if temporary is not None:
-            temporary.unlink(missing_ok=True)
 
 
 def _tensors(model: Classifier) -> dict[str, torch.Tensor]:

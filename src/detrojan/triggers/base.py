@@ -14,6 +14,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
 from detrojan.errors import DataError
+from detrojan.files import replacing
 
 
 class Trigger(ABC):
@@ -53,7 +54,8 @@ class Trigger(ABC):
         """Write the trigger to a `.safetensors` file."""
         tensors, values = self.state()
         contiguous = {name: tensor.contiguous() for name, tensor in tensors.items()}
-        save_file(contiguous, path, metadata={"kind": self.kind, "values": json.dumps(values)})
+        with replacing(path) as scratch:
+            save_file(contiguous, scratch, metadata={"kind": self.kind, "values": json.dumps(values)})
 
     @staticmethod
     def load(path: str | Path) -> Trigger:
