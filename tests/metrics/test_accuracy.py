@@ -88,3 +88,9 @@ def test_untargeted_success_counts_every_miss(model, data):
     truth = torch.arange(9) % 3
     assert attack_success(model, last_row(1.0), data.images, truth, None) == pytest.approx(6 / 9)
     assert attack_success(model, last_row(0.0), data.images, truth, None) == 0.0
+
+
+def test_success_without_an_image_to_move_is_an_error_and_not_a_number(model, data):
+    truth = torch.arange(9) % 3
+    with pytest.raises(LabelError, match="expected images whose label is not the one asked for, got none"):
+        attack_success(model, last_row(1.0), data.images, truth, truth)

@@ -63,9 +63,14 @@ def attack_success(
         target: the label asked for, or one for each image (N,) where it depends on the image
             (all-to-all); None counts every answer that misses the truth.
 
+    Raises:
+        LabelError: no image is of another class than the one asked for.
+
     """
     if isinstance(target, torch.Tensor):
         others = target != truth
+        if not bool(others.any()):
+            raise LabelError("expected images whose label is not the one asked for, got none")
         return float((model.answers(trigger.stamp(images[others])) == target[others]).float().mean())
     if target is None:
         return float((model.answers(trigger.stamp(images)) != truth).float().mean())
