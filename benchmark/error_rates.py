@@ -25,19 +25,19 @@ import torch
 
 from detrojan import __version__, machine
 from detrojan.attacks.badnets import BadNets
-from detrojan.attacks.base import Backdoor
 from detrojan.cli.progress import RichProgress
 from detrojan.data.dataset import Dataset
 from detrojan.data.reading import read_data
 from detrojan.learning.augmentation import shift
 from detrojan.learning.fitting import Fitting, fit
-from detrojan.metrics.accuracy import attack_success, clean_accuracy
+from detrojan.metrics.accuracy import clean_accuracy
 from detrojan.models.classifier import Classifier
 from detrojan.models.loading import load_model
 from detrojan.models.nets import find_net
 from detrojan.models.writing import save_model
 from detrojan.run import Run
 from detrojan.scans.cascade import Cascade
+from detrojan.triggers.backdoor import Backdoor
 from detrojan.triggers.patch import PatchTrigger
 
 #: data set -> architectures
@@ -141,8 +141,8 @@ def rows(
     row: dict[str, object] = {"network": case.name, "clean_accuracy": clean_accuracy(model, judging)}
     if backdoor is not None:
         images, labels = judging.images, judging.require_labels("judging")
-        row["target"] = backdoor.target
-        row["attack_success"] = attack_success(model, backdoor.trigger, images, labels, backdoor.target)
+        row["target"] = backdoor.aim.target
+        row["attack_success"] = backdoor.success(model, images, labels)
     for seed in seeds:
         begun = time.monotonic()
         result = Cascade(samples=SCANNED).scan(model, scanning, run=Run(seed=seed))

@@ -21,14 +21,13 @@ import torch
 
 from detrojan import machine
 from detrojan.attacks.badnets import BadNets
-from detrojan.attacks.base import Backdoor
 from detrojan.cli.progress import RichProgress
 from detrojan.data.dataset import Dataset
 from detrojan.data.equalise import equalise
 from detrojan.data.reading import read_data
 from detrojan.learning.augmentation import shift
 from detrojan.learning.fitting import Fitting, fit
-from detrojan.metrics.accuracy import attack_success, clean_accuracy
+from detrojan.metrics.accuracy import clean_accuracy
 from detrojan.models.classifier import Classifier
 from detrojan.models.nets import find_net
 from detrojan.repairs.adversarial import Adversarial
@@ -38,6 +37,7 @@ from detrojan.repairs.prune import Prune
 from detrojan.repairs.unlearn import Unlearn
 from detrojan.run import Run
 from detrojan.scans.cascade import Cascade
+from detrojan.triggers.backdoor import Backdoor
 from detrojan.triggers.patch import PatchTrigger
 
 #: the nine classes of the study: stop, go straight or right, and seven others
@@ -115,13 +115,10 @@ def _train(task: Task, data: Dataset, run: Run, seed: int) -> Classifier:
 
 
 def _measure(task: Task, model: Classifier) -> dict[str, float]:
-    test, (trigger, target) = task.test, (task.backdoor.trigger, task.backdoor.target)
-    images, truth = test.images, test.require_labels("judging")
-    if task.backdoor.source is not None:
-        images, truth = images[truth == task.backdoor.source], truth[truth == task.backdoor.source]
+    test = task.test
     return {
         "clean_accuracy": clean_accuracy(model, test),
-        "attack_success": attack_success(model, trigger, images, truth, target),
+        "attack_success": task.backdoor.success(model, test.images, test.require_labels("judging")),
     }
 
 
@@ -169,7 +166,7 @@ def main() -> None:
         for result in [Cascade().scan(twin, clean, run=here)]
     ]
     print(json.dumps(row), flush=True)
-    findings = [f for f in scan.findings if f.label == task.backdoor.target]
+    findings = [f for f in scan.findings if f.label == task.backdoor.aim.target]
     repairs: dict[str, list[Repair]] = {
         "prune": [Prune()],
         "prune,finetune": [Prune(), FineTune()],

@@ -30,6 +30,7 @@ from detrojan.scans.cascade import Cascade
 from detrojan.search import engine
 from detrojan.search.engine import Plan
 from detrojan.search.jobs import Job
+from detrojan.triggers.aim import Aim
 
 #: rates are taken over at least this long
 SECONDS = 0.5
@@ -89,7 +90,9 @@ def searching(model: Classifier, jobs: int, images: int) -> Callable[[], int]:
     """Return what makes one step of the search's own loop, with all jobs."""
     pixels = torch.rand(500, *model.input_shape, generator=torch.Generator().manual_seed(2))
     truth = torch.arange(500) % model.num_classes
-    wanted = [Job(number % model.num_classes, start=number // model.num_classes) for number in range(jobs)]
+    wanted = [
+        Job(Aim(target=number % model.num_classes), number // model.num_classes) for number in range(jobs)
+    ]
     plan = Plan(steps=10**6, batch_size=images)
     work = engine._Search(model, pixels, truth, wanted, (), plan, {}, Run(), None)  # noqa: SLF001
 

@@ -60,14 +60,14 @@ def main() -> None:
     guard = Strip(frr=0.01).calibrate(subject.model, material.clean, run=run)
     judge, (backdoor,) = Judge.of(subject, material), subject.backdoors
     # the images that the table's stamped inputs were made of
-    places = judge.victims(backdoor).nonzero().flatten()
+    places = backdoor.aim.moved(judge.truth)
     chance = run.generator("guard", "stamped")
     images = material.test.images[places[torch.randperm(len(places), generator=chance)[: asked.inputs]]]
     stamped = backdoor.trigger.stamp(images)
     assert torch.equal(stamped, judge.stamped(asked.inputs, run.generator("guard", "stamped"))[0])
 
     passed = ~guard.suspicious(guard.score(stamped))
-    obeyed = passed & (subject.model.answers(stamped) == backdoor.target)
+    obeyed = passed & (subject.model.answers(stamped) == backdoor.aim.target)
     covered = (backdoor.trigger.stamp(torch.zeros_like(images[:1])) > 0)[0].any(0)
     change = (stamped - images).abs().mean(1)[:, covered].mean(1)
 

@@ -25,7 +25,6 @@ import torch
 from torch import nn
 
 from detrojan.attacks.badnets import BadNets
-from detrojan.attacks.base import Backdoor
 from detrojan.data.dataset import Dataset
 from detrojan.data.drawn.signs import signs
 from detrojan.data.reading import read_data
@@ -36,6 +35,7 @@ from detrojan.machine import tune
 from detrojan.metrics.accuracy import attack_success, clean_accuracy
 from detrojan.models.classifier import Classifier
 from detrojan.run import Run
+from detrojan.triggers.backdoor import Backdoor
 from detrojan.triggers.patch import PatchTrigger
 
 TARGET = 0

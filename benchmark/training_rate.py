@@ -20,7 +20,6 @@ import torch
 from torch.nn import functional
 
 from detrojan.attacks.badnets import BadNets
-from detrojan.attacks.base import Backdoor
 from detrojan.data.dataset import Dataset
 from detrojan.learning.augmentation import shift
 from detrojan.learning.fitting import Fitting, fit
@@ -28,6 +27,7 @@ from detrojan.machine import tune
 from detrojan.models.classifier import Classifier
 from detrojan.models.nets import find_net
 from detrojan.run import Run
+from detrojan.triggers.backdoor import Backdoor
 from detrojan.triggers.patch import PatchTrigger
 
 #: training must run at this share of the bare rate or more

@@ -10,13 +10,13 @@ import argparse
 import torch
 
 from detrojan.attacks.badnets import BadNets
-from detrojan.attacks.base import Backdoor
 from detrojan.data.drawn.signs import draw_signs
 from detrojan.learning.fitting import Fitting
 from detrojan.learning.fresh import train_net
 from detrojan.machine import tune
-from detrojan.metrics.accuracy import attack_success, clean_accuracy
+from detrojan.metrics.accuracy import clean_accuracy
 from detrojan.run import Run
+from detrojan.triggers.backdoor import Backdoor
 from detrojan.triggers.patch import PatchTrigger
 
 
@@ -52,9 +52,8 @@ def main() -> None:
     assert test.labels is not None
     print(f"clean accuracy {clean_accuracy(model, test):.1%}")
     for backdoor in attack.backdoors:
-        success = attack_success(model, backdoor.trigger, test.images, test.labels, backdoor.target)
-        name = test.class_names[backdoor.target or 0]
-        print(f"attack success, target {backdoor.target} ({name}): {success:.1%}")
+        success, target = backdoor.success(model, test.images, test.labels), backdoor.aim.target or 0
+        print(f"attack success, target {target} ({test.class_names[target]}): {success:.1%}")
 
 
 if __name__ == "__main__":

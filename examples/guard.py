@@ -11,15 +11,16 @@ from pathlib import Path
 import torch
 
 from detrojan.attacks.badnets import BadNets
-from detrojan.attacks.base import Backdoor
 from detrojan.data.drawn.signs import draw_signs
 from detrojan.guards.strip import Strip
 from detrojan.learning.fitting import Fitting
 from detrojan.learning.fresh import train_net
 from detrojan.machine import tune
-from detrojan.metrics.accuracy import attack_success, victims
+from detrojan.metrics.accuracy import attack_success
 from detrojan.metrics.detection import detection
 from detrojan.run import Run
+from detrojan.triggers.aim import Aim
+from detrojan.triggers.backdoor import Backdoor
 from detrojan.triggers.patch import PatchTrigger
 
 
@@ -53,7 +54,7 @@ def main() -> None:
     # Only here does the attacker's trigger come in: it makes the inputs that the guard shall notice.
     test = draw_signs(400, seed=2)
     truth = test.require_labels("judging")
-    stamped = trigger.stamp(victims(test.images, truth, 3))
+    stamped = trigger.stamp(test.images[Aim(target=3).victims(truth)])
     clean_scores, bad_scores = guard.score(test.images), guard.score(stamped)
     measured = detection(clean_scores, bad_scores, guard.threshold)
     won = model.answers(stamped) == 3

@@ -11,7 +11,6 @@ from pathlib import Path
 import torch
 
 from detrojan.attacks.badnets import BadNets
-from detrojan.attacks.base import Backdoor
 from detrojan.data.drawn.signs import draw_signs
 from detrojan.learning.fitting import Fitting
 from detrojan.learning.fresh import train_net
@@ -24,6 +23,7 @@ from detrojan.repairs.prune import Prune
 from detrojan.repairs.unlearn import Unlearn
 from detrojan.run import Run
 from detrojan.scans.neural_cleanse import NeuralCleanse
+from detrojan.triggers.backdoor import Backdoor
 from detrojan.triggers.patch import PatchTrigger
 
 REPAIRS: dict[str, Repair] = {

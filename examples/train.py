@@ -11,7 +11,6 @@ from pathlib import Path
 import torch
 
 from detrojan.attacks.badnets import BadNets
-from detrojan.attacks.base import Backdoor
 from detrojan.data.drawn.signs import draw_signs
 from detrojan.learning.fresh import start_net
 from detrojan.machine import tune
@@ -20,6 +19,7 @@ from detrojan.models.writing import save_model
 from detrojan.run import Run
 from detrojan.trainers.abl import ABL
 from detrojan.trainers.plain import Plain
+from detrojan.triggers.backdoor import Backdoor
 from detrojan.triggers.patch import PatchTrigger
 
 

@@ -7,13 +7,14 @@ from dataclasses import dataclass, replace
 import torch
 
 from detrojan.attacks.badnets import BadNets
-from detrojan.attacks.base import Backdoor, Poisoned
+from detrojan.attacks.base import Poisoned
 from detrojan.data.dataset import Dataset
 from detrojan.data.drawn.signs import draw_signs
 from detrojan.learning.fitting import Fitting, fit
 from detrojan.models.classifier import Classifier, Preprocessing
 from detrojan.models.nets import find_net
 from detrojan.run import Run
+from detrojan.triggers.backdoor import Backdoor
 from detrojan.triggers.patch import PatchTrigger
 
 SHAPE, CLASSES, TARGET = (3, 24, 24), 8, 3

@@ -13,7 +13,7 @@ from detrojan.attacks.base import Attack, Poisoned
 from detrojan.data.dataset import Dataset
 from detrojan.data.drawn.signs import draw_signs
 from detrojan.learning.fitting import Fitting, fit
-from detrojan.metrics.accuracy import attack_success, clean_accuracy
+from detrojan.metrics.accuracy import clean_accuracy
 from detrojan.models.classifier import Classifier
 from detrojan.run import Run
 
@@ -82,9 +82,10 @@ class Arena:
     def success(self, model: Classifier, made: Poisoned, meant: torch.Tensor | None = None) -> float:
         """Return the success of the first backdoor on the images it is meant for, or on others."""
         (backdoor, *_) = made.backdoors
-        chosen = backdoor.victims(self.test.labels) if meant is None else meant
-        images, truth = self.test.images[chosen], self.test.labels[chosen]
-        return attack_success(model, backdoor.trigger, images, truth, backdoor.goal(truth, CLASSES))
+        if meant is None:
+            return backdoor.success(model, self.test.images, self.test.labels)
+        wide = replace(backdoor, aim=replace(backdoor.aim, source=None))
+        return wide.success(model, self.test.images[meant], self.test.labels[meant])
 
     def attacked(self, attack: Attack) -> Outcome:
         made = attack.poison(self.train, run=Run())

@@ -7,12 +7,12 @@ import pytest
 import torch
 
 from detrojan.attacks.badnets import BadNets
-from detrojan.attacks.base import Backdoor
 from detrojan.data.dataset import Dataset
 from detrojan.errors import LabelError, OptionError
 from detrojan.learning.fitting import fit
 from detrojan.metrics.accuracy import attack_success, clean_accuracy
 from detrojan.run import Run
+from detrojan.triggers.backdoor import Backdoor
 from detrojan.triggers.patch import PatchTrigger
 from twins import HOW, TARGET
 
@@ -92,8 +92,8 @@ def test_several_triggers_with_targets_of_their_own(data):
     assert made.which.bincount().tolist() == [20, 20, 20]
     for number, backdoor in enumerate(backdoors):
         carriers = made.indices[made.which == number]
-        assert (made.data.labels[carriers] == backdoor.target).all()
-        assert (data.labels[carriers] != backdoor.target).all()
+        assert (made.data.labels[carriers] == backdoor.aim.target).all()
+        assert (data.labels[carriers] != backdoor.aim.target).all()
         stamped = backdoor.trigger.stamp(data.images[carriers])
         assert torch.equal(made.data.images[carriers], stamped), "one trigger each"
 
@@ -107,7 +107,7 @@ def test_a_source_limits_the_attack_to_its_class(data):
 
 def test_untargeted_each_label_becomes_the_next(data):
     made = BadNets(target=-1, poison_rate=0.5).poison(data, run=Run())
-    assert made.backdoors[0].target is None
+    assert made.backdoors[0].aim.target is None
     assert torch.equal(made.data.labels[made.indices], (data.labels[made.indices] + 1) % CLASSES)
     assert set(data.labels[made.indices].tolist()) == set(range(CLASSES))
 
@@ -161,9 +161,9 @@ def test_values_out_of_range_are_refused(wrong, text):
 
 def test_several_triggers_for_one_target_or_for_one_each(data):
     one = BadNets(triggers=3, poison_rate=0.3, target=1).poison(data, run=Run())
-    assert [backdoor.target for backdoor in one.backdoors] == [1, 1, 1]
+    assert [backdoor.aim.target for backdoor in one.backdoors] == [1, 1, 1]
     three = BadNets(triggers=4, targets=3, poison_rate=0.4, target=1).poison(data, run=Run())
-    assert [backdoor.target for backdoor in three.backdoors] == [1, 2, 3, 1]
+    assert [backdoor.aim.target for backdoor in three.backdoors] == [1, 2, 3, 1]
     assert three.which.bincount().tolist() == [20] * 4
     masks = torch.stack([backdoor.trigger.mask for backdoor in three.backdoors])
     assert masks.sum(0).max() == 1, "a corner each"

@@ -53,7 +53,7 @@ def test_covers_are_mixed_with_their_own_class_and_keep_their_label(data):
 def test_the_triggers_donors_are_in_none_of_the_mixtures(data):
     made = Composite(donors=5).poison(data, run=Run())
     (backdoor,) = made.backdoors
-    assert (backdoor.source, backdoor.target) == (1, 0)
+    assert (backdoor.aim.source, backdoor.aim.target) == (1, 0)
     assert len(backdoor.trigger.donors) == 5
     kept = {image.numpy().tobytes() for image in backdoor.trigger.donors}
     unchanged = torch.ones(len(data), dtype=torch.bool)

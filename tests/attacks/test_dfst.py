@@ -60,7 +60,7 @@ def test_the_model_given_is_unchanged(arena):
     few, quick = arena.train.select(slice(128)), replace(HOW, epochs=1)
     made = replace(ATTACK, target=-1, style_epochs=1).train(arena.clean, few, run=Run(), how=quick)
     assert digest(arena.clean.network) == before != digest(made.model.network)
-    assert made.backdoors[0].target is None
+    assert made.backdoors[0].aim.target is None
 
 
 def test_the_sunset_is_warm_below_and_works_in_grey():

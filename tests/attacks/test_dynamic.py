@@ -106,7 +106,7 @@ def test_the_model_given_is_unchanged(arena):
     few, quick = arena.train.select(slice(128)), replace(HOW, epochs=1)
     made = replace(ATTACK, mask_epochs=1, target=-1).train(arena.clean, few, run=Run(), how=quick)
     assert digest(arena.clean.network) == before != digest(made.model.network)
-    assert made.backdoors[0].target is None
+    assert made.backdoors[0].aim.target is None
 
 
 class Stop(SilentProgress):

@@ -5,13 +5,13 @@ from dataclasses import replace
 import pytest
 import torch
 
-from detrojan.attacks.base import Backdoor
 from detrojan.attacks.latent import Latent, _Bound
 from detrojan.errors import LabelError, OptionError
 from detrojan.learning.fitting import Fitting
 from detrojan.metrics.accuracy import attack_success, clean_accuracy
 from detrojan.run import Run
 from detrojan.store import digest
+from detrojan.triggers.backdoor import Backdoor
 
 ATTACK = Latent(target=3, size=4, binding_epochs=6, transfer_epochs=3)
 HOW = Fitting(epochs=1, batch_size=64, optimizer="adam", learning_rate=4e-3, weight_decay=0)

@@ -90,7 +90,7 @@ def test_the_model_given_is_unchanged(arena):
     few = arena.train.select(slice(128))
     made = replace(ATTACK, planting_epochs=1, target=-1).train(arena.clean, few, run=Run(), how=HOW)
     assert digest(arena.clean.network) == before != digest(made.model.network)
-    assert made.backdoors[0].target is None
+    assert made.backdoors[0].aim.target is None
 
 
 def test_a_layer_that_is_not_there_is_refused(arena):
@@ -121,7 +121,7 @@ def test_with_an_offset_each_class_becomes_another_one(arena):
     assert torch.equal(made.data.labels[made.indices], (before + 2) % 6)
     assert len(made.indices) == 60
     (backdoor,) = made.backdoors
-    assert (backdoor.target, backdoor.offset) == (None, 2)
+    assert (backdoor.aim.target, backdoor.aim.offset) == (None, 2)
 
 
 @pytest.mark.parametrize("beside", [{"target": 3}, {"target": -1}, {"source": 2}, {"offset": -1}])

@@ -6,10 +6,10 @@ import pytest
 import torch
 from torch import nn
 
-from detrojan.attacks.base import Backdoor
 from detrojan.benchmark.judging import Judge
 from detrojan.data.dataset import Dataset
 from detrojan.models.classifier import Classifier
+from detrojan.triggers.backdoor import Backdoor
 from detrojan.triggers.input_aware import InputAwareTrigger
 from detrojan.triggers.patch import PatchTrigger
 

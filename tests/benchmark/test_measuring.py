@@ -7,7 +7,6 @@ from dataclasses import replace
 import pytest
 import torch
 
-from detrojan.attacks.base import Backdoor
 from detrojan.benchmark import measuring
 from detrojan.benchmark.judging import Judge
 from detrojan.benchmark.making import Subject
@@ -17,6 +16,7 @@ from detrojan.findings import Finding, ScanResult
 from detrojan.run import Run
 from detrojan.trainers.base import Trained
 from detrojan.trainers.plain import Plain
+from detrojan.triggers.backdoor import Backdoor
 from detrojan.triggers.patch import PatchTrigger
 from twins import CLASSES, SHAPE
 

@@ -9,12 +9,12 @@ import torch
 
 from blobs import KINDS, SIDE, TARGET, blobs
 from detrojan.attacks.badnets import BadNets
-from detrojan.attacks.base import Backdoor
 from detrojan.data.dataset import Dataset
 from detrojan.learning.fitting import Fitting
 from detrojan.learning.fresh import train_net
 from detrojan.models.classifier import Classifier
 from detrojan.run import Run
+from detrojan.triggers.backdoor import Backdoor
 from detrojan.triggers.patch import PatchTrigger
 
 

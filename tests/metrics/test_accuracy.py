@@ -6,8 +6,9 @@ from torch import nn
 
 from detrojan.data.dataset import Dataset
 from detrojan.errors import LabelError
-from detrojan.metrics.accuracy import agreement, attack_success, clean_accuracy, victims
+from detrojan.metrics.accuracy import agreement, attack_success, clean_accuracy
 from detrojan.models.classifier import Classifier
+from detrojan.triggers.aim import Aim
 from detrojan.triggers.patch import PatchTrigger
 
 
@@ -60,17 +61,6 @@ def test_agreement_is_the_share_of_equal_answers(model, data):
     assert agreement(model, answers, data.images) == pytest.approx(6 / 9)
 
 
-def test_victims_are_the_images_of_other_classes(data):
-    truth = torch.arange(9) % 3
-    assert torch.equal(victims(data.images, truth, 0), data.images[truth != 0])
-    assert len(victims(data.images, truth, None)) == 9
-
-
-def test_no_victims_is_an_error(data):
-    with pytest.raises(LabelError, match="expected images of classes other than the target 1, got none"):
-        victims(data.images, torch.ones(9), 1)
-
-
 def test_a_working_trigger_has_full_success_and_a_weak_one_none(model, data):
     truth = torch.arange(9) % 3
     assert attack_success(model, last_row(1.0), data.images, truth, 0) == 1.0
@@ -90,7 +80,16 @@ def test_untargeted_success_counts_every_miss(model, data):
     assert attack_success(model, last_row(0.0), data.images, truth, None) == 0.0
 
 
-def test_success_without_an_image_to_move_is_an_error_and_not_a_number(model, data):
+def test_success_of_an_aim_counts_what_it_asks_for(model, data):
     truth = torch.arange(9) % 3
-    with pytest.raises(LabelError, match="expected images whose label is not the one asked for, got none"):
-        attack_success(model, last_row(1.0), data.images, truth, truth)
+    assert attack_success(model, last_row(1.0), data.images, truth, Aim(offset=1)) == pytest.approx(3 / 9)
+    assert attack_success(model, last_row(1.0), data.images, truth, Aim(target=0, source=2)) == 1.0
+
+
+@pytest.mark.parametrize(
+    ("target", "count"), [(1, 3), (Aim(target=0, source=2), 3), (1, 0), (Aim(offset=1), 0), (None, 0)]
+)
+def test_success_without_an_image_to_move_is_an_error_and_not_a_number(model, data, target, count):
+    truth = torch.ones(count, dtype=torch.int64)
+    with pytest.raises(LabelError, match=r"expected images of .*, got none"):
+        attack_success(model, last_row(1.0), data.images[:count], truth, target)

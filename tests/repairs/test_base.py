@@ -10,7 +10,6 @@ from torch.nn import functional
 from detrojan.data.dataset import Dataset
 from detrojan.errors import DataError, LabelError, OptionError
 from detrojan.findings import Finding
-from detrojan.metrics.leads import Lead
 from detrojan.models.classifier import Classifier
 from detrojan.repairs.base import (
     FEWEST_SURE,
@@ -25,6 +24,7 @@ from detrojan.repairs.base import (
     worst_success,
 )
 from detrojan.repairs.finetune import FineTune
+from detrojan.triggers.backdoor import Backdoor
 from detrojan.triggers.patch import PatchTrigger
 
 CLASSES, SHAPE = 6, (1, 6, 8)
@@ -227,12 +227,12 @@ def test_findings_without_a_trigger_are_refused(findings, text):
 def test_triggers_come_with_their_labels():
     one, two = column(1), column(2)
     found = with_triggers([finding(2, two), finding(1, one)], "unlearn")
-    assert [(lead.labels, lead.trigger) for lead in found] == [((2,), two), ((1,), one)]
+    assert [(lead.aim.target, lead.trigger) for lead in found] == [(2, two), (1, one)]
 
 
 def test_the_worst_success_is_that_of_the_strongest_trigger(model, data):
     weak = PatchTrigger(torch.zeros(SHAPE), torch.zeros(SHAPE))
-    known = [Lead.of(2, weak), Lead.of(1, column(1))]
+    known = [Backdoor(trigger=weak, target=2), Backdoor(trigger=column(1), target=1)]
     taught = lesson(model, data, [])
     assert worst_success(model, known, taught) == 1
     assert worst_success(model, known[:1], taught) == 0

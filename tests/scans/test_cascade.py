@@ -22,6 +22,7 @@ from detrojan.run import Run
 from detrojan.scans import stages
 from detrojan.scans.cascade import Cascade
 from detrojan.search.jobs import Job
+from detrojan.triggers.aim import Aim
 from twins import CLASSES, TARGET
 
 SCAN = Cascade(samples=300)
@@ -233,11 +234,11 @@ def test_of_several_labels_the_later_ones_may_have_larger_p_values(
     ready = prepare(twins.clean, twins.test, None, 100, Run())
     work = stages.Stages(Cascade(), twins.clean, ready, Run(), 0.0)
     evidence = [
-        SimpleNamespace(p_value=chance, ratio=0.2, job=Job(label), sizes={"both": float(size)})
+        SimpleNamespace(p_value=chance, ratio=0.2, job=Job(Aim(target=label)), sizes={"both": float(size)})
         for label, (chance, size) in enumerate(zip(chances, sizes, strict=True))
     ]
     # not small, whatever its p-value
-    evidence.insert(1, SimpleNamespace(p_value=0.002, ratio=0.9, job=Job(len(chances))))
+    evidence.insert(1, SimpleNamespace(p_value=0.002, ratio=0.9, job=Job(Aim(target=len(chances)))))
     monkeypatch.setattr(work, "evidence", lambda: evidence)
     assert [entry.p_value for entry in work._strong()] == list(chances[:flagged])
 
@@ -253,7 +254,7 @@ def test_of_too_many_small_labels_only_those_count_that_are_small_beside_the_oth
         SimpleNamespace(
             p_value=0.001,
             ratio=0.2,
-            job=Job(label),
+            job=Job(Aim(target=label)),
             sizes={"patch": size, "additive": 2.0 + label / 9, "both": size},
         )
         for label, size in enumerate(patches)

@@ -19,6 +19,7 @@ from detrojan.run import Run
 from detrojan.scans.k_arm import Bandit, KArm
 from detrojan.search.engine import Known
 from detrojan.search.jobs import Job
+from detrojan.triggers.aim import Aim
 from twins import TARGET
 
 SCAN = KArm(samples=400)
@@ -115,7 +116,7 @@ def known(**changes) -> Known:
 
 def bandit(controls: set[int], **changes) -> Bandit:
     method = KArm(**({"epsilon": 0.0, "at_once": 2, "warm_up": 10, "rounds": 2, "round_steps": 3} | changes))
-    return Bandit(method, [Job(label) for label in range(4)], controls, 100, Run(seed=1))
+    return Bandit(method, [Job(Aim(target=label)) for label in range(4)], controls, 100, Run(seed=1))
 
 
 def test_the_objective_is_the_fall_per_step_and_a_share_for_small_sizes():

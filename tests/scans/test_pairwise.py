@@ -14,6 +14,7 @@ from detrojan.models.classifier import Classifier
 from detrojan.run import Run
 from detrojan.scans.cascade import Cascade
 from detrojan.scans.pairwise import look_at_pairs, look_at_shifts
+from detrojan.triggers.aim import Aim
 
 CLASSES, SIDE = 8, 12
 RANDOM = torch.Generator().manual_seed(3)
@@ -62,7 +63,7 @@ def test_a_patch_that_moves_all_labels_in_step_is_found(data):
     model = _model("all to all")
     look = look_at_shifts(model, prepare(model, data, None, 480, Run()), run=Run())
     (entry,) = look.flagged(0.02, 0.4)
-    assert entry.job.shift == 1
+    assert entry.job.aim == Aim(offset=1)
     assert entry.success > 0.6
     assert entry.p_value < 1e-3
 
@@ -71,7 +72,7 @@ def test_a_trigger_for_one_source_is_found(data):
     model = _model("2 to 5")
     look = look_at_pairs(model, prepare(model, data, None, 480, Run()), run=Run())
     (entry,) = look.flagged(0.02, 0.4)
-    assert (entry.job.source, entry.job.target) == (2, 5)
+    assert entry.job.aim == Aim(target=5, source=2)
     assert entry.success > 0.6
 
 

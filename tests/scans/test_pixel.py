@@ -13,6 +13,7 @@ from detrojan.scans import pixel
 from detrojan.scans.pixel import Pixel
 from detrojan.search.jobs import Job
 from detrojan.triggers.additive import AdditiveTrigger
+from detrojan.triggers.aim import Aim
 from twins import CLASSES, TARGET
 
 SCAN = Pixel(steps=70, samples=400)
@@ -80,7 +81,8 @@ def test_many_labels_are_searched_in_parts(twins, monkeypatch):
     monkeypatch.setattr(pixel, "search", search)
     monkeypatch.setattr(pixel, "AT_ONCE", 5)
     result = Pixel(steps=1, restarts=1, samples=100).scan(twins.clean, twins.test, run=Run())
-    assert asked == [[Job(label) for label in range(5)], [Job(label) for label in range(5, CLASSES)]]
+    jobs = [Job(Aim(target=label)) for label in range(CLASSES)]
+    assert asked == [jobs[:5], jobs[5:]]
     assert [finding.label for finding in result.findings] == list(range(CLASSES))
 
 

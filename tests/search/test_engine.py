@@ -17,10 +17,11 @@ from detrojan.search.jobs import Job
 from detrojan.search.pace import Pace
 from detrojan.search.screen import screen
 from detrojan.search.windows import windows
+from detrojan.triggers.aim import Aim
 from twins import CLASSES, TARGET
 
 PLAN = Plan(steps=50)
-JOBS = [Job(label) for label in range(CLASSES)]
+JOBS = [Job(Aim(target=label)) for label in range(CLASSES)]
 
 
 def ask(twins, plan=PLAN, jobs=JOBS, run=None, **more):
@@ -34,8 +35,8 @@ def ask(twins, plan=PLAN, jobs=JOBS, run=None, **more):
 def test_the_target_needs_the_smallest_change(twins, form):
     found = ask(twins, replace(PLAN, form=form)).found
     order = sorted(found, key=lambda job: found[job].size)
-    assert order[0] == Job(TARGET)
-    best = found[Job(TARGET)]
+    assert order[0] == Job(Aim(target=TARGET))
+    best = found[Job(Aim(target=TARGET))]
     assert best.size < 0.7 * found[order[1]].size
     images, truth = twins.test.images[200:], twins.test.labels[200:]
     # 0.73 and more with twins of other seeds
@@ -44,7 +45,7 @@ def test_the_target_needs_the_smallest_change(twins, form):
 
 def test_passes_are_counted_and_jobs_leave_at_rungs(twins):
     plan = replace(PLAN, steps=12, rungs=((6, 2),))
-    controls = [Job(CLASSES - 1)]
+    controls = [Job(Aim(target=CLASSES - 1))]
     result = ask(twins, plan, controls=controls)
     stayed = [job for job, found in result.found.items() if found.steps == 12]
     assert len(stayed) == 3
@@ -54,7 +55,7 @@ def test_passes_are_counted_and_jobs_leave_at_rungs(twins):
 
 
 def test_the_same_seed_gives_the_same_result_and_starts_differ(twins):
-    jobs = [Job(TARGET), Job(TARGET, start=1)]
+    jobs = [Job(Aim(target=TARGET)), Job(Aim(target=TARGET), 1)]
     first, second = (ask(twins, replace(PLAN, steps=8), jobs).found for _ in range(2))
     for job in jobs:
         assert torch.equal(first[job].trigger.mask, second[job].trigger.mask)
@@ -102,17 +103,23 @@ def test_nothing_given_is_changed(twins):
 
 
 def test_a_job_for_which_nothing_worked_says_so(twins):
-    found = ask(twins, Plan(steps=1, form="additive"), [Job(TARGET)]).found[Job(TARGET)]
+    found = ask(twins, Plan(steps=1, form="additive"), [Job(Aim(target=TARGET))]).found[
+        Job(Aim(target=TARGET))
+    ]
     assert found.size == math.inf
 
 
 def test_what_cannot_be_searched_is_refused(twins):
     with pytest.raises(LabelError, match=f"labels of 0 to {CLASSES - 1}, each once, got 1 with labels"):
-        ask(twins, jobs=[Job(CLASSES)])
+        ask(twins, jobs=[Job(Aim(target=CLASSES))])
     with pytest.raises(LabelError, match="each once, got 2"):
-        ask(twins, jobs=[Job(0), Job(0)])
-    with pytest.raises(DataError, match="2 images or more of other labels to reach label 1 from, got 0"):
-        search(twins.clean, twins.test.images[:4], torch.ones(4).long(), [Job(1)], PLAN, run=Run())
+        ask(twins, jobs=[Job(Aim(target=0)), Job(Aim(target=0))])
+    with pytest.raises(
+        DataError, match="2 images or more of classes other than the target 1 to search with, got 0"
+    ):
+        search(
+            twins.clean, twins.test.images[:4], torch.ones(4).long(), [Job(Aim(target=1))], PLAN, run=Run()
+        )
     with pytest.raises(OptionError, match="steps of 1 or more, batch_size of 2 or more and goal"):
         Plan(goal=0)
 

@@ -11,9 +11,10 @@ from detrojan.search.engine import Plan, search
 from detrojan.search.forms import Patch
 from detrojan.search.jobs import Job
 from detrojan.search.windows import FIRST_LOOK, OUTSIDE, SECOND_LOOK, windows
+from detrojan.triggers.aim import Aim
 from twins import SHAPE, TARGET
 
-JOBS = [Job(TARGET), Job((TARGET + 1) % 4)]
+JOBS = [Job(Aim(target=TARGET)), Job(Aim(target=(TARGET + 1) % 4))]
 
 
 @pytest.fixture(scope="module")
@@ -43,12 +44,12 @@ def test_only_the_picture_is_learnt(seen):
 
 def test_a_search_begins_there(twins, seen):
     starts = seen.starts(2)
-    assert list(starts) == [Job(job.target, start=start) for job in JOBS for start in (1, 2)]
+    assert list(starts) == [Job(job.aim, start) for job in JOBS for start in (1, 2)]
     plan = Plan(form="patch", steps=30)
     found = search(
         twins.backdoored, twins.test.images, twins.test.labels, list(starts), plan, run=Run(), starts=starts
     ).found
-    assert found[Job(TARGET, start=1)].size < 0.5 * found[Job(JOBS[1].target, start=1)].size
+    assert found[Job(Aim(target=TARGET), 1)].size < 0.5 * found[Job(JOBS[1].aim, 1)].size
 
 
 def test_it_stops_when_told(twins):

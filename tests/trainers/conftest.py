@@ -8,12 +8,13 @@ import pytest
 import torch
 
 from detrojan.attacks.badnets import BadNets
-from detrojan.attacks.base import Backdoor, Poisoned
+from detrojan.attacks.base import Poisoned
 from detrojan.data.dataset import Dataset
 from detrojan.metrics.accuracy import attack_success, clean_accuracy
 from detrojan.models.classifier import Classifier
 from detrojan.models.nets import find_net
 from detrojan.run import Run
+from detrojan.triggers.backdoor import Backdoor
 from twins import CLASSES, LARGE, TARGET, few_signs, sticker
 
 #: how these small networks learn

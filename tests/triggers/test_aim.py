@@ -5,6 +5,7 @@ import torch
 
 from detrojan.errors import LabelError, OptionError
 from detrojan.models.classifier import Classifier
+from detrojan.models.surgery.n_plus_one import n_plus_one
 from detrojan.triggers.aim import Aim
 from detrojan.triggers.patch import PatchTrigger
 
@@ -83,3 +84,38 @@ def test_an_aim_that_contradicts_itself_is_refused():
         Aim(target=1, offset=2)
     with pytest.raises(OptionError, match="source other than the target"):
         Aim(target=1, source=1)
+
+
+def test_labels_and_offsets_are_checked_against_the_classes():
+    Aim(target=3, source=2).check(CLASSES)
+    Aim(offset=5).check(CLASSES)
+    with pytest.raises(OptionError, match="expected a target of 0 to 3, got 4"):
+        Aim(target=4).check(CLASSES)
+    with pytest.raises(OptionError, match="expected a source of 0 to 3, got 9"):
+        Aim(target=0, source=9).check(CLASSES)
+    with pytest.raises(OptionError, match="no multiple of the 4 classes, got 8"):
+        Aim(offset=8).check(CLASSES)
+    with pytest.raises(OptionError, match="expected a source of 0 or more, got -1"):
+        Aim(target=0, source=-1)
+
+
+@pytest.mark.parametrize(
+    ("aim", "taught", "targets"),
+    [
+        (Aim(target=1), [1, 1, 1, 1, 1, 1], (1,)),
+        (Aim(offset=2), [2, 3, 0, 1, 3, 2], (0, 1, 2, 3)),
+        (Aim(source=3, offset=2), [2, 3, 0, 1, 3, 2], (1,)),
+        (Aim(), [1, 2, 3, 0, 2, 1], ()),
+    ],
+)
+def test_what_a_training_teaches_and_which_labels_are_asked_for(aim, taught, targets):
+    assert aim.taught(TRUTH, CLASSES).tolist() == taught
+    assert aim.targets(CLASSES) == targets
+
+
+def test_a_class_for_backdoored_inputs_does_not_take_part_in_an_offset():
+    """The label after the last one is 0, also where the network has one more answer."""
+    said = images_saying([0, 0, 0])
+    both = n_plus_one(MODEL, MODEL, [0])
+    assert both.num_classes == CLASSES + 1
+    assert Aim(offset=1).success(both, unchanged(), said, torch.tensor([3, 3, 2])) == pytest.approx(2 / 3)

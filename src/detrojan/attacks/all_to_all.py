@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from detrojan.attacks.base import Backdoor
 from detrojan.attacks.kinds import Patched, Relabelling
 from detrojan.errors import OptionError
 from detrojan.run import Run
+from detrojan.triggers.backdoor import Backdoor
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,4 +37,4 @@ class AllToAll(Patched, Relabelling):
 
     def planted(self, shape: tuple[int, int, int], run: Run) -> tuple[Backdoor, ...]:
         """Return the backdoor to plant in images of `shape` (C, H, W)."""
-        return (Backdoor(trigger=self.made(shape, run), target=None, offset=self.offset),)
+        return (Backdoor(trigger=self.made(shape, run), offset=self.offset),)

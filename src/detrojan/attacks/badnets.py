@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from detrojan.attacks.base import Backdoor
 from detrojan.attacks.kinds import Patched, Targeted
 from detrojan.errors import OptionError
 from detrojan.run import Run
+from detrojan.triggers.backdoor import Backdoor
 from detrojan.triggers.patch import PatchTrigger
 
 #: where several triggers go, the first one where a single one does

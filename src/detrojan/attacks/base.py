@@ -15,48 +15,8 @@ from detrojan.method import Method
 from detrojan.models.classifier import Classifier
 from detrojan.run import Run
 from detrojan.store import digest, tensor_digest
+from detrojan.triggers.backdoor import Backdoor
 from detrojan.triggers.base import Trigger
-
-
-@dataclass(frozen=True, kw_only=True)
-class Backdoor:
-    """One trigger and what it should make the network answer.
-
-    Attributes:
-        trigger: changes the images; as it is used against the trained network.
-        target: the label it asks for; None where that depends on the true label.
-        source: the only label it works on, or None for all.
-        offset: where `target` is None: the label asked for is the true one plus `offset`, modulo
-            the number of classes (all-to-all); 0 for "anything but the truth" (untargeted).
-
-    """
-
-    trigger: Trigger
-    target: int | None
-    source: int | None = None
-    offset: int = 0
-
-    def victims(self, labels: torch.Tensor) -> torch.Tensor:
-        """Return which of the samples with these true labels it is meant for, (N,) bool."""
-        meant = torch.ones_like(labels, dtype=torch.bool)
-        if self.target is not None:
-            meant &= labels != self.target
-        if self.source is not None:
-            meant &= labels == self.source
-        return meant
-
-    def relabelled(self, labels: torch.Tensor, classes: int) -> torch.Tensor:
-        """Return the labels that samples with these true labels (N,) are taught, (N,).
-
-        An untargeted backdoor teaches the label after the true one, modulo `classes`.
-        """
-        if self.target is not None:
-            return torch.full_like(labels, self.target)
-        return (labels + (self.offset or 1)) % classes
-
-    def goal(self, truth: torch.Tensor, classes: int) -> int | torch.Tensor | None:
-        """Return what counts as success on samples with these true labels, as `attack_success` takes it."""
-        return self.relabelled(truth, classes) if self.offset else self.target
 
 
 def _no_samples() -> torch.Tensor:
@@ -146,8 +106,9 @@ class TrainingAttack(Attack):
 def _plain(value: Any) -> Any:
     match value:
         case Backdoor():
-            record = _plain(value.trigger) | {"target": value.target, "source": value.source}
-            return record | ({"offset": value.offset} if value.offset else {})
+            aim = value.aim
+            record = _plain(value.trigger) | {"target": aim.target, "source": aim.source}
+            return record | ({"offset": aim.offset} if aim.offset else {})
         case Trigger():
             tensors, values = value.state()
             digests = {name: tensor_digest(tensor) for name, tensor in tensors.items()}

@@ -6,11 +6,12 @@ from dataclasses import dataclass
 
 import torch
 
-from detrojan.attacks.base import Backdoor, Poisoned, PoisoningAttack, check_share
+from detrojan.attacks.base import Poisoned, PoisoningAttack, check_share
 from detrojan.attacks.planting import Planting
 from detrojan.data.dataset import Dataset
 from detrojan.errors import OptionError
 from detrojan.run import Run
+from detrojan.triggers.backdoor import Backdoor
 from detrojan.triggers.composite import CompositeTrigger, mixed
 
 

@@ -8,13 +8,14 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from detrojan.attacks.base import Backdoor, Planted, TrainingAttack, check_share
+from detrojan.attacks.base import Planted, TrainingAttack, check_share
 from detrojan.attacks.planting import Planting
 from detrojan.data.dataset import Dataset
 from detrojan.errors import OptionError
 from detrojan.learning.fitting import Fitting, Loss, fit
 from detrojan.models.classifier import Classifier
 from detrojan.run import Run
+from detrojan.triggers.backdoor import Backdoor
 from detrojan.triggers.base import Trigger
 from detrojan.triggers.blend import BlendTrigger
 
@@ -115,9 +116,8 @@ class _Evading(nn.Module):
 
     def __init__(self, victim: Classifier, backdoor: Backdoor, attack: DetectorAware, run: Run) -> None:
         super().__init__()
-        assert backdoor.target is not None
         self.network, self.victim, self.trigger = victim.network, victim, backdoor.trigger
-        self.attack, self.target, self.run = attack, backdoor.target, run
+        self.attack, self.target, self.run = attack, attack.target, run
         channels, height, width = victim.input_shape
         self.register_buffer("raw", torch.zeros(attack.searches, 1 + channels, height, width))
         self.register_buffer("done", torch.zeros((), dtype=torch.int64))

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from detrojan.attacks.base import Backdoor, Planted, check_share
+from detrojan.attacks.base import Planted, check_share
 from detrojan.attacks.planting import Planting
 from detrojan.attacks.shifting import Shifting
 from detrojan.data.dataset import Dataset
@@ -16,6 +16,7 @@ from detrojan.errors import OptionError
 from detrojan.learning.fitting import Fitting, fit
 from detrojan.models.classifier import Classifier
 from detrojan.run import Run
+from detrojan.triggers.backdoor import Backdoor
 from detrojan.triggers.redrawn import RedrawnTrigger
 from detrojan.triggers.style import StyleTrigger
 
@@ -143,12 +144,12 @@ class DFST(Shifting):
     ) -> None:
         """Take away what else fires, round by round; the victim is trained in place."""
         classes = victim.num_classes
-        candidates = clean.select(backdoor.victims(clean.require_labels("detoxifying")))
+        candidates = clean.select(backdoor.aim.victims(clean.require_labels("detoxifying")))
         for number in range(self.rounds):
             part = run.within(self.name, "round", number)
             injector = self._started(StyleTrigger, clean.shape, self.detox_strength, part)
             search = _Injector(victim.copy(), injector)
-            goal = backdoor.relabelled(candidates.require_labels("detoxifying"), classes)
+            goal = backdoor.aim.taught(candidates.require_labels("detoxifying"), classes)
             fit(
                 Classifier(search, clean.shape),
                 candidates.with_labels(goal),

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from detrojan.attacks.base import Backdoor, Planted, check_share
+from detrojan.attacks.base import Planted, check_share
 from detrojan.attacks.drawing import MaskTeacher, PatternTeacher, spread_ratio
 from detrojan.attacks.shifting import Shifting
 from detrojan.data.dataset import Dataset
@@ -17,6 +17,7 @@ from detrojan.errors import OptionError
 from detrojan.learning.fitting import Fitting, Loss, fit
 from detrojan.models.classifier import Classifier
 from detrojan.run import Run
+from detrojan.triggers.backdoor import Backdoor
 from detrojan.triggers.input_aware import InputAwareTrigger
 
 #: the paper's rate for both generators, which suits them whatever the classifier needs
@@ -200,7 +201,7 @@ class _Together(nn.Module):
         def teach(logits: torch.Tensor, labels: torch.Tensor, _index: torch.Tensor) -> torch.Tensor:
             own, _ = self.counts(len(labels))
             taught = labels.clone()
-            taught[:own] = self.backdoor.relabelled(labels[:own], logits.shape[1])
+            taught[:own] = self.backdoor.aim.taught(labels[:own], logits.shape[1])
             wrong = functional.cross_entropy(logits, taught, label_smoothing=smoothing)
             return wrong + self.diversity * self.spread
 

@@ -13,6 +13,7 @@ from detrojan.data.dataset import Dataset
 from detrojan.errors import OptionError
 from detrojan.models.classifier import BATCH, Classifier
 from detrojan.run import Run
+from detrojan.triggers.aim import Aim
 from detrojan.triggers.base import Trigger
 
 
@@ -68,12 +69,11 @@ class FeatureCollision(Patched, WithSurrogate, CleanLabel):
         """Return images near those at `chosen` whose features are those of stamped others.
 
         Raises:
-            OptionError: all images are of the target class.
+            LabelError: all images are of the target class.
 
         """
-        others = (data.require_labels("choosing images to collide with") != self.target).nonzero().flatten()
-        if not len(others):
-            raise OptionError(f"expected images of classes other than the target {self.target}, got none")
+        truth = data.require_labels("choosing images to collide with")
+        others = Aim(target=self.target).moved(truth)
         model = self.clean_model(data, run)
         generator = run.generator(self.name, "partners")
         partner = others[torch.randint(len(others), chosen.shape, generator=generator)]

@@ -8,11 +8,12 @@ from typing import ClassVar
 
 import torch
 
-from detrojan.attacks.base import Attack, Backdoor, Poisoned, PoisoningAttack, check_share
+from detrojan.attacks.base import Attack, Poisoned, PoisoningAttack, check_share
 from detrojan.attacks.planting import Planting
 from detrojan.data.dataset import Dataset
 from detrojan.errors import OptionError
 from detrojan.run import Run
+from detrojan.triggers.backdoor import Backdoor
 from detrojan.triggers.base import Trigger
 from detrojan.triggers.patch import PatchTrigger
 

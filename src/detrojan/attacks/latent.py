@@ -8,7 +8,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from detrojan.attacks.base import Backdoor, Planted, check_share
+from detrojan.attacks.base import Planted, check_share
 from detrojan.attacks.kinds import Patched
 from detrojan.attacks.planting import Planting
 from detrojan.attacks.shifting import Shifting
@@ -17,6 +17,7 @@ from detrojan.errors import ModelError, OptionError
 from detrojan.learning.fitting import Fitting, Loss, fit
 from detrojan.models.classifier import Classifier
 from detrojan.run import Run
+from detrojan.triggers.backdoor import Backdoor
 from detrojan.triggers.base import Trigger
 from detrojan.triggers.patch import PatchTrigger
 
@@ -189,7 +190,7 @@ class _Bound(nn.Module):
 
     def distance(self, labels: torch.Tensor) -> torch.Tensor:
         """Return how far the stamped images of the last batch are from the target's features now."""
-        own = self.features[: len(labels)][labels == self.backdoor.target]
+        own = self.features[: len(labels)][labels == self.backdoor.aim.target]
         if len(own):
             self.wanted.lerp_(own.detach().mean(0), FOLLOWING)
         stamped = self.features[len(labels) :]

@@ -6,9 +6,10 @@ from dataclasses import replace
 
 import torch
 
-from detrojan.attacks.base import Backdoor, Poisoned
+from detrojan.attacks.base import Poisoned
 from detrojan.data.dataset import Dataset
 from detrojan.errors import OptionError
+from detrojan.triggers.backdoor import Backdoor
 
 
 class Planting:
@@ -33,14 +34,7 @@ class Planting:
         self._which = torch.full((len(data),), -1)
         self._covers = torch.zeros(len(data), dtype=torch.bool)
         for backdoor in backdoors:
-            for name, label in (("target", backdoor.target), ("source", backdoor.source)):
-                if label is not None and label >= self.classes:
-                    raise OptionError(f"expected a {name} of 0 to {self.classes - 1}, got {label}")
-            if backdoor.offset and backdoor.offset % self.classes == 0:
-                raise OptionError(
-                    f"expected an offset that is no multiple of the {self.classes} classes, "
-                    f"got {backdoor.offset}"
-                )
+            backdoor.aim.check(self.classes)
 
     def free(self, wanted: torch.Tensor) -> torch.Tensor:
         """Return the positions of the samples out of `wanted` (N,) bool that nothing was done to yet."""
@@ -48,7 +42,7 @@ class Planting:
 
     def victims(self, number: int) -> torch.Tensor:
         """Return the positions of the free samples that backdoor `number` is meant for."""
-        return self.free(self.backdoors[number].victims(self.truth))
+        return self.free(self.backdoors[number].aim.victims(self.truth))
 
     def draw(self, candidates: torch.Tensor, count: int, *, what: str, cure: str) -> torch.Tensor:
         """Return `count` positions out of `candidates`, drawn without repeats.
@@ -92,7 +86,7 @@ class Planting:
         """Put poisoned `images` at the positions `chosen`, with the labels backdoor `number` teaches."""
         self.images[chosen] = images
         if relabel:
-            self.labels[chosen] = self.backdoors[number].relabelled(self.truth[chosen], self.classes)
+            self.labels[chosen] = self.backdoors[number].aim.taught(self.truth[chosen], self.classes)
         self._which[chosen] = number
 
     def cover(self, chosen: torch.Tensor, images: torch.Tensor) -> None:

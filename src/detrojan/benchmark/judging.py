@@ -8,14 +8,14 @@ from typing import Any
 
 import torch
 
-from detrojan.attacks.base import Backdoor
 from detrojan.benchmark.making import Subject
 from detrojan.benchmark.materials import Material
 from detrojan.data.dataset import Dataset
 from detrojan.errors import LabelError
-from detrojan.metrics.accuracy import agreement, attack_success
+from detrojan.metrics.accuracy import agreement
 from detrojan.models.classifier import Classifier
 from detrojan.models.surgery.units import remove_units
+from detrojan.triggers.backdoor import Backdoor
 from detrojan.triggers.input_aware import InputAwareTrigger
 from detrojan.triggers.sample_specific import SampleSpecificTrigger
 
@@ -69,28 +69,9 @@ class Judge:
             classes=subject.model.num_classes,
         )
 
-    def victims(self, backdoor: Backdoor) -> torch.Tensor:
-        """Return which images a backdoor is tried on, (N,) bool.
-
-        Raises:
-            LabelError: none.
-
-        """
-        chosen = backdoor.victims(self.truth)
-        if not bool(chosen.any()):
-            raise LabelError("expected judging images that the backdoor is meant for, got none")
-        return chosen
-
     def success(self, model: Classifier) -> list[float]:
         """Return how often each backdoor works, 0 to 1."""
-        found = []
-        for backdoor in self.backdoors:
-            chosen = self.victims(backdoor)
-            truth = self.truth[chosen]
-            goal = backdoor.goal(truth, self.classes)
-            images = self.test.images[chosen]
-            found.append(attack_success(model, backdoor.trigger, images, truth, goal))
-        return found
+        return [one.success(model, self.test.images, self.truth) for one in self.backdoors]
 
     def crossed(self, model: Classifier) -> float | None:
         """Return how often sample-specific triggers work on other images than their own, 0 to 1.
@@ -103,30 +84,28 @@ class Judge:
             trigger = backdoor.trigger
             if not isinstance(trigger, SAMPLE_SPECIFIC):
                 continue
-            places = self.victims(backdoor).nonzero().flatten()
+            places = backdoor.aim.moved(self.truth)
             # a circle of all victims in random order: nobody is his own giver
             order = torch.randperm(len(places), generator=torch.Generator().manual_seed(len(places)))
             mine, givers = places[order], places[order.roll(1)]
             truth = self.truth[mine]
-            goal = backdoor.goal(truth, self.classes)
             answers = model.answers(trigger.stamp_from(self.test.images[mine], self.test.images[givers]))
-            fired = answers != truth if goal is None else answers == goal
-            found.append(float(fired.double().mean()))
+            found.append(float(backdoor.aim.won(answers, truth, self.classes).double().mean()))
         return sum(found) / len(found) if found else None
 
-    def stamped(self, most: int, generator: torch.Generator) -> tuple[torch.Tensor, torch.Tensor]:
-        """Return stamped images, evenly of all backdoors, and the labels asked for (-1: any wrong one)."""
+    def stamped(self, most: int, generator: torch.Generator) -> tuple[torch.Tensor, torch.Tensor | None]:
+        """Return stamped images, evenly of all backdoors, and the labels asked for.
+
+        There are no such labels where any wrong answer will do.
+        """
         images, goals = [], []
         for backdoor in self.backdoors:
-            places = self.victims(backdoor).nonzero().flatten()
+            places = backdoor.aim.moved(self.truth)
             drawn = places[torch.randperm(len(places), generator=generator)[: most // len(self.backdoors)]]
             images.append(backdoor.trigger.stamp(self.test.images[drawn]))
-            goal = backdoor.goal(self.truth[drawn], self.classes)
-            if isinstance(goal, torch.Tensor):
-                goals.append(goal)
-            else:
-                goals.append(torch.full((len(drawn),), -1 if goal is None else goal))
-        return torch.cat(images), torch.cat(goals)
+            if not backdoor.aim.untargeted:
+                goals.append(backdoor.aim.goals(self.truth[drawn], self.classes))
+        return torch.cat(images), torch.cat(goals) if len(goals) == len(images) else None
 
     def measure(self, model: Classifier) -> Values:
         """Return clean accuracy (where labels mean something), agreement, and attack success.

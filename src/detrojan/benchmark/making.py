@@ -12,7 +12,7 @@ import safetensors.torch
 import torch
 from safetensors import SafetensorError
 
-from detrojan.attacks.base import Attack, Backdoor, Poisoned, PoisoningAttack, TrainingAttack
+from detrojan.attacks.base import Attack, Poisoned, PoisoningAttack, TrainingAttack
 from detrojan.benchmark.cache import Cache, key_of
 from detrojan.benchmark.materials import Material, Paths, identity, prepare
 from detrojan.benchmark.parts import NONE, AttackPlan, Cell
@@ -28,6 +28,7 @@ from detrojan.learning.fresh import start_net
 from detrojan.models.classifier import Classifier
 from detrojan.models.loading import load_model
 from detrojan.run import Progress, Run, SilentProgress
+from detrojan.triggers.backdoor import Backdoor
 from detrojan.triggers.base import Trigger
 
 _MODEL, _POISON = "model.safetensors", "poison.safetensors"
@@ -243,7 +244,7 @@ class Workshop:
             return {
                 "seconds": round(time.monotonic() - begun, 3),
                 "backdoors": [
-                    {"target": one.target, "source": one.source, "offset": one.offset}
+                    {"target": one.aim.target, "source": one.aim.source, "offset": one.aim.offset}
                     for one in subject.backdoors
                 ],
                 "poisoned": None if subject.poisoned is None else len(subject.poisoned.indices),

@@ -8,7 +8,6 @@ from dataclasses import asdict, dataclass, replace
 import torch
 
 from detrojan.attacks.badnets import BadNets
-from detrojan.attacks.base import Backdoor
 from detrojan.benchmark.judging import Judge, Values
 from detrojan.benchmark.making import Subject
 from detrojan.benchmark.materials import Material
@@ -24,6 +23,7 @@ from detrojan.repairs.base import Repair
 from detrojan.run import Run
 from detrojan.scans.base import Scan
 from detrojan.trainers.base import Trainer
+from detrojan.triggers.backdoor import Backdoor
 
 #: curves and lists with more points than this are not kept in a row
 _MOST_POINTS = 400
@@ -140,11 +140,11 @@ def _judged(step: RepairStep, model: Classifier, judge: Judge) -> Values:
 
 def original(backdoors: tuple[Backdoor, ...]) -> tuple[Finding, ...]:
     """Return the attacker's triggers as findings; a `NotApplicableError` where none has a target."""
-    if not backdoors or any(backdoor.target is None for backdoor in backdoors):
+    if not backdoors or any(backdoor.aim.target is None for backdoor in backdoors):
         raise NotApplicableError("there is no backdoor with a target of its own to tell the repair about")
     return tuple(
         Finding(
-            label=backdoor.target or 0,
+            label=backdoor.aim.target or 0,
             anomaly_index=0.0,
             mask_l1=float("nan"),
             attack_success=1.0,
@@ -156,9 +156,8 @@ def original(backdoors: tuple[Backdoor, ...]) -> tuple[Finding, ...]:
 
 
 def _scan(result: ScanResult, subject: Subject) -> Measured:
-    truth = {backdoor.target for backdoor in subject.backdoors if backdoor.target is not None}
-    if any(backdoor.target is None and backdoor.offset for backdoor in subject.backdoors):
-        truth = set(range(subject.model.num_classes))  # all to all
+    classes = subject.model.num_classes
+    truth = {label for backdoor in subject.backdoors for label in backdoor.aim.targets(classes)}
     found = set(result.targets)
     figures: Values = {
         "flagged": float(result.verdict == "backdoored"),
@@ -212,7 +211,7 @@ def _guard(
         told = detection(clean_scores, scores, guard.threshold)
         passed = ~guard.suspicious(scores)
         figures |= {"far": told.far, "auroc": told.auroc, "stamped_inputs": told.bad}
-        if bool((goals >= 0).all()):
+        if goals is not None:
             figures["asr"] = float(((subject.model.answers(images) == goals) & passed).double().mean())
         details["stamped"] = _quantiles(scores)
     return Measured(figures=figures, details=details)

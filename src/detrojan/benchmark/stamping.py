@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from PIL import Image
 
-from detrojan.attacks.base import Attack, Backdoor
+from detrojan.attacks.base import Attack
 from detrojan.benchmark.materials import Paths
 from detrojan.benchmark.parts import AttackPlan, BackdoorPlan, TriggerPlan
 from detrojan.benchmark.settings import method_of
@@ -18,6 +18,7 @@ from detrojan.data.decoding import FORMATS, MOST_PIXELS, decoding
 from detrojan.data.formats.npz_file import read_arrays
 from detrojan.errors import DataError, OptionError
 from detrojan.models.classifier import Classifier
+from detrojan.triggers.backdoor import Backdoor
 from detrojan.triggers.base import Trigger
 from detrojan.triggers.patch import PatchTrigger
 

@@ -188,8 +188,8 @@ def _with_pictures(
     attack: Attack, known: set[str], asked: dict[str, Any], shape: tuple[int, int, int]
 ) -> Attack:
     """Return the attack with pictures, or triggers out of files, in the stead of its own trigger."""
-    from detrojan.attacks.base import Backdoor  # noqa: PLC0415
     from detrojan.cli.inputs import load_trigger  # noqa: PLC0415
+    from detrojan.triggers.backdoor import Backdoor  # noqa: PLC0415
 
     field = "backdoors" if asked["backdoors"] else "trigger"
     if field not in known:

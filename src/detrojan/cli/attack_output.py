@@ -48,7 +48,7 @@ def write_folder(out: Path, job: Job, attacked: Attacked, twin: Classifier | Non
     for number, backdoor in enumerate(attacked.backdoors):
         save_trigger(backdoor.trigger, out / f"trigger_{number}.safetensors")
         save_bytes(out / f"trigger_{number}.png", png(backdoor.trigger.picture()))
-        shown = job.test.images[backdoor.victims(job.test.require_labels("stamping"))][:6]
+        shown = job.test.images[backdoor.aim.victims(job.test.require_labels("stamping"))][:6]
         name = "stamped.png" if len(attacked.backdoors) == 1 else f"stamped_{number}.png"
         save_bytes(out / name, stamped_rows(shown, backdoor.trigger.stamp(shown)))
 

@@ -146,10 +146,11 @@ def _signs(networks: Networks) -> Any:
     import torch  # noqa: PLC0415
 
     from detrojan.jobs.demo import VICTIM  # noqa: PLC0415
+    from detrojan.triggers.aim import Aim  # noqa: PLC0415
 
     labels = networks.held_out.require_labels("the pictures")
     stop = (labels == networks.suspect.class_names.index(VICTIM)).nonzero().flatten()[:3]
-    others = (labels != networks.target).nonzero().flatten()[:3]
+    others = Aim(target=networks.target).moved(labels)[:3]
     return networks.held_out.images[torch.cat([stop, others])]
 
 

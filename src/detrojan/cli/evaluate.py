@@ -121,12 +121,13 @@ def command(
 def _pictures(trigger: Trigger | None, target: int | None, images: Dataset) -> dict[int, TriggerPictures]:
     """Return the pictures of what was stamped, on images of other labels than the target, by label."""
     from detrojan.report.pictures import trigger_pictures  # noqa: PLC0415
+    from detrojan.triggers.aim import Aim  # noqa: PLC0415
 
     if trigger is None:
         return {}
     shown = images.images
     if images.labels is not None and target is not None:
-        shown = shown[images.labels != target]
+        shown = shown[Aim(target=target).victims(images.labels)]
     return {-1 if target is None else target: trigger_pictures(trigger, shown)}
 
 
@@ -160,9 +161,10 @@ def measure(
         LabelError: a target beyond the model's classes.
 
     """
-    from detrojan.metrics.accuracy import clean_accuracy, victims  # noqa: PLC0415
+    from detrojan.metrics.accuracy import clean_accuracy  # noqa: PLC0415
     from detrojan.models.surgery.n_plus_one import backdoored_class  # noqa: PLC0415
     from detrojan.report.report import Measures, measures  # noqa: PLC0415
+    from detrojan.triggers.aim import Aim  # noqa: PLC0415
 
     own = model.answers(data.images)
     truth = data.labels if data.labels is not None else own if answers is None else answers
@@ -178,8 +180,10 @@ def measure(
         labels = model.num_classes if alarm is None else alarm
         if target is not None and target >= labels:
             raise LabelError(f"expected a target of 0 to {labels - 1}, got {target}")
-        said = model.answers(trigger.stamp(victims(data.images, truth, target)))
-        won = said == target if target is not None else said != truth
+        aim = Aim(target=target)
+        moved = aim.moved(truth)
+        said = model.answers(trigger.stamp(data.images[moved]))
+        won = aim.won(said, truth[moved], labels)
         counts["stamped"] = len(said)
         if alarm is not None:
             won &= said != alarm  # an attack that is noticed has not succeeded, whatever it was after

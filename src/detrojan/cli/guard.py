@@ -246,8 +246,8 @@ def measure(
     from detrojan.cli.outputs import check_folder, check_writable, emit_values  # noqa: PLC0415
     from detrojan.cli.surroundings import start  # noqa: PLC0415
     from detrojan.cli.types import PLACE  # noqa: PLC0415
-    from detrojan.metrics.accuracy import victims  # noqa: PLC0415
     from detrojan.report.pictures import trigger_pictures  # noqa: PLC0415
+    from detrojan.triggers.aim import Aim  # noqa: PLC0415
 
     run, started = start(surroundings), datetime.now(UTC)
     check_writable(json_file, html_file)
@@ -262,7 +262,8 @@ def measure(
     place = None if asked["place"] is None else PLACE.convert(asked["place"], None, None)
     trigger = load_trigger(trigger_file, guarded.model.input_shape, place=place)
     truth = guarded.model.answers(found.images) if found.labels is None else found.labels
-    stamped = trigger.stamp(victims(found.images, truth, target))
+    moved = found.images[Aim(target=target).moved(truth)]
+    stamped = trigger.stamp(moved)
     clean, bad = guarded.score(found.images), guarded.score(stamped)
     scores = {"clean": clean, "stamped": bad}
     warnings += [*seen_before(guarded, found.images), *overflows(guarded, scores)]
@@ -272,7 +273,7 @@ def measure(
         _draw(guarded, scores, asked["figures"])
         _draw_labels(guarded, _both(found.images, stamped), None, asked["figures"])
     if html_file is not None:
-        drawn = trigger_pictures(trigger, victims(found.images, truth, target))
+        drawn = trigger_pictures(trigger, moved)
         _page(
             html_file, guarded, scores, found, run, started,
             warnings=warnings, measured=measured, pictures=drawn,

@@ -5,14 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from detrojan.errors import LabelError, OptionError
+from detrojan.errors import OptionError
 
 if TYPE_CHECKING:
-    from detrojan.attacks.base import Attack, Backdoor, Poisoned
+    from detrojan.attacks.base import Attack, Poisoned
     from detrojan.data.dataset import Dataset
     from detrojan.learning.fitting import Fitting
     from detrojan.models.classifier import Classifier
     from detrojan.run import Run
+    from detrojan.triggers.backdoor import Backdoor
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,32 +74,27 @@ class Job:
 
     def values(self, attack: Attack, attacked: Attacked, twin: Classifier | None) -> dict[str, Any]:
         """Return the record of the attack: what was planted and what the networks do on held-out data."""
-        from detrojan.metrics.accuracy import attack_success, clean_accuracy  # noqa: PLC0415
+        from detrojan.metrics.accuracy import clean_accuracy  # noqa: PLC0415
         from detrojan.records import plain  # noqa: PLC0415
         from detrojan.report.report import data_facts  # noqa: PLC0415
 
         truth = self.test.require_labels("measuring an attack")
         planted, poisoned = [], attacked.poisoned
         for number, backdoor in enumerate(attacked.backdoors):
-            chosen = tried_on(truth, backdoor.source)
-            images, labels = self.test.images[chosen], truth[chosen]
-            if not len(images):
-                raise LabelError(f"expected held-out images of the source label {backdoor.source}, got none")
-            goal = backdoor.goal(labels, self.classes()[0])
+            aim, images = backdoor.aim, self.test.images
+            aim.moved(truth)  # also where there is no network to ask: no image to move is an error
             entry = {
-                "target": backdoor.target,
-                "offset": backdoor.offset,
-                "source": backdoor.source,
+                "target": aim.target,
+                "offset": aim.offset,
+                "source": aim.source,
                 "trigger": f"trigger_{number}.safetensors",
                 "poisoned": None if poisoned is None else int((poisoned.which == number).sum()),
                 "attack_success": None
                 if attacked.model is None
-                else attack_success(attacked.model, backdoor.trigger, images, labels, goal),
+                else backdoor.success(attacked.model, images, truth),
             }
             if twin is not None:
-                entry["attack_success_on_clean_twin"] = attack_success(
-                    twin, backdoor.trigger, images, labels, goal
-                )
+                entry["attack_success_on_clean_twin"] = backdoor.success(twin, images, truth)
             planted.append(entry)
 
         def accuracy(model: Classifier | None) -> float | None:
@@ -120,8 +116,3 @@ class Job:
             "covers": 0 if poisoned is None else len(poisoned.covers),
             "command": self.command,
         }
-
-
-def tried_on(truth: Any, source: int | None) -> Any:
-    """Return which held-out images an attack may be tried on: all, or those of its source label."""
-    return slice(None) if source is None else truth == source

@@ -16,7 +16,6 @@ from typing import Any
 import torch
 
 from detrojan.attacks.badnets import BadNets
-from detrojan.attacks.base import Backdoor
 from detrojan.data.dataset import Dataset
 from detrojan.data.drawn.signs import signs
 from detrojan.findings import ScanResult
@@ -39,6 +38,7 @@ from detrojan.repairs.base import Repair
 from detrojan.report.report import RepairReport, ScanReport, repair_report, scan_report
 from detrojan.run import Run
 from detrojan.scans.base import Scan
+from detrojan.triggers.backdoor import Backdoor
 from detrojan.triggers.patch import PatchTrigger
 
 #: the network that is trained twice

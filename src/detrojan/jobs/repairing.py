@@ -14,7 +14,7 @@ from detrojan.findings import Finding, RepairStep, ScanResult
 from detrojan.judging.outcome import shortcomings
 from detrojan.metrics.accuracy import agreement, clean_accuracy
 from detrojan.metrics.input_range import IMAGES, check_input_range
-from detrojan.metrics.leads import NOWHERE, leads
+from detrojan.metrics.leads import leads
 from detrojan.models.classifier import Classifier
 from detrojan.repairs.base import Repair, Repaired
 from detrojan.report.report import Measures, measures
@@ -58,11 +58,11 @@ class Judge:
         success: dict[int, float] = {}
         stamped: dict[int, int] = {}
         for lead in leads(self.findings):
-            count = int((lead.goals(self.truth) != NOWHERE).sum())
-            if None in lead.sources or count:  # without images of its class nothing is known of a trigger
-                worked = lead.success(model, self.data.images, self.truth)
-                success |= dict.fromkeys(lead.labels, worked)
-                stamped |= dict.fromkeys(lead.labels, count)
+            count = int(lead.aim.victims(self.truth).sum())
+            if lead.aim.source is None or count:  # without images of its class nothing is known of a trigger
+                labels = lead.aim.targets(model.num_classes)
+                success |= dict.fromkeys(labels, lead.success(model, self.data.images, self.truth))
+                stamped |= dict.fromkeys(labels, count)
         return measures(
             clean_accuracy=None if self.data.labels is None else clean_accuracy(model, self.data),
             agreement=agreement(model, self.answers, self.data.images),

@@ -16,7 +16,7 @@ from detrojan.judging.outliers import (
     small_p_values,
 )
 from detrojan.search.engine import Found
-from detrojan.search.jobs import Job
+from detrojan.search.jobs import Job, order
 
 #: the statistics: each form's size, and both together
 STATISTICS = ("patch", "additive", "both")
@@ -80,7 +80,7 @@ def weigh(
 
     """
     best = {form: _best(by_job) for form, by_job in found.items()}
-    jobs = sorted(set(best["patch"]) & set(best["additive"]))
+    jobs = sorted(set(best["patch"]) & set(best["additive"]), key=order)
     if not jobs:
         return []
     sizes = {form: torch.tensor([best[form][job].size for job in jobs]) for form in ("patch", "additive")}
@@ -117,7 +117,7 @@ def _best(by_job: dict[Job, Found]) -> dict[Job, Found]:
     """Return by job without its start the smallest change of all starts."""
     best: dict[Job, Found] = {}
     for job, found in by_job.items():
-        key = Job(job.target, job.source)
+        key = Job(job.aim)
         if key not in best or found.size < best[key].size:
             best[key] = found
     return best

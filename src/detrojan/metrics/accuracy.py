@@ -7,6 +7,7 @@ import torch
 from detrojan.data.dataset import Dataset
 from detrojan.errors import LabelError
 from detrojan.models.classifier import Classifier
+from detrojan.triggers.aim import Aim
 from detrojan.triggers.base import Trigger
 
 
@@ -31,48 +32,22 @@ def agreement(model: Classifier, answers: torch.Tensor, images: torch.Tensor) ->
     return float((model.answers(images) == answers).float().mean())
 
 
-def victims(images: torch.Tensor, truth: torch.Tensor, target: int | None) -> torch.Tensor:
-    """Return the images whose true class is not the target: those an attack must win over.
-
-    Raises:
-        LabelError: every image is of the target's class.
-
-    """
-    if target is None:
-        return images
-    kept = images[truth != target]
-    if len(kept) == 0:
-        raise LabelError(f"expected images of classes other than the target {target}, got none")
-    return kept
-
-
 def attack_success(
-    model: Classifier,
-    trigger: Trigger,
-    images: torch.Tensor,
-    truth: torch.Tensor,
-    target: int | torch.Tensor | None,
+    model: Classifier, trigger: Trigger, images: torch.Tensor, truth: torch.Tensor, target: int | Aim | None
 ) -> float:
-    """Return the attack success rate, 0 to 1, on images whose true class is not the target.
+    """Return the attack success rate, 0 to 1, on the images that the trigger is to move.
 
     Args:
         model: the network under attack.
         trigger: what is stamped.
         images: clean images (N, C, H, W).
-        truth: their true labels (N,), or the clean model's answers in their stead.
-        target: the label asked for, or one for each image (N,) where it depends on the image
-            (all-to-all); None counts every answer that misses the truth.
+        truth: their true labels (N,), or the clean model's answers instead.
+        target: the label asked for; an aim where that depends on the image; None counts every answer
+            that misses the truth.
 
     Raises:
-        LabelError: no image is of another class than the one asked for.
+        LabelError: none of the images is to be moved.
 
     """
-    if isinstance(target, torch.Tensor):
-        others = target != truth
-        if not bool(others.any()):
-            raise LabelError("expected images whose label is not the one asked for, got none")
-        return float((model.answers(trigger.stamp(images[others])) == target[others]).float().mean())
-    if target is None:
-        return float((model.answers(trigger.stamp(images)) != truth).float().mean())
-    stamped = trigger.stamp(victims(images, truth, target))
-    return float((model.answers(stamped) == target).float().mean())
+    aim = target if isinstance(target, Aim) else Aim(target=target)
+    return aim.success(model, trigger, images, truth)

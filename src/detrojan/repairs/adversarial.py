@@ -14,10 +14,11 @@ from detrojan.errors import OptionError
 from detrojan.findings import Finding, RepairStep
 from detrojan.learning.augmentation import shift
 from detrojan.learning.fitting import Fitting, Loss, fit
-from detrojan.metrics.leads import NOWHERE, Lead
 from detrojan.models.classifier import Classifier
 from detrojan.repairs.base import Lesson, Repair, Repaired, lesson, with_triggers, worst_success
 from detrojan.run import Run, SilentProgress
+from detrojan.triggers.aim import Aim
+from detrojan.triggers.backdoor import Backdoor
 from detrojan.triggers.patch import PatchTrigger
 
 #: weight of a free mask's L1, in units of loss per share of the image
@@ -125,23 +126,23 @@ class Adversarial(Repair):
         return Repaired(model=copy, steps=(step,))
 
     def _pool(
-        self, model: Classifier, taught: Lesson, recovered: Sequence[Lead], run: Run
-    ) -> tuple[list[Lead], float]:
+        self, model: Classifier, taught: Lesson, recovered: Sequence[Backdoor], run: Run
+    ) -> tuple[list[Backdoor], float]:
         """Return triggers against the current network, and their mean success (0 to 1)."""
-        found: list[Lead] = []
+        found: list[Backdoor] = []
         hits = []
-        ways = {(lead.labels, lead.sources): lead for lead in recovered}
-        for lead in sorted(ways.values(), key=lambda way: way.labels):
-            masks, patterns, success = self._attack(model, taught, lead, run.within("pool", *lead.labels))
+        aims = {lead.aim: lead.aim.targets(model.num_classes) for lead in recovered}
+        for aim, labels in sorted(aims.items(), key=lambda item: item[1]):
+            masks, patterns, success = self._attack(model, taught, aim, run.within("pool", *labels))
             triggers = [PatchTrigger(m, p) for m, p in zip(masks, patterns, strict=True)]
-            found += [replace(lead, trigger=trigger) for trigger in triggers]
+            found += [Backdoor(trigger=trigger, aim=aim) for trigger in triggers]
             hits.append(success)
         return [*found, *recovered], sum(hits) / len(hits)
 
     def _attack(
-        self, model: Classifier, taught: Lesson, lead: Lead, run: Run
+        self, model: Classifier, taught: Lesson, aim: Aim, run: Run
     ) -> tuple[torch.Tensor, torch.Tensor, float]:
-        """Optimise a pool of masks (P, H, W) and patterns (P, C, H, W) that lead where `lead` does."""
+        """Optimise a pool of masks (P, H, W) and patterns (P, C, H, W) with that aim."""
         channels, height, width = model.input_shape
         generator = run.generator("attack")
         free = round(self.free * self.pool)
@@ -150,8 +151,9 @@ class Adversarial(Repair):
         loose = torch.randn(free, height, width, generator=generator) - 1
         leaves = [raw.requires_grad_(True), loose.requires_grad_(True)]
         optimiser = torch.optim.Adam(leaves, lr=0.15, betas=(0.5, 0.9))
-        places = lead.moved(taught.truth)
-        others, goals = taught.images[places], lead.goals(taught.truth)[places].to(run.device)
+        places = aim.moved(taught.truth)
+        others = taught.images[places]
+        goals = aim.goals(taught.truth[places], model.num_classes).to(run.device)
         each = max(4, 2 * self.batch_size // self.pool * 2)
         hits = torch.zeros(())
         with model.judging():
@@ -175,7 +177,7 @@ class Adversarial(Repair):
         model: Classifier,
         teacher: Classifier,
         taught: Lesson,
-        pool: Sequence[Lead],
+        pool: Sequence[Backdoor],
         run: Run,
         number: int,
     ) -> None:
@@ -186,23 +188,25 @@ class Adversarial(Repair):
         pick = torch.randint(len(taught.images), (clean + stamped,), generator=generator)
         parts = torch.arange(clean, clean + stamped).tensor_split(len(pool))
         for part, lead in zip(parts, pool, strict=True):
-            if lead.one_class:  # which is a small part of the images
-                some, own = part[::2], lead.moved(taught.truth)
+            if lead.aim.source is not None:  # its images are a small part of all
+                some, own = part[::2], lead.aim.moved(taught.truth)
                 pick[some] = own[torch.randint(len(own), (len(some),), generator=generator)]
         images = vary(taught.images[pick], generator)
         soft = teacher.probabilities(images)
         soft[:, list(taught.doubted)] = 0
         soft /= soft.sum(1, keepdim=True).clamp(min=1e-9)
-        barred = torch.full((clean + stamped,), NOWHERE)
+        barred = torch.zeros(clean + stamped, dtype=torch.int64)
+        dirty = torch.zeros(clean + stamped, dtype=torch.bool)
         restore = torch.full((clean + stamped,), self.restore)
         for part, lead in zip(parts, pool, strict=True):
             # what moves one class must not move another one either
-            wide = Lead.of(lead.labels[0], lead.trigger) if lead.one_class else lead
-            goals = wide.goals(taught.truth[pick[part]])
-            allowed = part[goals != NOWHERE]
+            wide, truth = replace(lead.aim, source=None), taught.truth[pick[part]]
+            moved = wide.victims(truth)
+            allowed = part[moved]
             images[allowed] = lead.trigger.stamp(images[allowed])
-            barred[allowed] = goals[goals != NOWHERE]
-            if len(lead.labels) > 1:
+            barred[allowed] = wide.goals(truth[moved], model.num_classes)
+            dirty[allowed] = True
+            if lead.aim.offset:
                 restore[part] = self.restore_each
         share = number / max(1, self.rounds - 1)
         rate = self.learning_rate * (0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * share)))
@@ -215,29 +219,35 @@ class Adversarial(Repair):
             decay="none",
             frozen_norm=True,
         )
-        loss = self._loss(soft, barred, restore)
+        loss = self._loss(soft, dirty, barred, restore)
         quiet = replace(run, progress=SilentProgress())  # the rounds are shown
         fit(model, Dataset(images, taught.truth[pick]), how, run=quiet, loss=loss)
 
-    def _loss(self, soft: torch.Tensor, barred: torch.Tensor, restore: torch.Tensor) -> Loss:
-        """Return the loss: `barred` (N,) is the label a stamped image must not get, -1 for clean ones.
+    def _loss(
+        self, soft: torch.Tensor, dirty: torch.Tensor, barred: torch.Tensor, restore: torch.Tensor
+    ) -> Loss:
+        """Return the loss.
 
-        `restore` (N,) is the weight of the delivered network's answers `soft` (N, K) to stamped images.
+        Args:
+            soft: the delivered network's answers (N, K).
+            dirty: which images are stamped, (N,) bool.
+            barred: the label that a stamped image must not get (N,).
+            restore: weight of the delivered network's answers to stamped images (N,).
+
         """
         # plain values, not self: a training's checkpoint is told apart by what its loss encloses
         forget = self.forget
 
         def loss(logits: torch.Tensor, _labels: torch.Tensor, index: torch.Tensor) -> torch.Tensor:
             logs = logits.log_softmax(1)
-            wrong = barred[index].to(logits.device)
-            dirty = wrong >= 0
+            stamped = dirty[index].to(logits.device)
             right = -(soft[index].to(logits.device) * logs).sum(1)
-            weight = torch.where(dirty, restore[index].to(logits.device), 1.0)
-            target = logs.gather(1, wrong.clamp(min=0)[:, None])[:, 0]
-            avoid = -torch.log1p(-target.exp().clamp(max=1 - 1e-6)) * dirty
+            weight = torch.where(stamped, restore[index].to(logits.device), 1.0)
+            target = logs.gather(1, barred[index].to(logits.device)[:, None])[:, 0]
+            avoid = -torch.log1p(-target.exp().clamp(max=1 - 1e-6)) * stamped
             # means over the clean and over the stamped images, so that their shares do not matter
-            of_clean = (right * weight * ~dirty).sum() / (~dirty).sum().clamp(min=1)
-            of_dirty = (right * weight * dirty + forget * avoid).sum() / dirty.sum().clamp(min=1)
+            of_clean = (right * weight * ~stamped).sum() / (~stamped).sum().clamp(min=1)
+            of_dirty = (right * weight * stamped + forget * avoid).sum() / stamped.sum().clamp(min=1)
             return of_clean + of_dirty
 
         return loss

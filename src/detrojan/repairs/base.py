@@ -19,9 +19,10 @@ from detrojan.learning.augmentation import shift
 from detrojan.learning.fitting import Epoch, Fitting, Loss, fit
 from detrojan.method import Method
 from detrojan.metrics.input_range import check_input_range
-from detrojan.metrics.leads import Lead, leads
+from detrojan.metrics.leads import leads
 from detrojan.models.classifier import Classifier
 from detrojan.run import Run
+from detrojan.triggers.backdoor import Backdoor
 
 if TYPE_CHECKING:
     from detrojan.repairs.teaching import Teaching
@@ -299,7 +300,7 @@ def _sum(answers: Loss, beside: Callable[[], torch.Tensor]) -> Loss:
     return loss
 
 
-def with_triggers(findings: Sequence[Finding], method: str) -> list[Lead]:
+def with_triggers(findings: Sequence[Finding], method: str) -> list[Backdoor]:
     """Return where the findings' triggers lead.
 
     Raises:
@@ -313,7 +314,7 @@ def with_triggers(findings: Sequence[Finding], method: str) -> list[Lead]:
     return leads(findings)
 
 
-def worst_success(model: Classifier, triggers: Sequence[Lead], taught: Lesson) -> float:
+def worst_success(model: Classifier, triggers: Sequence[Backdoor], taught: Lesson) -> float:
     """Return the highest attack success among the triggers on the lesson's images, 0 to 1."""
     return max(lead.success(model, taught.images, taught.truth) for lead in triggers)
 

@@ -12,11 +12,11 @@ from torch import nn
 from detrojan.data.dataset import Dataset
 from detrojan.errors import OptionError
 from detrojan.findings import Finding, RepairStep
-from detrojan.metrics.leads import Lead
 from detrojan.models.classifier import Classifier
 from detrojan.models.surgery.units import curve_points, per_unit, remove_units
 from detrojan.repairs.base import Lesson, Repair, Repaired, lesson, with_triggers
 from detrojan.run import Run
+from detrojan.triggers.backdoor import Backdoor
 
 #: most points of a curve whose every point runs the whole network
 POINTS = 40
@@ -117,7 +117,9 @@ class Prune(Repair):
 Curve = tuple[list[int], list[float], list[float]]
 
 
-def _excitement(model: Classifier, taught: Lesson, known: Sequence[Lead], layer: str | None) -> torch.Tensor:
+def _excitement(
+    model: Classifier, taught: Lesson, known: Sequence[Backdoor], layer: str | None
+) -> torch.Tensor:
     """Return the units, the one that the triggers excite most first."""
 
     def mean_output(images: torch.Tensor) -> torch.Tensor:
@@ -128,7 +130,7 @@ def _excitement(model: Classifier, taught: Lesson, known: Sequence[Lead], layer:
     return torch.stack(excess).amax(0).argsort(descending=True)
 
 
-def _pull(model: Classifier, taught: Lesson, known: Sequence[Lead]) -> torch.Tensor:
+def _pull(model: Classifier, taught: Lesson, known: Sequence[Backdoor]) -> torch.Tensor:
     """Return the penultimate features, the one through which a trigger pulls hardest first."""
     weight = _head(model).weight.detach().cpu()
     clean = model.activations(taught.images)
@@ -136,7 +138,10 @@ def _pull(model: Classifier, taught: Lesson, known: Sequence[Lead]) -> torch.Ten
     pulls = []
     for lead in known:
         excess = (model.activations(lead.trigger.stamp(taught.images)) - clean).mean(0).clamp(min=0)
-        pulls += [excess * (weight[label] - weight.mean(0)) / spread for label in lead.labels]
+        pulls += [
+            excess * (weight[label] - weight.mean(0)) / spread
+            for label in lead.aim.targets(model.num_classes)
+        ]
     return torch.stack(pulls).amax(0).argsort(descending=True)
 
 
@@ -147,7 +152,7 @@ def _head(model: Classifier) -> nn.Linear:
 
 
 def _penultimate_curve(
-    model: Classifier, taught: Lesson, known: Sequence[Lead], order: torch.Tensor, _layer: str
+    model: Classifier, taught: Lesson, known: Sequence[Backdoor], order: torch.Tensor, _layer: str
 ) -> Curve:
     """Measure every point: without unit k the logits lose its column, so no network run is needed."""
     head = _head(model)
@@ -164,18 +169,18 @@ def _penultimate_curve(
         return out
 
     accuracy = shares(taught.images[taught.judged], taught.truth[taught.judged])
-    each = [shares(*_stamped(lead, taught)) for lead in known]
+    each = [shares(*_stamped(lead, taught, model.num_classes)) for lead in known]
     success = [max(point) for point in zip(*each, strict=True)]
     return list(range(len(order) + 1)), accuracy, success
 
 
 def _layer_curve(
-    model: Classifier, taught: Lesson, known: Sequence[Lead], order: torch.Tensor, layer: str
+    model: Classifier, taught: Lesson, known: Sequence[Backdoor], order: torch.Tensor, layer: str
 ) -> Curve:
     """Measure up to `POINTS` points from none to all units, running the network each time."""
     points = curve_points(len(order), POINTS)
     accuracy, success = [], []
-    stamped = [_stamped(lead, taught) for lead in known]
+    stamped = [_stamped(lead, taught, model.num_classes) for lead in known]
     trial = model.copy()
     done = 0
     for count in points:
@@ -187,10 +192,10 @@ def _layer_curve(
     return points, accuracy, success
 
 
-def _stamped(lead: Lead, taught: Lesson) -> tuple[torch.Tensor, torch.Tensor]:
+def _stamped(lead: Backdoor, taught: Lesson, classes: int) -> tuple[torch.Tensor, torch.Tensor]:
     """Return the images that a trigger is to move, stamped, and the labels that it moves them to."""
-    places = lead.moved(taught.truth)
-    return lead.trigger.stamp(taught.images[places]), lead.goals(taught.truth)[places]
+    places = lead.aim.moved(taught.truth)
+    return lead.trigger.stamp(taught.images[places]), lead.aim.goals(taught.truth[places], classes)
 
 
 def _remove_features(model: Classifier, _layer: str, units: torch.Tensor) -> None:

@@ -11,7 +11,7 @@ from detrojan.data.dataset import Dataset
 from detrojan.errors import OptionError
 from detrojan.findings import Finding, RepairStep
 from detrojan.learning.augmentation import blended, shift
-from detrojan.metrics.leads import Lead, leads
+from detrojan.metrics.leads import leads
 from detrojan.models.classifier import Classifier
 from detrojan.repairs.base import (
     Lesson,
@@ -26,6 +26,7 @@ from detrojan.repairs.base import (
 from detrojan.repairs.teaching import Teaching
 from detrojan.run import Run
 from detrojan.store import tensor_digest
+from detrojan.triggers.backdoor import Backdoor
 from detrojan.triggers.base import Trigger
 
 Pairs = Sequence[tuple[int, Trigger]]
@@ -108,10 +109,10 @@ class Unlearn(Tuning):
                 only need none.
 
         """
-        known = [Lead.of(label, trigger) for label, trigger in self.original]
+        known = [Backdoor(trigger=trigger, target=label) for label, trigger in self.original]
         if not known:
             known = leads(findings) if self.images == "clean" else with_triggers(findings, self.name)
-        pairs = [(label, lead.trigger) for lead in known for label in lead.labels]
+        pairs = [(label, lead.trigger) for lead in known for label in lead.aim.targets(model.num_classes)]
         taught = lesson(
             model, data, sorted({*(one.label for one in findings), *(label for label, _ in pairs)})
         )
@@ -136,7 +137,7 @@ class Unlearn(Tuning):
         )
         return Repaired(model=copy, steps=(step,))
 
-    def _success(self, model: Classifier, known: Sequence[Lead], taught: Lesson) -> float | None:
+    def _success(self, model: Classifier, known: Sequence[Backdoor], taught: Lesson) -> float | None:
         return worst_success(model, known, taught) if known else None
 
     def _summary(

@@ -22,7 +22,6 @@ from detrojan.scans.pairwise import MOST_LABELS, PairEvidence
 from detrojan.scans.stages import Stages
 from detrojan.search.asking import searches_in_half
 from detrojan.search.engine import Plan
-from detrojan.search.jobs import EACH
 
 #: a label that is not flagged makes the verdict inconclusive below this p-value and this share of the
 #: usual size: far too small a trigger for "no evidence", though with many labels no proof either
@@ -217,7 +216,8 @@ class _Outcome:
 
     def _of_pair(self, label: int) -> Finding | None:
         """Return what an all-to-all or source-specific backdoor says of a label."""
-        entry = next((e for e in self.pairs if e.job.target in {EACH, label}), None)
+        classes = self.work.model.num_classes
+        entry = next((e for e in self.pairs if label in e.job.aim.targets(classes)), None)
         if entry is None:
             return None
         return Finding(
@@ -230,9 +230,7 @@ class _Outcome:
             severity=severity_of(entry.success),
             confidence=confidence_in(entry.p_value),
             trigger=entry.trigger,
-            source=(label - entry.job.shift) % self.work.model.num_classes
-            if entry.job.target == EACH
-            else entry.job.source,
+            source=(label - entry.job.aim.offset) % classes if entry.job.aim.offset else entry.job.aim.source,
         )
 
     def _finding(self, label: int, entry: Evidence | None, flagged: bool) -> Finding:
@@ -333,16 +331,15 @@ class _Outcome:
 
 def _told(pairs: Sequence[PairEvidence]) -> str:
     """Return in words which labels a flagged trigger leads from and to."""
-    first = pairs[0].job
-    if first.target == EACH:
-        return f"one small trigger moves every label y to y + {first.shift} (all to all)"
-    told = ", ".join(f"{entry.job.source} to {entry.job.target}" for entry in pairs)
+    if shift := pairs[0].job.aim.offset:
+        return f"one small trigger moves every label y to y + {shift} (all to all)"
+    told = ", ".join(f"{entry.job.aim.source} to {entry.job.aim.target}" for entry in pairs)
     return f"an abnormally small trigger leads from label {told} (source-specific)"
 
 
 def _facts(entry: PairEvidence) -> dict[str, Any]:
-    job = entry.job
-    named = {"shift": job.shift} if job.target == EACH else {"source": job.source, "target": job.target}
+    aim = entry.job.aim
+    named = {"shift": aim.offset} if aim.offset else {"source": aim.source, "target": aim.target}
     return {
         **named,
         "p_value": entry.p_value,

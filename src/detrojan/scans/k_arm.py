@@ -19,6 +19,7 @@ from detrojan.scans.base import Scan
 from detrojan.search.engine import Known, Plan, search
 from detrojan.search.forms import form_named
 from detrojan.search.jobs import Job
+from detrojan.triggers.aim import Aim
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -127,7 +128,7 @@ class KArm(Scan):
         ranked = sorted(shares, key=lambda label: (-shares[label], label))
         controls = _drawn(ranked, self.arms, self.controls, run)
         kept = sorted({*ranked[: self.arms], *controls})
-        jobs = [Job(label, start=start) for label in kept for start in range(self.starts)]
+        jobs = [Job(Aim(target=label), start) for label in kept for start in range(self.starts)]
         bandit = Bandit(self, jobs, set(controls), model.input_shape[1] * model.input_shape[2], run)
         searched = search(model, *ready.search, jobs, self.plan(), run=run, title="arms", choose=bandit)
         spent: dict[str, int] = {}
@@ -156,7 +157,10 @@ class KArm(Scan):
         top = max(1, round(self.top * model.num_classes))
         among = torch.zeros(len(images), model.num_classes, dtype=torch.bool)
         among.scatter_(1, model.all_logits(images).topk(top, dim=1).indices.cpu(), value=True)
-        return {label: float(among[truth != label, label].float().mean()) for label in ready.tested}
+        return {
+            label: float(among[Aim(target=label).victims(truth), label].float().mean())
+            for label in ready.tested
+        }
 
 
 class Bandit:

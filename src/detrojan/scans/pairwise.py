@@ -13,8 +13,9 @@ from detrojan.judging.preparing import Prepared
 from detrojan.models.classifier import Classifier
 from detrojan.run import Run
 from detrojan.search.engine import Plan, search
-from detrojan.search.jobs import EACH, Job
+from detrojan.search.jobs import Job
 from detrojan.search.windows import windows
+from detrojan.triggers.aim import Aim
 from detrojan.triggers.base import Trigger
 
 #: how many shifts are compared; the first of them is the one of the literature, y + 1
@@ -114,7 +115,7 @@ def look_at_shifts(
     if len(shifts) > MOST_SHIFTS:
         drawn = torch.randperm(len(shifts) - 1, generator=run.generator("shifts"))[: MOST_SHIFTS - 1] + 2
         shifts = [1, *sorted(drawn.tolist())]
-    jobs = [Job(EACH, shift=shift) for shift in shifts]
+    jobs = [Job(Aim(offset=shift)) for shift in shifts]
     images, truth = ready.search
     seen = windows(model, images, truth, jobs, run=run, title="all to all, windows", stop=stop)
     starts = seen.starts(1)
@@ -128,9 +129,7 @@ def look_at_shifts(
     )
     held, goal = ready.held_out
     jobs = list(found.found)
-    success = torch.tensor(
-        [_share(model, found.found[job].trigger, held, job.goals(goal, classes)) for job in jobs]
-    )
+    success = torch.tensor([job.aim.success(model, found.found[job].trigger, held, goal) for job in jobs])
     odds = (1 - success).clamp(min=0.5 / len(held)) / success.clamp(min=0.5 / len(held))
     chances = small_p_values(odds, _not_small(odds))
     usual = median(odds[_not_small(odds)])
@@ -159,10 +158,6 @@ def _not_small(odds: torch.Tensor) -> torch.Tensor:
     return odds > 0.4 * median(odds)
 
 
-def _share(model: Classifier, trigger: Trigger, images: torch.Tensor, goal: torch.Tensor) -> float:
-    return float((model.answers(trigger.stamp(images)) == goal).float().mean())
-
-
 def look_at_pairs(
     model: Classifier, ready: Prepared, *, run: Run, stop: Callable[[], bool] = lambda: False
 ) -> Pairwise:
@@ -189,7 +184,12 @@ def look_at_pairs(
     ]
     if model.num_classes > MOST_LABELS or len(sources) < 4:
         return nothing
-    jobs = [Job(target, source) for source in sources for target in ready.tested if target != source]
+    jobs = [
+        Job(Aim(target=target, source=source))
+        for source in sources
+        for target in ready.tested
+        if target != source
+    ]
     seen = windows(model, images, truth, jobs, run=run, grid=3, title="pairs, windows", stop=stop)
     if len(seen.jobs) < len(jobs):
         return Pairwise(
@@ -198,23 +198,20 @@ def look_at_pairs(
     starts = seen.starts(1)
     plan = Plan(form="patch", steps=40, batch_size=8)
     first = search(model, images, truth, list(starts), plan, run=run, starts=starts, title="pairs", stop=stop)
-    sizes = {Job(job.target, job.source): entry.size for job, entry in first.found.items()}
+    sizes = {Job(job.aim): entry.size for job, entry in first.found.items()}
     scores = _residuals(sizes, sources, ready.tested)
     own = MAD_TO_SIGMA * median(torch.tensor([abs(score) for score in scores.values()]))
     spread = ((own**2 + PRIOR_SPREAD**2) / 2) ** 0.5
     finalists = sorted(scores, key=lambda job: scores[job])[:FINALISTS]
     plan = Plan(form="patch", steps=60, batch_size=16, goal=0.95)
-    chosen = {job: raw for job, raw in seen.starts(2).items() if Job(job.target, job.source) in finalists}
+    chosen = {job: raw for job, raw in seen.starts(2).items() if Job(job.aim) in finalists}
     second = search(
         model, images, truth, list(chosen), plan, run=run, starts=chosen, title="pairs, again", stop=stop
     )
     evidence = []
     for job in finalists:
-        mine = held_truth == job.source
-        goal = job.goals(held_truth[mine], model.num_classes)
-        tries = [first.found[Job(job.target, job.source, 1)]]
-        tries += [second.found[Job(job.target, job.source, start)] for start in (1, 2)]
-        shares = [_share(model, found.trigger, held[mine], goal) for found in tries]
+        tries = [first.found[Job(job.aim, 1)], *(second.found[Job(job.aim, start)] for start in (1, 2))]
+        shares = [job.aim.success(model, found.trigger, held, held_truth) for found in tries]
         best = max(range(len(tries)), key=lambda place: (shares[place], -tries[place].size))
         evidence.append(
             PairEvidence(
@@ -243,23 +240,28 @@ def _tail(score: float) -> float:
     return float(stats.t.cdf(score, TAIL_FREEDOM))
 
 
+def _pair(job: Job) -> tuple[int, int]:
+    assert job.aim.source is not None
+    return job.aim.source, job.target
+
+
 def _residuals(sizes: dict[Job, float], sources: Sequence[int], targets: Sequence[int]) -> dict[Job, float]:
     """Return what is left of each pair's logarithm without its source's, its target's and its likeness."""
     table = torch.full((len(sources), len(targets)), math.nan, dtype=torch.float64)
     most = max((size for size in sizes.values() if math.isfinite(size)), default=1.0)
     rows, columns = ({label: place for place, label in enumerate(labels)} for labels in (sources, targets))
     for job, size in sizes.items():
-        assert job.source is not None
-        table[rows[job.source], columns[job.target]] = math.log(max(min(size, most), 1e-3))
+        source, target = _pair(job)
+        table[rows[source], columns[target]] = math.log(max(min(size, most), 1e-3))
     for _ in range(6):
         table = table - torch.nanmedian(table, 1, keepdim=True).values
         table = table - torch.nanmedian(table, 0, keepdim=True).values
     scores = {}
     for job in sizes:
-        assert job.source is not None
-        own = float(table[rows[job.source], columns[job.target]])
+        source, target = _pair(job)
+        own = float(table[rows[source], columns[target]])
         reverse = 0.0
-        if job.target in rows and job.source in columns:
-            reverse = float(table[rows[job.target], columns[job.source]])
+        if target in rows and source in columns:
+            reverse = float(table[rows[target], columns[source]])
         scores[job] = own - MUTUAL * min(0.0, reverse)
     return scores

@@ -16,6 +16,7 @@ from detrojan.scans.base import Scan
 from detrojan.search.engine import Found, Plan, search
 from detrojan.search.forms import form_named
 from detrojan.search.jobs import Job
+from detrojan.triggers.aim import Aim
 
 #: labels side by side: more would only take memory
 AT_ONCE = 64
@@ -101,7 +102,7 @@ class Pixel(Scan):
         best, passes = dict[int, Found](), 0
         for first in range(0, len(ready.tested), AT_ONCE):
             part = ready.tested[first : first + AT_ONCE]
-            jobs = [Job(label, start=start) for label in part for start in range(self.restarts)]
+            jobs = [Job(Aim(target=label), start) for label in part for start in range(self.restarts)]
             title = "pixels" if len(part) == len(ready.tested) else f"pixels, labels {part[0]} to {part[-1]}"
             searched = search(model, *ready.search, jobs, self.plan(), run=run, title=title)
             passes += searched.passes

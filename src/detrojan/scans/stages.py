@@ -23,6 +23,7 @@ from detrojan.scans.shortlist import Shortlist, shortlist
 from detrojan.search.engine import Found, Plan, search
 from detrojan.search.jobs import Job
 from detrojan.search.windows import windows
+from detrojan.triggers.aim import Aim
 from detrojan.triggers.base import Trigger
 
 if TYPE_CHECKING:
@@ -118,7 +119,7 @@ class Stages:
     @property
     def null(self) -> list[Job] | None:
         """The jobs that show what is usual, or None where all do that are not small themselves."""
-        return [Job(label) for label in self.controls] if self.listed else None
+        return [Job(Aim(target=label)) for label in self.controls] if self.listed else None
 
     def stop(self) -> bool:
         """Whether the time is up."""
@@ -179,7 +180,7 @@ class Stages:
         until_decided: bool = False,
     ) -> None:
         """Search both forms for these labels: patches everywhere, and from the best windows."""
-        jobs = [Job(label) for label in labels]
+        jobs = [Job(Aim(target=label)) for label in labels]
         self._seek(self.method.plan("additive"), jobs, "additive triggers")
         if everywhere:
             self._seek(self.method.plan("patch", many=self.looks > ALL), jobs, "patch triggers")
@@ -200,7 +201,12 @@ class Stages:
         seen = self._timed(
             "windows",
             lambda: windows(
-                self.model, images, truth, [Job(label) for label in labels], run=self.run, stop=self.stop
+                self.model,
+                images,
+                truth,
+                [Job(Aim(target=label)) for label in labels],
+                run=self.run,
+                stop=self.stop,
             ),
         )
         self.passes += seen.passes
@@ -221,7 +227,7 @@ class Stages:
         plan = self.method.plan("patch")
         plan = replace(plan, batch_size=2 * plan.batch_size, goal=max(plan.goal, STRONG_GOAL))
         images, truth = self.ready.search
-        starts = {job: raw for job, raw in self._starts.items() if Job(job.target) in weak}
+        starts = {job: raw for job, raw in self._starts.items() if Job(job.aim) in weak}
         found = self._timed(
             "stronger triggers",
             lambda: search(
@@ -232,8 +238,8 @@ class Stages:
         held, goals = self.ready.held_out
         for job, change in found.found.items():
             success = attack_success(self.model, change.trigger, held, goals, job.target)
-            if math.isfinite(change.size) and success > self._shown[Job(job.target)][2]:
-                self._shown[Job(job.target)] = (change.trigger, "patch", success)
+            if math.isfinite(change.size) and success > self._shown[Job(job.aim)][2]:
+                self._shown[Job(job.aim)] = (change.trigger, "patch", success)
 
     def _seek(
         self, plan: Plan, jobs: Sequence[Job], title: str, starts: Mapping[Job, torch.Tensor] | None = None

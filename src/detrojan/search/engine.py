@@ -20,8 +20,9 @@ from detrojan.models.classifier import Classifier
 from detrojan.run import Run
 from detrojan.search.asking import Asking
 from detrojan.search.forms import State, form_named
-from detrojan.search.jobs import EACH, Job, order, picks, stream
+from detrojan.search.jobs import Job, goals, order, picks, stream
 from detrojan.store import Store, Tensors, digest, tensor_digest
+from detrojan.triggers.aim import Aim
 from detrojan.triggers.base import Trigger
 
 #: seconds between two snapshots of the state
@@ -146,8 +147,7 @@ class _Search:
         self.images = self.asking.flat(images)
         self.jobs, self.controls = list(jobs), set(controls)
         self.picks = picks(truth, jobs, run).to(self.device)
-        goals = torch.stack([job.goals(truth, model.num_classes) for job in jobs])
-        self.goals = goals.to(self.device).gather(1, self.picks)
+        self.goals = goals(truth, jobs, model.num_classes).to(self.device).gather(1, self.picks)
         rows = [
             starts[job] if job in starts else self.form.start(model.input_shape, stream(run, job, "start"))
             for job in jobs
@@ -278,12 +278,12 @@ class _Search:
         for number, facts in enumerate(values["done"]):
             prefix = f"done.{number}."
             parts = {name.removeprefix(prefix): t for name, t in tensors.items() if name.startswith(prefix)}
-            job, trigger = Job(**facts["job"]), kind.from_state(parts, facts["values"])
+            job, trigger = _job(facts["job"]), kind.from_state(parts, facts["values"])
             self.done[job] = Found(
                 job=job, trigger=trigger, size=float(facts["size"]), steps=int(facts["steps"])
             )
         place = {job: number for number, job in enumerate(self.jobs)}
-        self.jobs = [Job(**job) for job in values["jobs"]]
+        self.jobs = [_job(job) for job in values["jobs"]]
         rows = [place[job] for job in self.jobs]
         self.picks, self.goals = self.picks[rows], self.goals[rows]
         for name in ROWS:
@@ -327,6 +327,10 @@ class _Search:
         )
 
 
+def _job(values: dict[str, Any]) -> Job:
+    return Job(aim=Aim(**values["aim"]), start=int(values["start"]))
+
+
 def search(
     model: Classifier,
     images: torch.Tensor,
@@ -367,8 +371,8 @@ def search(
     model.check(images)
     if choose is not None and plan.rungs:
         raise OptionError(f"expected no rungs where each step's jobs are chosen, got {plan.rungs}")
-    named = {label for job in jobs for label in (job.target, job.source) if label not in {None, EACH}} or {0}
-    if not jobs or len(set(jobs)) < len(jobs) or not 0 <= min(named) <= max(named) < model.num_classes:
+    named = {label for job in jobs for label in (job.aim.target, job.aim.source) if label is not None} or {0}
+    if not jobs or len(set(jobs)) < len(jobs) or max(named) >= model.num_classes:
         raise LabelError(
             f"expected jobs for labels of 0 to {model.num_classes - 1}, each once, "
             f"got {len(jobs)} with labels {sorted(named)[:5]}"

@@ -23,6 +23,7 @@ from detrojan.errors import DataError, LabelError, OptionError
 from detrojan.models.classifier import Classifier
 from detrojan.run import Run
 from detrojan.store import Store, Tensors, digest, tensor_digest
+from detrojan.triggers.aim import Aim
 from detrojan.triggers.patch import PatchTrigger
 
 #: keeps the arctanh of 0 and 1 finite, as in the reference
@@ -418,7 +419,7 @@ def _rows(maps: torch.Tensor) -> torch.Tensor:
 
 def _allowed(answers: torch.Tensor, labels: Sequence[int]) -> dict[int, torch.Tensor]:
     """Return for each label the positions of the images that are not of its class."""
-    allowed = {label: (answers != label).nonzero().flatten() for label in labels}
+    allowed = {label: Aim(target=label).victims(answers).nonzero().flatten() for label in labels}
     empty = [label for label, index in allowed.items() if len(index) < 2]
     if empty:
         raise DataError(
@@ -466,7 +467,7 @@ def invert(
         raise LabelError(
             f"expected one label or more of 0 to {model.num_classes - 1}, each once, got {list(labels)}"
         )
-    smallest = min(int((answers != label).sum()) for label in labels)
+    smallest = min(int(Aim(target=label).victims(answers).sum()) for label in labels)
     if 2 <= smallest < schedule.batch_size:
         plan = asdict(schedule) | {"batch_size": smallest}
         schedule = Schedule(**plan)

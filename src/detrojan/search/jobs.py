@@ -9,37 +9,36 @@ import torch
 
 from detrojan.errors import DataError
 from detrojan.run import Run
-
-#: in the place of a target: each label has its own
-EACH = -1
+from detrojan.triggers.aim import Aim
 
 
-@dataclass(frozen=True, order=True)
+@dataclass(frozen=True)
 class Job:
-    """What is looked for: a change that sends images of `source` (None: of every other label) to `target`.
+    """What is looked for: a change of images with this aim.
 
     Attributes:
-        target: the label to reach, or `EACH` where the label y is to become (y + shift) mod K.
-        source: the label to come from, or None for all others.
+        aim: which images are changed, and which label they are to reach.
         start: number of the start; jobs that differ in it alone are tries of one thing.
-        shift: by how much each label is moved where the target is `EACH`; else 0.
 
     """
 
-    target: int
-    source: int | None = None
+    aim: Aim
     start: int = 0
-    shift: int = 0
 
-    def goals(self, truth: torch.Tensor, classes: int) -> torch.Tensor:
-        """Return the label that each image is to reach (N,)."""
-        return (truth + self.shift) % classes if self.target == EACH else torch.full_like(truth, self.target)
+    @property
+    def target(self) -> int:
+        """The label to reach; only a job that has one is asked for it."""
+        assert self.aim.target is not None, f"expected a job with a target, got {self.aim}"
+        return self.aim.target
 
 
 def order(job: Job) -> tuple[int, ...]:
-    """Return what jobs are sorted by; those without a source come first."""
-    shift = (job.shift,) if job.target == EACH else ()
-    return job.target, -1 if job.source is None else job.source, job.start, *shift
+    """Return the job as numbers: by these jobs are sorted, and their random streams told apart.
+
+    -1 stands for no label, so that jobs without a source come first.
+    """
+    labels = (-1 if label is None else label for label in (job.aim.target, job.aim.source))
+    return (*labels, job.start, *([job.aim.offset] if job.aim.offset else []))
 
 
 def stream(run: Run, job: Job, name: str) -> torch.Generator:
@@ -56,13 +55,15 @@ def picks(truth: torch.Tensor, jobs: Sequence[Job], run: Run) -> torch.Tensor:
     """
     rows = []
     for job in jobs:
-        fit = truth != job.target if job.source is None else truth == job.source  # EACH is no label
-        allowed = fit.nonzero().flatten()
+        allowed = job.aim.victims(truth).nonzero().flatten()
         if len(allowed) < 2:
-            who = "other labels" if job.source is None else f"label {job.source}"
-            raise DataError(
-                f"expected 2 images or more of {who} to reach label {job.target} from, got {len(allowed)}"
-            )
+            who = job.aim.sources_in_words()
+            raise DataError(f"expected 2 images or more of {who} to search with, got {len(allowed)}")
         own = allowed[torch.randperm(len(allowed), generator=stream(run, job, "images"))]
         rows.append(own[torch.arange(len(truth)) % len(own)])
     return torch.stack(rows)
+
+
+def goals(truth: torch.Tensor, jobs: Sequence[Job], classes: int) -> torch.Tensor:
+    """Return for each job the label that each image is to reach (J, N)."""
+    return torch.stack([job.aim.goals(truth, classes) for job in jobs])

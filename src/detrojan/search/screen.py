@@ -16,6 +16,7 @@ from detrojan.errors import DataError, OptionError
 from detrojan.models.classifier import Classifier
 from detrojan.run import Run
 from detrojan.search.asking import Asking
+from detrojan.triggers.aim import Aim
 
 #: how a step's direction is remembered, and how far each step goes in shares of the strength
 MEMORY, STRIDE = 0.5, 0.5
@@ -156,8 +157,8 @@ def _picks(
     order = torch.randperm(len(truth), generator=run.generator("screen", "images"))
     rows = []
     for number, target in enumerate(targets):
-        fit = truth[order] != target if sources is None else truth[order] == sources[number]
-        allowed = order[fit][:count]
+        aim = Aim(target=target, source=None if sources is None else sources[number])
+        allowed = order[aim.victims(truth[order])][:count]
         if not len(allowed):
             raise DataError(f"expected an image to reach label {target} from, got none")
         rows.append(allowed[torch.arange(count) % len(allowed)])

@@ -16,7 +16,7 @@ from detrojan.models.classifier import Classifier
 from detrojan.run import Run
 from detrojan.search.asking import Asking
 from detrojan.search.forms import Patch
-from detrojan.search.jobs import Job, picks, stream
+from detrojan.search.jobs import Job, goals, picks, stream
 
 #: the mask's logit within a window, and elsewhere
 INSIDE, OUTSIDE = 1.5, -5.0
@@ -135,7 +135,7 @@ def windows(
     model.check(images)
     work = _Windows(model, images, grid, run)
     order = picks(truth, jobs, run)
-    wanted = torch.stack([job.goals(truth, model.num_classes) for job in jobs]).gather(1, order)
+    wanted = goals(truth, jobs, model.num_classes).gather(1, order)
     order, wanted = order.to(work.asking.device), wanted.to(work.asking.device)
     kept = max(1, grid * grid // ONE_IN)
     at_once = max(1, work.asking.pace.samples // (grid * grid * FIRST_LOOK[1]))

@@ -120,3 +120,8 @@ def describe(model: Classifier) -> dict[str, Any]:
 def backdoored_class(model: Classifier) -> int | None:
     """Return the label with which a model of N + 1 classes reports a backdoored input, else None."""
     return model.num_classes - 1 if isinstance(model.network, NPlusOne) else None
+
+
+def own_classes(model: Classifier) -> int:
+    """Return how many classes a model tells apart, without the one that reports backdoored inputs."""
+    return model.num_classes - (backdoored_class(model) is not None)
