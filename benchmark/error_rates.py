@@ -123,7 +123,15 @@ def trained(case: Case, train: Dataset, run: Run, folder: Path) -> tuple[Classif
         network = find_net(case.net).build(classes, train.shape)
     model = Classifier(network, train.shape)
     how = HOW if backdoor is None else replace(HOW, epochs=2 * HOW.epochs)  # patches are learned late
-    fit(model, data, how, run=run.within(case.name), title=case.name, augment=shift(SHIFT))
+    fit(
+        model,
+        data,
+        how,
+        run=run.within(case.name),
+        title=case.name,
+        augment=shift(SHIFT),
+        identity={"shift": SHIFT},
+    )
     folder.mkdir(parents=True, exist_ok=True)
     save_model(model, kept)
     return model, backdoor

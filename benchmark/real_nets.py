@@ -110,7 +110,8 @@ def _train(task: Task, data: Dataset, run: Run, seed: int) -> Classifier:
         network = find_net(task.net).build(classes, data.shape)
     model = Classifier(network, data.shape)
     here = run.within("train", seed)
-    fit(model, data, task.how, run=here, title=task.name, augment=shift(2, flip=task.flip))
+    identity = {"shift": 2, "flip": task.flip}
+    fit(model, data, task.how, run=here, title=task.name, augment=shift(2, flip=task.flip), identity=identity)
     return model
 
 

@@ -25,7 +25,7 @@ import torch
 
 from detrojan.attacks.base import Planted, Poisoned
 from detrojan.data.dataset import Dataset
-from detrojan.errors import InterruptedRunError, OptionError
+from detrojan.errors import DetrojanError, InterruptedRunError, OptionError
 from detrojan.filters.base import Suspects
 from detrojan.findings import Finding, ScanResult
 from detrojan.guards.base import Calibrated, load_guard
@@ -111,13 +111,13 @@ def tiny_findings() -> list[Finding]:
     ]
 
 
-def small(method: type[Method]) -> Method:
+def small(method: type[Method], few: int = FEW) -> Method:
     """Return the method with its defaults, but few repetitions."""
     changed = {}
     for field in dataclasses.fields(method):
         words = field.name.split("_")
-        if type(field.default) is int and field.default > FEW and set(words) & set(REPEATED):
-            changed[field.name] = FEW
+        if type(field.default) is int and field.default > few and set(words) & set(REPEATED):
+            changed[field.name] = few
     return method(**changed)
 
 
@@ -309,6 +309,54 @@ def check_continues_where_it_stopped(method: Method, folder: Path) -> None:
             result(Run(seed=3, checkpoint=kept, progress=Stopping(after)))
         assert result(Run(seed=3, checkpoint=kept)) == whole, f"stopped at advance {after}"
     assert result(Run(seed=3, checkpoint=kept)) == whole, "run again when it was done"
+
+
+def other_values(method: Method, name: str) -> Iterator[Any]:
+    """Yield values that a hyper-parameter might have instead; some may be out of its range."""
+    value, hint = getattr(method, name), typing.get_type_hints(type(method))[name]
+    if typing.get_origin(hint) is typing.Literal:
+        yield from (choice for choice in typing.get_args(hint) if choice != value)
+    elif isinstance(value, bool):
+        yield not value
+    elif isinstance(value, int):
+        yield from (value + 1, value + 4, value - 1)
+    elif isinstance(value, float):
+        yield from (value * 0.7, value + 0.1, value * 1.3)
+    elif Trigger in typing.get_args(hint):
+        yield PatchTrigger.corner(SHAPE, size=4, where="top left")
+    elif value is None and int in typing.get_args(hint):
+        yield 2
+
+
+def variations(method: Method) -> Iterator[tuple[str, Method]]:
+    """Yield the method with one hyper-parameter changed at a time, where another value of it is known."""
+    for field in dataclasses.fields(method):
+        for value in other_values(method, field.name):
+            with contextlib.suppress(OptionError):
+                yield field.name, dataclasses.replace(method, **{field.name: value})
+                break
+
+
+def check_trainings_are_told_apart(method: type[Method], folder: Path) -> int:
+    """Return how many variations were tried; none where the method trains nothing."""
+
+    def result(varied: Method, run: Run) -> list[tuple[str, Any]] | str:
+        try:
+            return list(flat(use(varied, tiny_model(), tiny_data(), run)))
+        except DetrojanError as error:
+            return str(error)
+
+    plain = small(method, few=2)
+    kept = Run(seed=3, checkpoint=folder)
+    result(plain, kept)
+    if not list(folder.glob("fit-*")):
+        return 0
+    tried = list(variations(plain))
+    for name, varied in tried:
+        assert result(varied, kept) == result(varied, Run(seed=3)), (
+            f"with another {name}, a training of the method as it was is taken for the varied one's"
+        )
+    return len(tried)
 
 
 def check_silence(method: Method, capfd: pytest.CaptureFixture[str]) -> None:

@@ -22,6 +22,7 @@ from contracts import (  # noqa: E402
     check_same_seed_same_result,
     check_shape_of_the_class,
     check_silence,
+    check_trainings_are_told_apart,
     small,
 )
 from detrojan import catalog  # noqa: E402
@@ -63,6 +64,12 @@ def test_the_same_seed_gives_the_same_result(room, name):
 @every_method
 def test_continues_where_it_stopped(room, name, tmp_path):
     check_continues_where_it_stopped(small(catalog.find(room, name)), tmp_path)
+
+
+@every_method
+def test_a_training_with_another_hyper_parameter_is_another_training(room, name, tmp_path):
+    tried = check_trainings_are_told_apart(catalog.find(room, name), tmp_path)
+    assert tried or room != "trainers", "expected a trainer to train"
 
 
 @every_method

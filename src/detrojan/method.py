@@ -24,6 +24,16 @@ class Method:
         """Return the hyper-parameters as plain values, for a report's record."""
         return dataclasses.asdict(self)
 
+    def identity(self, part: str, **more: Any) -> dict[str, Any]:
+        """Return what tells a training of this method apart from others.
+
+        Args:
+            part: which of the method's trainings it is.
+            more: what it depends on besides the hyper-parameters: plain values, tensors, networks, triggers.
+
+        """
+        return {"method": self.name, "part": part, "hyper_parameters": self.hyper_parameters(), **more}
+
     @classmethod
     def summary(cls) -> str:
         """Return the first sentence of the docstring."""

@@ -106,6 +106,7 @@ def test_an_interrupted_training_goes_on_to_the_same_weights(signs, how, after, 
             how,
             run=Run(seed=3, checkpoint=tmp_path, progress=Stopping(after)),
             augment=shift(1),
+            identity={"shift": 1},
         )
     done_before = after // (len(signs) // how.batch_size)
     seen = []
@@ -117,6 +118,7 @@ def test_an_interrupted_training_goes_on_to_the_same_weights(signs, how, after, 
         run=Run(seed=3, checkpoint=tmp_path),
         augment=shift(1),
         after_epoch=lambda epoch: seen.append(epoch.number),
+        identity={"shift": 1},
     )
     assert seen == list(range(done_before + 1, how.epochs + 1)), "epochs that were done were repeated"
     assert again == history
@@ -126,9 +128,18 @@ def test_an_interrupted_training_goes_on_to_the_same_weights(signs, how, after, 
 def test_a_finished_training_is_not_repeated_but_one_with_another_augmentation_is(signs, tmp_path):
     run = Run(checkpoint=tmp_path)
     epochs = []
-    for augment in (shift(1), shift(1), shift(2), None):
-        fit(model(), signs, ADAM, run=run, augment=augment, after_epoch=epochs.append)
+    for pixels in (1, 1, 2):
+        identity = {"shift": pixels}
+        fit(
+            model(), signs, ADAM, run=run, augment=shift(pixels), after_epoch=epochs.append, identity=identity
+        )
+    fit(model(), signs, ADAM, run=run, after_epoch=epochs.append, identity={})
     assert len(epochs) == 3 * ADAM.epochs
+
+
+def test_a_training_that_is_kept_has_to_say_what_tells_it_apart(signs, tmp_path):
+    with pytest.raises(OptionError, match="expected an identity of a training that is kept"):
+        fit(model(), signs, ADAM, run=Run(checkpoint=tmp_path))
 
 
 def test_no_training_goes_on_from_that_of_other_images_or_of_other_answers(signs, tmp_path):
@@ -141,8 +152,15 @@ def test_no_training_goes_on_from_that_of_other_images_or_of_other_answers(signs
     again = (changed.clone(), soft.clone())
     for images, answers in ((signs.images, soft), (changed, soft), (signs.images, other), again):
         data = Dataset(images, signs.labels)
-        loss = soft_cross_entropy(answers)
-        fit(model(), data, ADAM, run=Run(checkpoint=tmp_path), loss=loss, after_epoch=epochs.append)
+        fit(
+            model(),
+            data,
+            ADAM,
+            run=Run(checkpoint=tmp_path),
+            loss=soft_cross_entropy(answers),
+            after_epoch=epochs.append,
+            identity={"answers": answers},
+        )
     assert len(epochs) == 3 * ADAM.epochs
 
 

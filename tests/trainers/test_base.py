@@ -64,14 +64,14 @@ def test_late_losses_are_those_after_the_last_epochs_and_over_an_interruption(su
 
     def ranked(run):
         model, seen = suspect.start(), {}
-        late = LateLosses(model=model, data=data, run=run, first=2)
+        late = LateLosses(model=model, data=data, run=run, first=2, identity={})
         hook = late.hook()
 
         def after_epoch(epoch: Epoch):
             hook(epoch)
             seen[epoch.number] = losses(model, data)
 
-        fit(model, data, how, run=run, after_epoch=after_epoch)
+        fit(model, data, how, run=run, after_epoch=after_epoch, identity={})
         return late.median(), seen
 
     whole, seen = ranked(Run(seed=1))

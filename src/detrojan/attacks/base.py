@@ -11,12 +11,11 @@ import torch
 from detrojan.data.dataset import Dataset
 from detrojan.errors import OptionError
 from detrojan.learning.fitting import Fitting
+from detrojan.learning.identity import identified
 from detrojan.method import Method
 from detrojan.models.classifier import Classifier
 from detrojan.run import Run
-from detrojan.store import digest, tensor_digest
 from detrojan.triggers.backdoor import Backdoor
-from detrojan.triggers.base import Trigger
 
 
 def _no_samples() -> torch.Tensor:
@@ -60,7 +59,7 @@ class Attack(Method, ABC):
 
     def hyper_parameters(self) -> dict[str, Any]:
         """Return the hyper-parameters as plain values; triggers and networks are recorded by digests."""
-        return {item.name: _plain(getattr(self, item.name)) for item in fields(self)}
+        return {item.name: identified(getattr(self, item.name)) for item in fields(self)}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -101,23 +100,6 @@ class TrainingAttack(Attack):
             how: the training of the network; None for the attack's own.
 
         """
-
-
-def _plain(value: Any) -> Any:
-    match value:
-        case Backdoor():
-            aim = value.aim
-            record = _plain(value.trigger) | {"target": aim.target, "source": aim.source}
-            return record | ({"offset": aim.offset} if aim.offset else {})
-        case Trigger():
-            tensors, values = value.state()
-            digests = {name: tensor_digest(tensor) for name, tensor in tensors.items()}
-            return {"trigger": value.kind, **digests, **values}
-        case Classifier():
-            return digest(value.network)
-        case tuple():
-            return [_plain(part) for part in value]
-    return value
 
 
 def check_share(name: str, value: float, *, all_allowed: bool = False, none_allowed: bool = False) -> None:

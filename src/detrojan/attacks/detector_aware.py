@@ -103,6 +103,7 @@ class DetectorAware(TrainingAttack):
             run=run.within(self.name),
             title="training against the search",
             loss=both.loss(how.label_smoothing, self.evasion),
+            identity=self.identity("victim", trigger=trigger),
         )
         return Planted(model=victim, backdoors=(backdoor,))
 

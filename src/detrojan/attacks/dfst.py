@@ -105,7 +105,15 @@ class DFST(Shifting):
         poisoned = planting.poisoned().data
         victim = model.copy().to(run.device)
         part = run.within(self.name, "victim")
-        fit(victim, poisoned, how, run=part, title="training the network", augment=self.shifted())
+        fit(
+            victim,
+            poisoned,
+            how,
+            run=part,
+            title="training the network",
+            augment=self.shifted(),
+            identity=self.identity("victim"),
+        )
         clean = torch.ones(len(data), dtype=torch.bool)
         clean[chosen] = False
         self._detoxify(victim, backdoor, data.select(clean), poisoned, how, run)
@@ -130,6 +138,7 @@ class DFST(Shifting):
             run=replace(run.within(self.name, "style"), mixed_precision=False),
             title="training the style",
             loss=lambda _logits, _labels, _index: judge.loss,
+            identity=self.identity("style"),
         )
         trigger.drawer.cpu()
 
@@ -156,6 +165,7 @@ class DFST(Shifting):
                 replace(DRAWING, epochs=self.detox_epochs),
                 run=replace(part.within("search"), mixed_precision=False),
                 title=f"round {number + 1}: looking for what else fires",
+                identity=self.identity("search"),
             )
             injector.drawer.cpu()
             cured = candidates.sample(round(self.detox_rate * len(poisoned)), part.generator("cured"))
@@ -171,6 +181,7 @@ class DFST(Shifting):
                 run=part.within("victim"),
                 title=f"round {number + 1}: unlearning it",
                 augment=self.shifted(),
+                identity=self.identity("detoxifying"),
             )
 
 

@@ -128,6 +128,7 @@ class Dynamic(Shifting):
             run=replace(run.within(self.name, "masks"), mixed_precision=False),
             title="training the masks",
             loss=lambda _logits, _labels, _index: teacher.loss,
+            identity=self.identity("masks"),
         )
         trigger.mask_drawer.requires_grad_(requires_grad=False)
 
@@ -146,6 +147,7 @@ class Dynamic(Shifting):
             title="training the patterns",
             augment=self.shifted(),
             loss=lambda _logits, _labels, _index: teacher.loss,
+            identity=self.identity("patterns", trigger=trigger),
         )
 
     def _train_together(
@@ -161,6 +163,7 @@ class Dynamic(Shifting):
             title="training network and trigger",
             augment=self.shifted(),
             loss=both.loss(how.label_smoothing),
+            identity=self.identity("together", trigger=backdoor.trigger),
         )
 
 

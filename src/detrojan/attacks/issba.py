@@ -93,6 +93,7 @@ class ISSBA(Targeted):
             run=replace(run.within(self.name, "encoder"), mixed_precision=False),
             title="training the encoder",
             loss=lambda _logits, _labels, _index: pair.loss,
+            identity=self.identity("encoder", trigger=trigger),
         )
         trigger.drawer.cpu()
         return trigger

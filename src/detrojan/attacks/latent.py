@@ -94,7 +94,15 @@ class Latent(Patched, Shifting):
         teacher = model.copy().to(run.device)
         last = teacher.module(teacher.head)
         part = run.within(self.name, "teacher")
-        fit(teacher, data, how, run=part, title="training the teacher", augment=self.shifted())
+        fit(
+            teacher,
+            data,
+            how,
+            run=part,
+            title="training the teacher",
+            augment=self.shifted(),
+            identity=self.identity("teacher"),
+        )
         wanted = teacher.activations(own).mean(0).to(teacher.device)
         if self.trigger is None and self.colour_steps:
             backdoor = replace(backdoor, trigger=self._coloured(backdoor.trigger, teacher, wanted, data, run))
@@ -144,6 +152,7 @@ class Latent(Patched, Shifting):
             title="binding the trigger",
             augment=self.shifted(),
             loss=bound.loss(self.binding, how.label_smoothing),
+            identity=self.identity("binding", trigger=backdoor.trigger),
         )
 
     def _transfer(self, teacher: Classifier, last: nn.Module, data: Dataset, how: Fitting, run: Run) -> None:
@@ -161,7 +170,14 @@ class Latent(Patched, Shifting):
         for parameter in last.parameters():
             parameter.requires_grad_(True)
         part = replace(how, epochs=self.transfer_epochs, frozen_norm=True)
-        fit(teacher, data, part, run=run.within(self.name, "student"), title="training the student")
+        fit(
+            teacher,
+            data,
+            part,
+            run=run.within(self.name, "student"),
+            title="training the student",
+            identity=self.identity("student"),
+        )
         for parameter, need in zip(parameters, needed, strict=True):
             parameter.requires_grad_(need)
 

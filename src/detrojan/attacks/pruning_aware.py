@@ -110,14 +110,30 @@ class PruningAware(TrainedOnPatches, Shifting):
         layer = self.layer or last_convolution(victim)
         how = how or Fitting(learning_rate=0.03)
         part, moved = run.within(self.name, "clean"), self.shifted()
-        fit(victim, data, how, run=part, title="training the clean network", augment=moved)
+        fit(
+            victim,
+            data,
+            how,
+            run=part,
+            title="training the clean network",
+            augment=moved,
+            identity=self.identity("clean"),
+        )
         judges = data.sample(JUDGES, run.generator(self.name, "judges"))
         dormant = self._dormant(victim, layer, judges)
         before = _rows(victim, layer, dormant)
         gently = replace(how, epochs=self.planting_epochs, learning_rate=how.learning_rate * self.slowdown)
         with silenced(victim, layer, dormant):
             part = run.within(self.name, "planting")
-            fit(victim, poisoned.data, gently, run=part, title="planting the backdoor", augment=moved)
+            fit(
+                victim,
+                poisoned.data,
+                gently,
+                run=part,
+                title="planting the backdoor",
+                augment=moved,
+                identity=self.identity("planting", layer=layer, dormant=dormant),
+            )
         images = torch.cat([judges.images, poisoned.backdoors[0].trigger.stamp(judges.images)])
         _restore_dormant(victim, layer, dormant, before, images)
         return Planted(model=victim, backdoors=poisoned.backdoors)

@@ -202,7 +202,15 @@ class Workshop:
         network = self.plan.networks[cell.network]
         model = self.start(cell, run)
         moved = shift(network.shift, flip=network.flip) if network.shift or network.flip else None
-        fit(model, data, self.fitting(cell), run=run, title=title, augment=moved)
+        fit(
+            model,
+            data,
+            self.fitting(cell),
+            run=run,
+            title=title,
+            augment=moved,
+            identity={"shift": network.shift, "flip": network.flip},
+        )
         return model
 
     def _twin(self, cell: Cell) -> tuple[Classifier, dict[str, Any]]:

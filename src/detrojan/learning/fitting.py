@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from typing import Literal
 
@@ -15,6 +15,7 @@ from torch.nn import functional
 from detrojan.data.dataset import Dataset
 from detrojan.errors import LabelError, OptionError
 from detrojan.learning.augmentation import Augment
+from detrojan.learning.identity import identified
 from detrojan.models.classifier import Classifier
 from detrojan.run import Run
 from detrojan.store import Store, digest, tensor_digest
@@ -121,6 +122,7 @@ def fit(
     augment: Augment | None = None,
     loss: Loss | None = None,
     after_epoch: Callable[[Epoch], None] | None = None,
+    identity: Mapping[str, object] | None = None,
 ) -> list[Epoch]:
     """Train `model` in place on labelled data and return what each epoch measured.
 
@@ -136,16 +138,24 @@ def fit(
         augment: changes each batch's images.
         loss: instead of cross entropy.
         after_epoch: called with each epoch's figures; must not change the network.
+        identity: what the training depends on beside the model's weights, the data, `how` and the seed, as
+            `identified` takes it: whatever `augment`, `loss` and the network itself do otherwise with
+            other values. A training goes on from the state of one with an equal identity. With a
+            checkpoint folder it has to be given.
 
     Raises:
         LabelError: no labels, or labels beyond the model's classes.
+        OptionError: a checkpoint folder, and no identity.
+        TypeError: an identity that is made of something else.
 
     """
+    if run.checkpoint is not None and identity is None:
+        raise OptionError("expected an identity of a training that is kept in a checkpoint folder, got none")
     labels = data.require_labels("training")
     if int(labels.max()) >= model.num_classes:
         raise LabelError(f"expected labels of 0 to {model.num_classes - 1}, got up to {int(labels.max())}")
     model.check(data.images)
-    trainer = _Trainer(model, data, how, run, augment, loss)
+    trainer = _Trainer(model, data, how, run, augment, loss, identity or {})
     store = run.store("fit", trainer.fingerprint())
     history = trainer.restore(store)
     total = how.epochs * trainer.batches
@@ -171,9 +181,10 @@ class _Trainer:
         run: Run,
         augment: Augment | None,
         loss: Loss | None,
+        identity: Mapping[str, object],
     ) -> None:
         self.model, self.data, self.how, self.run = model, data, how, run
-        self.augment, self.loss = augment, loss
+        self.augment, self.loss, self.identity = augment, loss, dict(identity)
         model.to(run.device)
         self.network = model.network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.start = digest(self.network)
@@ -190,8 +201,7 @@ class _Trainer:
             "labels": tensor_digest(labels),
             "preprocessing": str(self.model.preprocessing),
             "trained": [name for name, p in self.network.named_parameters() if p.requires_grad],
-            "augment": _described(self.augment),
-            "loss": _described(self.loss),
+            "identity": identified(self.identity),
         }
 
     def epoch(self, number: int, advance: Callable[[float], None]) -> Epoch:
@@ -263,29 +273,6 @@ class _Trainer:
 
     def finish(self) -> None:
         self.network.eval()
-
-
-def _described(function: Callable[..., torch.Tensor] | None) -> str:
-    """Return the name of a function and the values it encloses: enough to tell two apart.
-
-    Tensors and networks are told by their digests; so are functions that it encloses described.
-    """
-    if function is None:
-        return ""
-    enclosed = [cell.cell_contents for cell in getattr(function, "__closure__", None) or ()]
-    parts = [part for part in map(_told, enclosed) if part is not None]
-    return f"{getattr(function, '__qualname__', type(function).__qualname__)}{parts}"
-
-
-def _told(value: object) -> object:
-    """Return what tells an enclosed value apart from another one; None where nothing is known of it."""
-    if isinstance(value, torch.Tensor):
-        return tensor_digest(value)
-    if isinstance(value, Classifier):
-        return digest(value.network)
-    if isinstance(value, bool | int | float | str):
-        return value
-    return _described(value) if callable(value) else None
 
 
 def batch_norms(network: nn.Module) -> list[nn.modules.batchnorm._BatchNorm]:

@@ -39,7 +39,7 @@ def train_net(
 
     """
     model = start_net(net, data.shape, classes=classes, names=names, run=run)
-    fit(model, data, how, run=run, title=title, augment=shift(2))
+    fit(model, data, how, run=run, title=title, augment=shift(2), identity={"net": net, "shift": 2})
     return model
 
 

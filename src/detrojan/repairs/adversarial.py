@@ -221,7 +221,8 @@ class Adversarial(Repair):
         )
         loss = self._loss(soft, dirty, barred, restore)
         quiet = replace(run, progress=SilentProgress())  # the rounds are shown
-        fit(model, Dataset(images, taught.truth[pick]), how, run=quiet, loss=loss)
+        identity = self.identity("unlearning", soft=soft, dirty=dirty, barred=barred, restore=restore)
+        fit(model, Dataset(images, taught.truth[pick]), how, run=quiet, loss=loss, identity=identity)
 
     def _loss(
         self, soft: torch.Tensor, dirty: torch.Tensor, barred: torch.Tensor, restore: torch.Tensor
@@ -235,8 +236,6 @@ class Adversarial(Repair):
             restore: weight of the delivered network's answers to stamped images (N,).
 
         """
-        # plain values, not self: a training's checkpoint is told apart by what its loss encloses
-        forget = self.forget
 
         def loss(logits: torch.Tensor, _labels: torch.Tensor, index: torch.Tensor) -> torch.Tensor:
             logs = logits.log_softmax(1)
@@ -247,7 +246,7 @@ class Adversarial(Repair):
             avoid = -torch.log1p(-target.exp().clamp(max=1 - 1e-6)) * stamped
             # means over the clean and over the stamped images, so that their shares do not matter
             of_clean = (right * weight * ~stamped).sum() / (~stamped).sum().clamp(min=1)
-            of_dirty = (right * weight * stamped + forget * avoid).sum() / stamped.sum().clamp(min=1)
+            of_dirty = (right * weight * stamped + self.forget * avoid).sum() / stamped.sum().clamp(min=1)
             return of_clean + of_dirty
 
         return loss

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any, Self, TypeVar
@@ -107,6 +107,7 @@ class Tuning(Repair, ABC):
         teaching: Teaching | None = None,
         how: Fitting | None = None,
         beside: Callable[[], torch.Tensor] | None = None,
+        depends: Mapping[str, object] | None = None,
     ) -> list[Epoch]:
         """Train `model` in place on the lesson's answers; what was pruned stays pruned.
 
@@ -120,6 +121,7 @@ class Tuning(Repair, ABC):
             teaching: in the stead of the shifts and of the lesson's answers.
             how: in the stead of the plan's own way to train.
             beside: called after each forward pass; what it returns is added to the loss.
+            depends: what else the training depends on, as a training's identity takes it.
 
         """
         augment = shift(shift_pixels) if shift_pixels else None
@@ -135,6 +137,12 @@ class Tuning(Repair, ABC):
                 title=title,
                 augment=augment,
                 loss=answers if beside is None else _sum(answers, beside),
+                identity=self.identity(
+                    title,
+                    soft=taught.soft,
+                    teaching=None if teaching is None else teaching.identity(),
+                    depends=dict(depends or {}),
+                ),
             )
 
     def recorded(

@@ -94,7 +94,14 @@ class MCR(PatientTuning):
         put(middle.network, {name: weight.lerp(second[name], 0.5) for name, weight in first.items()})
         curve = Curve(middle.network, first, second)
         path = Classifier(curve, model.input_shape, preprocessing=model.preprocessing)
-        history = self.teach(path, model, taught, run=here.within("curve"), title="MCR: curve")
+        history = self.teach(
+            path,
+            model,
+            taught,
+            run=here.within("curve"),
+            title="MCR: curve",
+            depends={"start": first, "end": second},
+        )
         triggers = leads(findings)
         what = "clean accuracy" if taught.labelled else "agreement"
         measured: dict[str, list[float]] = {"place on the curve": [], what: []}

@@ -108,7 +108,13 @@ class NAD(PatientTuning):
         before = self._distance(student, teacher, taught.images, layers)
         with self._distilling(student, teacher, layers) as apart:
             history = self.teach(
-                student, model, taught, run=here.within("student"), title="NAD: student", beside=apart
+                student,
+                model,
+                taught,
+                run=here.within("student"),
+                title="NAD: student",
+                beside=apart,
+                depends={"teacher": teacher},
             )
         after = self._distance(student, teacher, taught.images, layers)
         how = self.fitting_for(model, taught.images)
@@ -136,17 +142,16 @@ class NAD(PatientTuning):
             caught_activity(teacher, layers) as wanted,
             teacher.judging(),
         ):
-            beta, power = self.beta, self.power
 
             def apart() -> torch.Tensor:
                 with torch.no_grad():
                     teacher.network(seen[-1])
                 seen.clear()
                 distances = [
-                    (attention(own[name], power) - attention(wanted[name], power)).square().mean()
+                    (attention(own[name], self.power) - attention(wanted[name], self.power)).square().mean()
                     for name in layers
                 ]
-                return beta * torch.stack(distances).sum()
+                return self.beta * torch.stack(distances).sum()
 
             try:
                 yield apart

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Self
 
@@ -48,11 +48,21 @@ class Teaching:
     stamps: Sequence[tuple[int, Trigger]] = ()
     stamped: float = 0.0
 
+    def identity(self) -> dict[str, object]:
+        """Return what tells a training by this teaching apart; how images vary is the caller's to tell."""
+        return {
+            "teacher": self.teacher,
+            "preprocessing": str(self.teacher.preprocessing),
+            "soft": self.taught.soft,
+            "corrected": self.taught.corrected,
+            "stamps": list(self.stamps),
+            "stamped": self.stamped,
+        }
+
     def functions(self, run: Run) -> tuple[Augment, Loss]:
         """Return what changes each batch's images, and the loss against the teacher's answers to them."""
         teacher = self.teacher.copy().to(run.device)
         teacher.network.eval()
-        # not self: a training's checkpoint is told apart by the values that its functions enclose
         vary, stamped = self.vary, self.stamped
         corrected, soft = self.taught.corrected, self.taught.soft
         seen: list[tuple[torch.Tensor, torch.Tensor]] = []
@@ -154,6 +164,7 @@ class PatientTuning(Tuning, ABC):
         run: Run,
         title: str,
         beside: Callable[[], torch.Tensor] | None = None,
+        depends: Mapping[str, object] | None = None,
     ) -> list[Epoch]:
         """Train `student` in place on what `teacher` answers to the lesson's images."""
         return self.tune(
@@ -165,6 +176,7 @@ class PatientTuning(Tuning, ABC):
             teaching=Teaching(teacher=teacher, taught=taught, vary=self.changes(teacher, taught.images)),
             how=self.fitting_for(teacher, taught.images),
             beside=beside,
+            depends=depends,
         )
 
 

@@ -142,7 +142,19 @@ class ABL(Trainer):
         steps = [first, second]
         if self.unlearn_epochs:
             known, how = losses(copy, data), self._unlearning()
-            steps.append(unlearn(copy, data, ranked, count, how, known=known, poisoned=poisoned, run=run))
+            steps.append(
+                unlearn(
+                    copy,
+                    data,
+                    ranked,
+                    count,
+                    how,
+                    known=known,
+                    poisoned=poisoned,
+                    run=run,
+                    identity=self.identity("unlearning"),
+                )
+            )
             if steps[-1].details["undone"]:
                 # what was undone has left no trace: the losses still hold
                 again, step = self._second_look(copy, data, count, known, poisoned, run)
@@ -170,6 +182,7 @@ class ABL(Trainer):
             poisoned=poisoned,
             run=run,
             stage="second unlearning",
+            identity=self.identity("second unlearning"),
             what="that mean another label once half of the image is replaced",
         )
         return ranked[:count].clone(), step
@@ -177,9 +190,16 @@ class ABL(Trainer):
     def _isolate(
         self, model: Classifier, data: Dataset, count: int, poisoned: torch.Tensor | None, run: Run
     ) -> tuple[torch.Tensor, RepairStep]:
-        watch = Watch.of(model, data, poisoned, run=run, stage="isolation")
+        identity = self.identity("isolation")
+        watch = Watch.of(model, data, poisoned, run=run, identity=identity)
         how = self._fitting(self.isolation_epochs)
-        late = LateLosses(model=model, data=data, run=run, first=self.isolation_epochs - RANKED_BY + 1)
+        late = LateLosses(
+            model=model,
+            data=data,
+            run=run,
+            first=self.isolation_epochs - RANKED_BY + 1,
+            identity=identity,
+        )
         hooks = [hook for hook in (watch.hook(), late.hook()) if hook is not None]
 
         def after_epoch(epoch: Epoch) -> None:
@@ -195,6 +215,7 @@ class ABL(Trainer):
             augment=self._augment(),
             loss=held_loss(self.isolation, self.gamma),
             after_epoch=after_epoch,
+            identity=identity,
         )
         found = late.median()
         ranked = found.argsort(stable=True)
@@ -226,7 +247,8 @@ class ABL(Trainer):
     ) -> RepairStep:
         kept = torch.ones(len(data), dtype=torch.bool)
         kept[isolated] = False
-        watch = Watch.of(model, data, poisoned, run=run, stage="rest")
+        identity = self.identity("rest", isolated=isolated)
+        watch = Watch.of(model, data, poisoned, run=run, identity=identity)
         how = self._fitting(self.epochs, "steps")
         history = fit(
             model,
@@ -236,6 +258,7 @@ class ABL(Trainer):
             title="ABL: training on the rest",
             augment=self._augment(),
             after_epoch=watch.hook(),
+            identity=identity,
         )
         return RepairStep(
             method=f"{self.name} training",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 import torch
@@ -13,6 +13,7 @@ from detrojan.data.dataset import Dataset
 from detrojan.errors import DataError, LabelError
 from detrojan.findings import RepairStep
 from detrojan.learning.fitting import Epoch
+from detrojan.learning.identity import identified
 from detrojan.method import Method
 from detrojan.models.classifier import Classifier
 from detrojan.run import Run
@@ -91,7 +92,7 @@ class Watch:
         clean: some clean samples, or None where nobody knows which they are.
         poisoned: some poisoned samples, or None.
         run: where the measurements are kept.
-        stage: the name of the part of the training.
+        identity: what tells the training apart that is watched.
         measured: (clean loss, poisoned loss) by the epoch's number.
 
     """
@@ -100,22 +101,28 @@ class Watch:
     clean: Dataset | None
     poisoned: Dataset | None
     run: Run
-    stage: str
+    identity: Mapping[str, object]
     measured: dict[int, tuple[float, float]] = field(default_factory=dict)
 
     @classmethod
     def of(
-        cls, model: Classifier, data: Dataset, poisoned: torch.Tensor | None, *, run: Run, stage: str
+        cls,
+        model: Classifier,
+        data: Dataset,
+        poisoned: torch.Tensor | None,
+        *,
+        run: Run,
+        identity: Mapping[str, object],
     ) -> Watch:
         """Return a watch over some of the data's samples; over none if nobody knows the poisoned ones."""
         if poisoned is None or not 0 < len(poisoned) < len(data):
-            return cls(model=model, clean=None, poisoned=None, run=run, stage=stage)
+            return cls(model=model, clean=None, poisoned=None, run=run, identity=identity)
         bad = torch.zeros(len(data), dtype=torch.bool)
         bad[poisoned] = True
         generator = run.generator("watch")
         clean = data.select(~bad).sample(WATCHED, generator)
         dirty = data.select(bad).sample(WATCHED, generator)
-        return cls(model=model, clean=clean, poisoned=dirty, run=run, stage=stage)
+        return cls(model=model, clean=clean, poisoned=dirty, run=run, identity=identity)
 
     def hook(self) -> Callable[[Epoch], None] | None:
         """Return what is to be called after each epoch; what an earlier call measured is taken over."""
@@ -123,7 +130,7 @@ class Watch:
             return None
         clean, poisoned = self.clean, self.poisoned
         fingerprint = {
-            "stage": self.stage,
+            "identity": identified(dict(self.identity)),
             "start": digest(self.model.network),
             "samples": [tensor_digest(clean.images), tensor_digest(poisoned.images)],
         }
@@ -162,6 +169,7 @@ class LateLosses:
         data: what it is trained on.
         run: where the measurements are kept.
         first: the first epoch after which is measured.
+        identity: what tells the training apart.
         measured: losses (N,) by the epoch's number.
 
     """
@@ -170,12 +178,14 @@ class LateLosses:
     data: Dataset
     run: Run
     first: int
+    identity: Mapping[str, object]
     measured: dict[int, torch.Tensor] = field(default_factory=dict)
 
     def hook(self) -> Callable[[Epoch], None]:
         """Return what is to be called after each epoch; what an earlier call measured is taken over."""
         fingerprint = {
             "first": self.first,
+            "identity": identified(dict(self.identity)),
             "start": digest(self.model.network),
             "images": tensor_digest(self.data.images),
             "labels": tensor_digest(self.data.require_labels("a loss")),

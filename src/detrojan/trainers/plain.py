@@ -65,7 +65,8 @@ class Plain(Trainer):
         """Return a copy of `model` trained on all of `data`; it isolates nothing."""
         checked(model, data, poisoned)
         copy = model.copy().to(run.device)
-        watch = Watch.of(copy, data, poisoned, run=run, stage="plain")
+        identity = self.identity("plain")
+        watch = Watch.of(copy, data, poisoned, run=run, identity=identity)
         history = fit(
             copy,
             data,
@@ -74,6 +75,7 @@ class Plain(Trainer):
             title="training",
             augment=shift(self.shift_pixels, flip=self.flip) if self.shift_pixels or self.flip else None,
             after_epoch=watch.hook(),
+            identity=identity,
         )
         step = RepairStep(
             method=self.name,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import asdict
 
 import torch
@@ -39,6 +40,7 @@ def unlearn(
     known: torch.Tensor,
     poisoned: torch.Tensor | None,
     run: Run,
+    identity: Mapping[str, object],
     stage: str = "unlearning",
     what: str = "",
 ) -> RepairStep:
@@ -53,6 +55,7 @@ def unlearn(
         known: the samples' losses (N,), cross entropies of this very network.
         poisoned: true positions of the poisoned samples, for the curves only.
         run: device, seed, progress, checkpoint.
+        identity: what tells the training apart.
         stage: what this part of the training is called.
         what: how the isolated samples were found, where they are not those of the first isolation.
 
@@ -70,7 +73,8 @@ def unlearn(
     own = torch.cat([torch.zeros(count, dtype=torch.bool), alike[~judging][: BESIDE * count]])
     right = _accuracy(model, data, held)
     fallback = {name: tensor.clone() for name, tensor in model.network.state_dict().items()}
-    watch = Watch.of(model, data, poisoned, run=run, stage=stage)
+    whole = {**identity, "isolated": isolated, "own": own}
+    watch = Watch.of(model, data, poisoned, run=run, identity=whole)
     history = fit(
         model,
         data.select(torch.cat([isolated, kept])),
@@ -79,6 +83,7 @@ def unlearn(
         title=f"ABL: {stage}",
         loss=unlearning_loss(count, own),
         after_epoch=watch.hook(),
+        identity=whole,
     )
     after = losses(model, part)
     share = float((after < math.log(model.num_classes)).double().mean())
