@@ -49,6 +49,8 @@ LAZY = {
 NEVER = {"torchvision", "onnx2torch"}
 #: they run code out of files
 UNPICKLERS = {"pickle", "_pickle", "cPickle", "dill", "cloudpickle", "joblib", "marshal", "shelve"}
+#: circles that are known, and are to go
+KNOWN_CYCLES = {frozenset({"detrojan.scans.cascade", "detrojan.scans.stages"})}
 SPEAKERS = ("cli", "report", "__main__")
 
 
@@ -267,13 +269,13 @@ def sources() -> list[Source]:
 
 
 def cycles(found: list[Source]) -> list[list[str]]:
-    """Return the import cycles among modules (imports at module level only)."""
+    """Return the import cycles among modules; imports for types and within functions count as well."""
     names = {source.module for source in found}
     edges: dict[str, set[str]] = {}
     for source in found:
         targets = {
             candidate
-            for _, name in source.imports(top_level=True)
+            for _, name in source.imports()
             for candidate in (name, name.rpartition(".")[0])
             if candidate in names and candidate != source.module
         }
@@ -303,7 +305,7 @@ def test_the_source_keeps_the_rule(rule):
 
 
 def test_no_import_cycles():
-    assert cycles(sources()) == []
+    assert {frozenset(found) for found in cycles(sources())} == KNOWN_CYCLES
 
 
 BAD = [
@@ -440,3 +442,13 @@ def test_a_cycle_is_found():
         Source("detrojan.d", "def f():\n    import detrojan.a"),
     ]
     assert cycles(found) == [["detrojan.a", "detrojan.b", "detrojan.c", "detrojan.a"]]
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["if TYPE_CHECKING:\n    from detrojan.a import x", "def f():\n    from detrojan.a import x"],
+    ids=["for types", "in a function"],
+)
+def test_a_cycle_that_is_not_met_on_import_is_found_too(text):
+    found = [Source("detrojan.a", "from detrojan.b import y"), Source("detrojan.b", text)]
+    assert cycles(found) == [["detrojan.a", "detrojan.b", "detrojan.a"]]

@@ -13,7 +13,7 @@ from detrojan.learning.augmentation import shift
 from detrojan.learning.fitting import Fitting, fit
 from detrojan.metrics.accuracy import clean_accuracy
 from detrojan.models.classifier import Classifier
-from detrojan.repairs.base import soft_cross_entropy
+from detrojan.repairs.tuning import soft_cross_entropy
 from detrojan.run import Run
 from detrojan.store import digest
 

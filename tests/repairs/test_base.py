@@ -1,214 +1,19 @@
 from __future__ import annotations
 
-import math
-
 import pytest
 import torch
-from torch import nn
-from torch.nn import functional
 
-from detrojan.data.dataset import Dataset
-from detrojan.errors import DataError, LabelError, OptionError
+from bands import SHAPE, banded, bands, column
+from detrojan.errors import LabelError, OptionError
 from detrojan.findings import Finding
-from detrojan.models.classifier import Classifier
-from detrojan.repairs.base import (
-    FEWEST_SURE,
-    HALVINGS,
-    SURE,
-    Repaired,
-    bearable,
-    lesson,
-    soft_cross_entropy,
-    sure_of,
-    with_triggers,
-    worst_success,
-)
-from detrojan.repairs.finetune import FineTune
+from detrojan.repairs.base import with_triggers, worst_success
+from detrojan.repairs.lessons import lesson
 from detrojan.triggers.backdoor import Backdoor
 from detrojan.triggers.patch import PatchTrigger
-
-CLASSES, SHAPE = 6, (1, 6, 8)
-
-
-class Bands(nn.Module):
-    """Answers the column that is brightest, as surely as `scale` says."""
-
-    def __init__(self, scale: float = 60.0) -> None:
-        super().__init__()
-        self.scale = nn.Parameter(torch.tensor(scale))
-
-    def forward(self, images):
-        return self.scale * images[:, 0, :, :CLASSES].mean(1)
-
-
-@pytest.fixture
-def model() -> Classifier:
-    return Classifier(Bands(), SHAPE)
-
-
-@pytest.fixture
-def data() -> Dataset:
-    labels = torch.arange(120) % CLASSES
-    images = torch.rand(120, *SHAPE, generator=torch.Generator().manual_seed(1)) * 0.2
-    images[torch.arange(120), 0, :, labels] += 0.5
-    return Dataset(images, labels)
 
 
 def finding(label: int = 1, trigger: PatchTrigger | None = None) -> Finding:
     return Finding(label=label, anomaly_index=3, mask_l1=4, attack_success=1, flagged=True, trigger=trigger)
-
-
-def column(label: int) -> PatchTrigger:
-    mask = torch.zeros(SHAPE)
-    mask[..., label] = 1
-    return PatchTrigger(mask, mask)
-
-
-def test_the_network_s_own_soft_answers_are_taught_but_no_wrong_target(model, data):
-    target = int(model.answers(data.images[:1]))
-    different = int((model.answers(data.images) != target).nonzero()[0])
-    wrong = torch.tensor([0, different])
-    labels = data.labels.clone()
-    labels[wrong] = (labels[wrong] + 1) % CLASSES
-    taught = lesson(model, data.with_labels(labels), [target])
-    assert taught.labelled
-    assert torch.equal(taught.truth, labels)
-    assert torch.equal(taught.images, data.images)
-    own = model.probabilities(data.images)
-    assert torch.equal(taught.soft[1:], own[1:])
-    assert torch.equal(taught.soft[:1], functional.one_hot(labels[:1], CLASSES).float())
-    assert taught.corrected.tolist() == [True] + [False] * 119
-    assert taught.judged.tolist() == list(range(120))
-    assert taught.kept(model) == pytest.approx(118 / 120)
-
-
-def test_a_label_that_contradicts_an_answer_is_mixed_with_it(model, data):
-    target = int(model.answers(data.images[:1]))
-    different = int((model.answers(data.images) != target).nonzero()[0])
-    wrong = torch.tensor([0, different])
-    labels = data.labels.clone()
-    labels[wrong] = (labels[wrong] + 1) % CLASSES
-    taught = lesson(model, data.with_labels(labels), [target], correction=0.25)
-    own = model.probabilities(data.images)
-    hot = functional.one_hot(labels, CLASSES).float()
-    assert torch.equal(taught.soft[0], hot[0])
-    assert torch.allclose(taught.soft[different], 0.25 * hot[different] + 0.75 * own[different])
-    right = torch.ones(len(data), dtype=torch.bool)
-    right[wrong] = False
-    assert torch.equal(taught.soft[right], own[right])
-    assert taught.corrected.nonzero().flatten().tolist() == wrong.tolist()
-
-
-def with_surplus(data: Dataset, label: int) -> Dataset:
-    """Six times as many images of one label as of the others."""
-    more = (data.labels == label).nonzero().flatten().repeat(5)
-    return data.select(torch.cat([torch.arange(len(data)), more]))
-
-
-def test_without_labels_a_target_with_unusually_many_answers_is_left_out(model, data):
-    many = with_surplus(data, 1)
-    taught = lesson(model, many.with_labels(None), [1, 4])
-    assert not taught.labelled
-    assert taught.doubted == (1,)
-    kept = many.labels != 1
-    assert torch.equal(taught.images, many.images[kept])
-    assert torch.equal(taught.truth, model.answers(many.images)[kept])
-    assert torch.equal(taught.soft, model.probabilities(many.images)[kept])
-    assert taught.kept(model) == 1
-    assert torch.equal(taught.dataset().labels, taught.truth)
-
-
-def test_without_labels_a_target_with_usual_answers_is_taught_like_any_other(model, data):
-    taught = lesson(model, data.with_labels(None), [1, 4])
-    assert taught.doubted == ()
-    assert torch.equal(taught.truth, data.labels)
-
-
-@pytest.mark.parametrize("labels", ["of another task", "beyond the classes"])
-def test_labels_that_mean_nothing_to_the_network_are_not_taught(model, data, labels):
-    shuffled = data.labels[torch.randperm(120, generator=torch.Generator().manual_seed(3))]
-    meaningless = shuffled if labels == "of another task" else data.labels + CLASSES
-    taught = lesson(model, data.with_labels(meaningless), [1])
-    assert not taught.labelled
-    assert torch.equal(taught.truth, data.labels)
-
-
-def test_one_label_beyond_the_classes_among_many_images_is_not_overlooked(model, data):
-    """The check of the labels looks at 512 images at most; the stray one is not among them."""
-    many = Dataset(data.images.repeat(10, 1, 1, 1), data.labels.repeat(10))
-    stray = many.labels.clone()
-    stray[1] = CLASSES
-    assert lesson(model, many, [1]).labelled
-    assert not lesson(model, many.with_labels(stray), [1]).labelled
-
-
-def test_the_lesson_may_be_changed_without_changing_the_data(model, data):
-    taught = lesson(model, data, [1])
-    taught.soft.mul_(0)
-    assert taught.kept(model) == 1
-
-
-def test_images_of_another_shape_are_refused(model):
-    wrong = Dataset(torch.zeros(4, 1, 8, 6))
-    with pytest.raises(DataError, match=r"expected grey images 6 high x 8 wide x 1 .*, got 8 x 6 x 1"):
-        lesson(model, wrong, [1])
-
-
-def test_unlabelled_images_of_the_target_alone_are_refused(model, data):
-    own = data.select(data.labels == 1).with_labels(None)
-    with pytest.raises(DataError, match=r"2 or more images that the network does not answer .*, got 0 of 20"):
-        lesson(model, own, [1])
-
-
-@pytest.mark.parametrize("label", [-1, CLASSES])
-def test_a_finding_beyond_the_network_s_classes_is_refused(model, data, label):
-    with pytest.raises(LabelError, match=f"expected findings of labels 0 to 5, got {label}"):
-        lesson(model, data, [1, label])
-
-
-def test_agreement_is_measured_on_sure_answers_only():
-    soft = torch.full((100, 2), 0.5)
-    soft[:40] = torch.tensor([0.95, 0.05])
-    soft[40:50] = torch.tensor([SURE, 1 - SURE])
-    assert sure_of(soft).tolist() == list(range(40))
-
-
-def test_where_hardly_any_answer_is_sure_all_count():
-    soft = torch.full((100, 2), 0.5)
-    soft[: FEWEST_SURE - 1] = torch.tensor([0.99, 0.01])
-    assert sure_of(soft).tolist() == list(range(100))
-    soft[FEWEST_SURE - 1] = torch.tensor([0.99, 0.01])
-    assert sure_of(soft).tolist() == list(range(FEWEST_SURE))
-
-
-def test_an_unsure_answer_that_changes_costs_no_agreement(model, data):
-    images = data.images.clone()
-    images[:30] = 0.5
-    images[:30, 0, :, 0] += 0.01
-    taught = lesson(model, Dataset(images), [1])
-    assert len(taught.images) > len(taught.judged)
-    other = Classifier(Bands(scale=-60.0), SHAPE)
-    assert taught.kept(model) == 1
-    assert taught.kept(other) < 0.05
-    unsure = torch.ones(len(taught.images), dtype=torch.bool)
-    unsure[taught.judged] = False
-    assert int(unsure.sum()) == 30
-
-
-def test_the_loss_finds_the_wanted_answers_by_position():
-    chance = torch.Generator().manual_seed(2)
-    soft = torch.rand(10, 4, generator=chance).softmax(1)
-    logits = torch.randn(3, 4, generator=chance)
-    index = torch.tensor([7, 0, 7])
-    found = soft_cross_entropy(soft)(logits, torch.zeros(3, dtype=torch.int64), index)
-    expected = functional.cross_entropy(logits, soft[index])
-    torch.testing.assert_close(found, expected)
-    by_hand = 0.0
-    for row, position in enumerate(index.tolist()):
-        total = sum(math.exp(value) for value in logits[row].tolist())
-        for k in range(4):
-            by_hand -= float(soft[position, k]) * math.log(math.exp(float(logits[row, k])) / total) / 3
-    assert float(found) == pytest.approx(by_hand, rel=1e-5)
 
 
 @pytest.mark.parametrize(
@@ -230,7 +35,8 @@ def test_triggers_come_with_their_labels():
     assert [(lead.aim.target, lead.trigger) for lead in found] == [(2, two), (1, one)]
 
 
-def test_the_worst_success_is_that_of_the_strongest_trigger(model, data):
+def test_the_worst_success_is_that_of_the_strongest_trigger():
+    model, data = bands(), banded()
     weak = PatchTrigger(torch.zeros(SHAPE), torch.zeros(SHAPE))
     known = [Backdoor(trigger=weak, target=2), Backdoor(trigger=column(1), target=1)]
     taught = lesson(model, data, [])
@@ -239,23 +45,3 @@ def test_the_worst_success_is_that_of_the_strongest_trigger(model, data):
     only = lesson(model, data.select(data.labels == 1), [])
     with pytest.raises(LabelError, match="classes other than the target 1, got none"):
         worst_success(model, known[1:], only)
-
-
-def test_a_rate_that_breaks_the_network_is_halved(model, data):
-    taught = lesson(model, data, [])
-    broken = model.copy()
-    with torch.no_grad():
-        for parameter in broken.network.parameters():
-            parameter.zero_()
-    rates = []
-
-    def attempt(how):
-        rates.append(how.learning_rate)
-        return Repaired(model=model if how.learning_rate < 0.03 else broken, steps=())
-
-    made = bearable(FineTune(learning_rate=0.1), taught, taught.kept(model), attempt)
-    assert made.model is model
-    assert rates == [0.1, 0.05, 0.025]
-    rates.clear()
-    assert bearable(FineTune(learning_rate=100.0), taught, taught.kept(model), attempt).model is broken
-    assert len(rates) == HALVINGS + 1

@@ -9,8 +9,9 @@ from detrojan.errors import OptionError
 from detrojan.learning.augmentation import blended, shift, varied
 from detrojan.models.surgery.units import mean_activity
 from detrojan.repairs.activation_pruning import ActivationPruning
-from detrojan.repairs.base import Lesson, Repaired
+from detrojan.repairs.base import Repaired
 from detrojan.repairs.fine_pruning import FinePruning
+from detrojan.repairs.lessons import Lesson
 from detrojan.run import Run
 from detrojan.store import digest
 

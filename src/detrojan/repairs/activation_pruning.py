@@ -13,7 +13,8 @@ from detrojan.findings import Finding, RepairStep
 from detrojan.metrics.leads import leads
 from detrojan.models.classifier import Classifier
 from detrojan.models.surgery.units import curve_points, last_convolution, mean_activity, remove_units
-from detrojan.repairs.base import Lesson, Repair, Repaired, lesson, worst_success
+from detrojan.repairs.base import Repair, Repaired, worst_success
+from detrojan.repairs.lessons import Lesson, lesson
 from detrojan.run import Run
 
 

@@ -15,7 +15,8 @@ from detrojan.findings import Finding, RepairStep
 from detrojan.learning.augmentation import shift
 from detrojan.learning.fitting import Fitting, Loss, fit
 from detrojan.models.classifier import Classifier
-from detrojan.repairs.base import Lesson, Repair, Repaired, lesson, with_triggers, worst_success
+from detrojan.repairs.base import Repair, Repaired, with_triggers, worst_success
+from detrojan.repairs.lessons import Lesson, lesson
 from detrojan.run import Run, SilentProgress
 from detrojan.triggers.aim import Aim
 from detrojan.triggers.backdoor import Backdoor

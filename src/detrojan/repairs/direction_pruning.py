@@ -16,7 +16,8 @@ from detrojan.learning.augmentation import blended, shift
 from detrojan.metrics.leads import leads
 from detrojan.models.classifier import Classifier
 from detrojan.models.surgery.directions import Directions, Moments, moments, shrink, weighted
-from detrojan.repairs.base import Lesson, Repair, Repaired, lesson, worst_success
+from detrojan.repairs.base import Repair, Repaired, worst_success
+from detrojan.repairs.lessons import Lesson, lesson
 from detrojan.run import Run
 
 #: the weakest and the strongest shrinking of the curve, as multiples of the mean power of a layer's inputs

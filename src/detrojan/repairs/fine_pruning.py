@@ -11,10 +11,12 @@ from detrojan.errors import OptionError
 from detrojan.findings import Finding, RepairStep
 from detrojan.models.classifier import Classifier
 from detrojan.repairs.activation_pruning import ActivationPruning
-from detrojan.repairs.base import Lesson, Repaired, bearable, lesson, times
+from detrojan.repairs.base import Repaired, times
 from detrojan.repairs.direction_pruning import DirectionPruning
 from detrojan.repairs.finetune import FineTune
-from detrojan.repairs.teaching import PatientTuning, bears_a_high_rate
+from detrojan.repairs.lessons import Lesson, lesson
+from detrojan.repairs.patient import PatientTuning, bears_a_high_rate
+from detrojan.repairs.tuning import bearable
 from detrojan.run import Run
 
 

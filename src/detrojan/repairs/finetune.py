@@ -9,7 +9,9 @@ from detrojan.data.dataset import Dataset
 from detrojan.errors import OptionError
 from detrojan.findings import Finding, RepairStep
 from detrojan.models.classifier import Classifier
-from detrojan.repairs.base import Repaired, Tuning, lesson, times
+from detrojan.repairs.base import Repaired, times
+from detrojan.repairs.lessons import lesson
+from detrojan.repairs.tuning import Tuning
 from detrojan.run import Run
 
 

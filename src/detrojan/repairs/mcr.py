@@ -14,8 +14,10 @@ from detrojan.findings import Finding, RepairStep
 from detrojan.learning.fitting import batch_norms
 from detrojan.metrics.leads import leads
 from detrojan.models.classifier import Classifier
-from detrojan.repairs.base import Lesson, Repaired, bearable, lesson, times, worst_success
-from detrojan.repairs.teaching import PatientTuning
+from detrojan.repairs.base import Repaired, times, worst_success
+from detrojan.repairs.lessons import Lesson, lesson
+from detrojan.repairs.patient import PatientTuning
+from detrojan.repairs.tuning import bearable
 from detrojan.run import Run
 
 Weights = dict[str, torch.Tensor]

@@ -15,14 +15,10 @@ from detrojan.findings import Finding, RepairStep
 from detrojan.learning.augmentation import Augment, blended, shift
 from detrojan.models.classifier import Classifier
 from detrojan.models.surgery.units import caught_activity, convolutions
-from detrojan.repairs.base import (
-    Lesson,
-    Repaired,
-    bearable,
-    lesson,
-    times,
-)
-from detrojan.repairs.teaching import PatientTuning, bears_a_high_rate
+from detrojan.repairs.base import Repaired, times
+from detrojan.repairs.lessons import Lesson, lesson
+from detrojan.repairs.patient import PatientTuning, bears_a_high_rate
+from detrojan.repairs.tuning import bearable
 from detrojan.run import Run
 
 #: attention is compared at so many layers, the last ones

@@ -14,7 +14,8 @@ from detrojan.errors import OptionError
 from detrojan.findings import Finding, RepairStep
 from detrojan.models.classifier import Classifier
 from detrojan.models.surgery.units import curve_points, per_unit, remove_units
-from detrojan.repairs.base import Lesson, Repair, Repaired, lesson, with_triggers
+from detrojan.repairs.base import Repair, Repaired, with_triggers
+from detrojan.repairs.lessons import Lesson, lesson
 from detrojan.run import Run
 from detrojan.triggers.backdoor import Backdoor
 

@@ -13,17 +13,10 @@ from detrojan.findings import Finding, RepairStep
 from detrojan.learning.augmentation import blended, shift
 from detrojan.metrics.leads import leads
 from detrojan.models.classifier import Classifier
-from detrojan.repairs.base import (
-    Lesson,
-    Repaired,
-    Tuning,
-    enough,
-    lesson,
-    times,
-    with_triggers,
-    worst_success,
-)
+from detrojan.repairs.base import Repaired, times, with_triggers, worst_success
+from detrojan.repairs.lessons import Lesson, lesson
 from detrojan.repairs.teaching import Teaching
+from detrojan.repairs.tuning import Tuning, enough
 from detrojan.run import Run
 from detrojan.store import tensor_digest
 from detrojan.triggers.backdoor import Backdoor
