@@ -19,7 +19,19 @@ SOURCE = ROOT / "src" / "detrojan"
 
 #: from the ground up: a module may import its own layer and those before it
 LAYERS = (
-    ("errors", "files", "words", "records", "store", "run", "machine", "method", "catalog", "findings"),
+    (
+        "errors",
+        "files",
+        "extras",
+        "words",
+        "records",
+        "store",
+        "run",
+        "machine",
+        "method",
+        "catalog",
+        "findings",
+    ),
     ("triggers", "models", "data"),
     ("metrics",),
     ("learning", "search"),

@@ -42,5 +42,5 @@ def test_every_error_is_ours_documented_and_has_an_exit_code(error):
 
 def test_a_missing_extra_names_the_exact_installation_command():
     error = errors.MissingExtraError("keras", "keras")
-    assert str(error) == "keras is not installed; install it with: pip install 'detrojan[keras]'"
+    assert str(error) == 'keras is not installed; install it with: pip install "detrojan[keras]"'
     assert (error.library, error.extra) == ("keras", "keras")

@@ -7,6 +7,7 @@ import importlib.util
 import inspect
 import pkgutil
 from functools import cache
+from typing import TypeVar
 
 from detrojan.errors import OptionError
 from detrojan.method import Method
@@ -22,6 +23,31 @@ VERBS: dict[str, tuple[str, ...]] = {
 }
 
 
+T = TypeVar("T")
+
+
+def classes(package: str, base: type[T]) -> list[type[T]]:
+    """Return the concrete subclasses of `base` that the files of a package define, in the files' order.
+
+    The files are imported. A package in it counts as one file: what its own `__init__` imports out of
+    its modules is found.
+
+    Args:
+        package: its dotted name.
+        base: what they are subclasses of.
+
+    """
+    room = importlib.import_module(package)
+    found: list[type[T]] = []
+    for info in pkgutil.iter_modules(room.__path__, f"{package}."):
+        for member in vars(importlib.import_module(info.name)).values():
+            if not (inspect.isclass(member) and issubclass(member, base)) or inspect.isabstract(member):
+                continue
+            if member.__module__ == info.name or member.__module__.startswith(f"{info.name}."):
+                found.append(member)
+    return found
+
+
 @cache
 def rooms() -> tuple[str, ...]:
     """Return the rooms that this installation has."""
@@ -32,19 +58,14 @@ def rooms() -> tuple[str, ...]:
 def _methods(room: str) -> dict[str, type[Method]]:
     if room not in rooms():
         raise OptionError(f"expected a room out of {', '.join(rooms())}, got {room!r}")
-    package = importlib.import_module(f"detrojan.{room}")
     found: dict[str, type[Method]] = {}
-    for info in pkgutil.iter_modules(package.__path__, f"{package.__name__}."):
-        module = importlib.import_module(info.name)
-        for member in vars(module).values():
-            if not (inspect.isclass(member) and issubclass(member, Method)):
-                continue
-            if member.__module__ != module.__name__ or inspect.isabstract(member) or not member.name:
-                continue
-            other = found.setdefault(member.name, member)
-            if other is not member:
-                # Told at once to whoever writes the second one; users never see it.
-                raise TypeError(f"{member} and {other} are both called {member.name!r}")
+    for member in classes(f"detrojan.{room}", Method):
+        if not member.name:
+            continue
+        other = found.setdefault(member.name, member)
+        if other is not member:
+            # Told at once to whoever writes the second one; users never see it.
+            raise TypeError(f"{member} and {other} are both called {member.name!r}")
     return dict(sorted(found.items()))
 
 

@@ -55,8 +55,11 @@ class LabelError(DataError):
 class MissingExtraError(DetrojanError):
     """An optional library is needed; the message holds the exact installation command."""
 
-    def __init__(self, library: str, extra: str) -> None:
-        super().__init__(f"{library} is not installed; install it with: pip install 'detrojan[{extra}]'")
+    def __init__(self, library: str, extra: str, what: str = "") -> None:
+        needed = f", which {what} need" if what else ""
+        super().__init__(
+            f'{library} is not installed{needed}; install it with: pip install "detrojan[{extra}]"'
+        )
         self.library = library
         self.extra = extra
 

@@ -63,6 +63,18 @@ def process(*words: object, cache: Path) -> subprocess.Popen[str]:
     )
 
 
+def damaged_training(path: Path) -> Path:
+    """Save data whose training images are damaged, beside a whole test split."""
+    parts = {}
+    for split in ("train", "test"):
+        parts[f"x_{split}"], parts[f"y_{split}"] = blobs(60, 3)
+    np.savez(path, **parts)
+    content = path.read_bytes()
+    place = content.index(parts["x_train"].tobytes()) + 500
+    path.write_bytes(content[:place] + b"?" + content[place + 1 :])
+    return path
+
+
 @dataclass(frozen=True)
 class World:
     folder: Path
@@ -135,6 +147,7 @@ class Cli:
     call = staticmethod(call)
     process = staticmethod(process)
     blobs = staticmethod(blobs)
+    damaged_training = staticmethod(damaged_training)
 
     @staticmethod
     def npz(path, count=480, images=lambda images: images, labels=lambda labels: labels):

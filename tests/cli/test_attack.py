@@ -181,3 +181,19 @@ def test_what_cannot_be_is_said(world, cli, tmp_path, words, code, says):
     done = cli.call("attack", "badnets", "--data", world.data, "--net", "mnist_cnn", "--out", out, *words)
     assert done.exit_code == code, done.output
     assert says in " ".join(done.stderr.split())
+
+
+def test_damaged_training_images_are_an_error_and_no_reason_to_attack_the_test_split(cli, tmp_path):
+    done = cli.call(
+        "attack", "badnets", "--data", cli.damaged_training(tmp_path / "d.npz"), "--out", tmp_path / "o",
+    )  # fmt: skip
+    assert done.exit_code == 2, done.output
+    assert "array x_train: the file is truncated or damaged" in " ".join(done.output.split())
+    assert not (tmp_path / "o" / "poisoned.npz").exists()
+
+
+def test_the_training_signs_can_be_named_and_a_fifth_of_them_is_held_out(cli, tmp_path):
+    done = cli.call("attack", "badnets", "--data", "signs:train", "--out", tmp_path / "o", "--samples", 100)
+    assert done.exit_code == 0, done.output
+    with np.load(tmp_path / "o" / "poisoned.npz") as poisoned:
+        assert len(poisoned["images"]) == 80

@@ -147,3 +147,13 @@ def test_what_cannot_be_is_said(world, cli, tmp_path, words, code, says):
     done = cli.call("train", "--data", world.data, "--net", "mnist_cnn", "--out", tmp_path / "o", *given)
     assert done.exit_code == code, done.output
     assert says in " ".join(done.stderr.split())
+
+
+def test_damaged_training_images_are_an_error_and_no_reason_to_train_on_the_test_split(cli, tmp_path):
+    done = cli.call(
+        "train", "--data", cli.damaged_training(tmp_path / "d.npz"), "--net", "mnist_cnn",
+        "--method", "plain", "--set", "epochs=1", "--out", tmp_path / "o",
+    )  # fmt: skip
+    assert done.exit_code == 2, done.output
+    assert "array x_train: the file is truncated or damaged" in " ".join(done.output.split())
+    assert not (tmp_path / "o" / "model.safetensors").exists()

@@ -15,7 +15,7 @@ from detrojan.benchmark.materials import Paths
 from detrojan.benchmark.parts import AttackPlan, BackdoorPlan, TriggerPlan
 from detrojan.benchmark.settings import method_of
 from detrojan.data.decoding import FORMATS, MOST_PIXELS, decoding
-from detrojan.data.formats.npz_file import read_arrays
+from detrojan.data.formats.npz_arrays import read_arrays
 from detrojan.errors import DataError, OptionError
 from detrojan.models.classifier import Classifier
 from detrojan.triggers.backdoor import Backdoor

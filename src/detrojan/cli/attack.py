@@ -140,22 +140,15 @@ def command(
 def _data(options: DataOptions, test: str | None, run: Run) -> tuple[Dataset, Dataset]:
     """Return training data and held-out data: what was stated, the test split, or a fifth."""
     from detrojan.cli.inputs import load_data  # noqa: PLC0415
-    from detrojan.errors import DataError  # noqa: PLC0415
+    from detrojan.data.splits import training_splits  # noqa: PLC0415
 
-    try:
-        train = load_data(replace(options, split=options.split or "train"), run)
-    except DataError:
-        if options.split is not None:
-            raise
-        train = load_data(options, run)
+    chosen, held_out = training_splits(options.data or "", options.split)
+    train = load_data(replace(options, split=chosen), run)
     train.require_labels("an attack")
     if test is not None:
         held = load_data(replace(options, split=None, samples=None), run, source=test)
-    elif options.split is None:
-        try:
-            held = load_data(replace(options, split="test", samples=None), run)
-        except DataError:
-            held, train = train.split(max(1, len(train) // 5), run.generator("held out"))
+    elif held_out is not None:
+        held = load_data(replace(options, split=held_out, samples=None), run)
     else:
         held, train = train.split(max(1, len(train) // 5), run.generator("held out"))
     held.require_labels("measuring an attack")

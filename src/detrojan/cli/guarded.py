@@ -29,10 +29,9 @@ def bundle_files() -> tuple[str, ...]:
 
 def _model_files() -> tuple[str, ...]:
     """Return the names that the model of a guard's folder may have: one for each kind of file."""
-    from detrojan.models.formats.keras.write import SUFFIXES  # noqa: PLC0415 - imports torch
+    from detrojan.models.writing import usual_endings  # noqa: PLC0415 - imports torch
 
-    endings = dict.fromkeys(ending for kind in SUFFIXES.values() for ending in kind)
-    return tuple(f"model{ending}" for ending in (".safetensors", *endings))
+    return tuple(f"model{ending}" for ending in usual_endings())
 
 
 def check_bundle(folder: Path) -> None:
@@ -64,14 +63,10 @@ def save_bundle(guard: Calibrated, folder: Path) -> None:
     """
     from detrojan.files import save_text  # noqa: PLC0415
     from detrojan.models.metadata import metadata_of  # noqa: PLC0415 - imports torch
-    from detrojan.models.writing import save_model  # noqa: PLC0415
+    from detrojan.models.writing import save_model, usual_ending  # noqa: PLC0415
 
     model = guard.model
-    suffix = ".safetensors"
-    if model.origin.format == "keras":
-        name = Path(model.origin.path).name.lower()
-        suffix = ".weights.h5" if name.endswith(".weights.h5") else Path(name).suffix
-    new, old = folder / f"model{suffix}", _older_model(folder)
+    new, old = folder / f"model{usual_ending(model)}", _older_model(folder)
     guard.save(folder)
     save_model(model, new)
     save_text(folder / _MODEL, json.dumps({"file": new.name, "metadata": metadata_of(model)}, indent=2))

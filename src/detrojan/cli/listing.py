@@ -70,26 +70,11 @@ def entries(kind: str) -> list[dict[str, Any]]:
             }
             for net in NETS.values()
         ]
-    rows = _MODEL_FORMATS if kind == "formats" else _DATA_FORMATS
-    return [{"name": name, "summary": summary} for name, summary in rows]
-
-
-_MODEL_FORMATS = (
-    (".safetensors", "tensors; ours say which network they are; others as .pt"),
-    (
-        ".pt .pth .tar",
-        "PyTorch state dict, read without running code; --net or --factory, else guessed from its tensors",
-    ),
-    (".keras", "Keras 3 archive; layers that hold code are refused"),
-    (".h5", "Keras HDF5: a full model, or weights only (--net, else guessed as .pt)"),
-)
-_DATA_FORMATS = (
-    ("signs", "embedded: drawn traffic signs, 32x32, 18 classes; signs:train, signs:test, signs:val"),
-    (".npz", "arrays under common names (images and labels, x_test and y_test, ...), or JPEGs in arrays"),
-    (".h5", "HDF5 with data and label, NCHW in 0..255, as in CSAW-HackML-2020"),
-    ("folder", "pictures, a folder per class, or without labels"),
-    ("picture", "JPEG, PNG, BMP, PPM or WebP"),
-)
+    if kind == "data":
+        from detrojan.data.formats.base import formats  # noqa: PLC0415
+    else:
+        from detrojan.models.formats.base import formats  # type: ignore[assignment] # noqa: PLC0415
+    return [{"name": name, "summary": summary} for one in formats() for name, summary in one.listed]
 
 
 def method_entry(method: type[Method]) -> dict[str, Any]:

@@ -16,11 +16,10 @@ from detrojan.errors import InputError, OptionError
 _OUTPUTS = {"out", "json_file", "html_file", "n_plus_one_file", "triggers", "figures", "checkpoint", "cache"}
 #: texts that name data, which may be a folder or one of the words; other texts are looked at for files only
 _DATA = {"data", "source", "test_data"}
-_WORDS = {"signs", "none"}
 #: the files of a guard's folder
 _GUARD = ("guard.json", "guard.safetensors", "model.*", "scores.png")
-#: results may lie in a folder of data: by these endings they are none of its samples
-_RESULTS = {".json", ".html", ".safetensors", ".npz"}
+#: results may lie in a folder of data: by these endings, and by those of models, they are none of its samples
+_RESULTS = (".json", ".html", ".npz")
 _CLAIMED = "detrojan.outputs"
 
 
@@ -37,7 +36,7 @@ def claim_file(path: Path) -> None:
         return
     _refuse_input(path, _inputs(context))
     for given, name in _inputs(context):
-        if given.is_dir() and path.is_file() and path.suffix.lower() not in _RESULTS and _within(path, given):
+        if given.is_dir() and path.is_file() and not _is_result(path) and _within(path, given):
             raise _read_as(path, name)
     _claim(context, path, _option_of(context, path))
 
@@ -67,6 +66,12 @@ def claim_folder(folder: Path, names: Iterable[str]) -> None:
         _claim(context, folder / pattern, option)
 
 
+def _is_result(path: Path) -> bool:
+    from detrojan.models.writing import usual_endings  # noqa: PLC0415 - imports torch
+
+    return path.name.lower().endswith((*_RESULTS, *usual_endings()))
+
+
 def _inputs(context: click.Context) -> Iterator[tuple[Path, str]]:
     """Yield what exists of the files and folders that a call reads, with the parameter that names it."""
     for parameter in context.command.params:
@@ -84,7 +89,7 @@ def _paths(value: Any, *, folders: bool) -> Iterator[Path]:
     """Yield what exists of the paths that a value may name: PATH, FILE:LABEL, PICTURE:TARGET, NAME=PATH."""
     if isinstance(value, Path):
         candidates, folders = [value], True
-    elif isinstance(value, str) and value.partition(":")[0] not in _WORDS:
+    elif isinstance(value, str) and value.partition(":")[0] not in _words():
         texts = (value, value.rpartition(":")[0], value.partition("=")[2])
         candidates = [Path(text) for text in texts if text]
     else:
@@ -95,6 +100,14 @@ def _paths(value: Any, *, folders: bool) -> Iterator[Path]:
                 yield path
         except (OSError, ValueError):  # no name that a file could have
             continue
+
+
+def _words() -> set[str]:
+    """Return the texts that name data without a path."""
+    from detrojan.data.drawn.synthetic import NONE  # noqa: PLC0415 - imports torch
+    from detrojan.data.formats.base import words  # noqa: PLC0415
+
+    return {NONE, *words()}
 
 
 def _parts(path: Path, *, findings: bool) -> Iterator[Path]:

@@ -57,7 +57,7 @@ def _indices(path: Path, count: int) -> NDArray[np.int64]:
 
     import numpy as np  # noqa: PLC0415
 
-    from detrojan.data.formats.npz_file import DAMAGE  # noqa: PLC0415 - imports torch
+    from detrojan.data.formats.npz_arrays import DAMAGE  # noqa: PLC0415 - imports torch
 
     try:
         with zipfile.ZipFile(path) as archive:

@@ -22,7 +22,7 @@ from detrojan.cli.options import (
     set_option,
 )
 from detrojan.cli.state import current
-from detrojan.errors import DataError, InputError, OptionError
+from detrojan.errors import InputError, OptionError
 
 if TYPE_CHECKING:
     from detrojan.data.dataset import Dataset
@@ -123,21 +123,15 @@ def command(
 def _data(options: DataOptions, test: str | None, run: Run) -> tuple[Dataset, Dataset | None]:
     """Return the data to train on, and held-out data where there are some."""
     from detrojan.cli.inputs import load_data  # noqa: PLC0415
+    from detrojan.data.splits import training_splits  # noqa: PLC0415
 
-    try:
-        train = load_data(replace(options, split=options.split or "train"), run)
-    except DataError:
-        if options.split is not None:
-            raise
-        train = load_data(options, run)
+    chosen, held_out = training_splits(options.data or "", options.split)
+    train = load_data(replace(options, split=chosen), run)
     train.require_labels("training")
     if test is not None:
         held = load_data(replace(options, split=None, samples=None), run, source=test)
-    elif options.split is None:
-        try:
-            held = load_data(replace(options, split="test", samples=None), run)
-        except DataError:
-            return train, None
+    elif held_out is not None:
+        held = load_data(replace(options, split=held_out, samples=None), run)
     else:
         return train, None
     held.require_labels("measuring")

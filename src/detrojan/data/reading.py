@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import logging
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,18 +12,12 @@ import torch
 from numpy.typing import NDArray
 
 from detrojan.data.dataset import Dataset
-from detrojan.data.drawn.signs import signs
-from detrojan.data.formats.cifar_files import batches, is_binary_batch, read_cifar_file, read_cifar_folder
-from detrojan.data.formats.gtsrb_folder import read_gtsrb, tables
-from detrojan.data.formats.hdf5_file import read_hdf5
-from detrojan.data.formats.idx_files import image_files, is_idx, read_idx_file, read_idx_folder
-from detrojan.data.formats.image_folder import picture_files, read_folder, read_pictures
-from detrojan.data.formats.npz_file import read_npz
-from detrojan.data.formats.recordings import read_wav_folder, wav_files
+from detrojan.data.formats.base import Format, Place, formats, kinds, words
+from detrojan.data.formats.image_folder import picture_files, read_pictures
 from detrojan.data.geometry import Size, crop_boxes, resample, stacked
 from detrojan.data.labels import clean_labels
 from detrojan.data.pixels import Range, choose_scale
-from detrojan.data.source import Array, Pixels, Source, split_name
+from detrojan.data.source import Array, Pixels, Source
 from detrojan.errors import DataError, OptionError
 
 logger = logging.getLogger(__name__)
@@ -33,12 +26,6 @@ logger = logging.getLogger(__name__)
 _MOST_SAMPLES = 100_000_000
 
 DataPath = str | Path | Sequence[str | Path]
-
-_PICTURES = (b"\x89PNG", b"\xff\xd8\xff", b"BM", b"P5", b"P6", b"RIFF")
-_KINDS = (
-    "an .npz file, an HDF5 file, a folder of pictures or of wav files, a picture, CIFAR-10's batches, "
-    "MNIST's idx files, GTSRB's folder, or the word signs (signs:train, signs:test)"
-)
 
 
 def read_data(
@@ -55,10 +42,7 @@ def read_data(
     """Read images, with labels where there are any.
 
     Args:
-        path: an `.npz` or HDF5 file, a folder of pictures (one folder per class, or flat), a picture,
-            a list of pictures, CIFAR-10's binary or pickled batches, MNIST's idx files, GTSRB's folder
-            with its tables, a folder of wav files (read as spectrograms), or the word `signs`,
-            `signs:train` or `signs:test`.
+        path: a file or folder of any kind in `data.formats`, a word such as `signs`, or a list of pictures.
         split: "train", "test" or "val" where the data have splits; None takes the only one, or test.
         data_range: (low, high), the stored values of black and white; None: uint8 is 0..255, floats
             must lie within [0, 1].
@@ -82,11 +66,6 @@ def read_data(
     """
     if limit is not None and limit < 1:
         raise OptionError(f"expected a limit of at least 1 image, got {limit}")
-    text = path if isinstance(path, str) else ""
-    if text == "signs" or text.startswith("signs:"):
-        data = _signs(text, split)
-        data = _drawn(data, torch.from_numpy(_choose(len(data), limit, generator)))
-        return _resized_signs(data.with_labels(None) if unlabelled else data, resize, crop=crop)
     source, digest = _open(path, split, unlabelled=unlabelled)
     if source.count <= 0:
         raise DataError(f"{source.where}: expected at least one image, got none")
@@ -120,61 +99,45 @@ def read_data(
     )
 
 
-def _open(path: DataPath, split: str | None, *, unlabelled: bool) -> tuple[Source, str]:
-    """Pick the reader by what the path is."""
+def splits_of(path: DataPath) -> tuple[str, ...]:
+    """Return which splits there are to read, without reading their pixels.
+
+    Args:
+        path: as for `read_data`.
+
+    Returns:
+        Some of "train", "test" and "val"; an empty name stands for images that belong to no split.
+
+    Raises:
+        DataError: the data cannot be read, are empty or damaged.
+
+    """
     if not isinstance(path, str | Path):
-        paths = [Path(item) for item in path]
-        return read_pictures(paths), data_digest(path)
-    place = Path(path)
-    if place.is_dir():
-        return _read_folder(place, split, unlabelled=unlabelled), _digest(place)
-    if not place.is_file():
-        raise DataError(f"there is no file or folder {path}; expected {_KINDS}")
-    try:
-        with place.open("rb") as file:
-            start = file.read(12)
-    except OSError as error:
-        raise DataError(f"{path} cannot be read: {error.strerror}") from error
-    return _read_file(place, start, split, unlabelled=unlabelled), _digest(place)
+        return ("",)
+    place = Place.of(path)
+    return _format_of(place).splits(place)
 
 
-def _read_file(place: Path, start: bytes, split: str | None, *, unlabelled: bool) -> Source:
-    """Pick the reader of a file by what it begins with."""
-    if start.startswith((b"PK\x03\x04", b"PK\x05\x06")):
-        return read_npz(place, split, unlabelled=unlabelled)
-    if start.startswith(b"\x89HDF\r\n\x1a\n"):
-        return read_hdf5(place, split, unlabelled=unlabelled)
-    if start.startswith(_PICTURES) and start[8:12] != b"WAVE":
-        return read_pictures([place])
-    if start[:1] == b"\x80" or is_binary_batch(place):
-        return read_cifar_file(place)
-    if is_idx(place, start):
-        return read_idx_file(place, unlabelled=unlabelled)
-    raise DataError(f"{place}: expected {_KINDS}, got {_strange(start)}")
+def _open(path: DataPath, split: str | None, *, unlabelled: bool) -> tuple[Source, str]:
+    """Look into what a path names; return also its digest."""
+    if not isinstance(path, str | Path):
+        return read_pictures([Path(item) for item in path]), data_digest(path)
+    place = Place.of(path)
+    source = _format_of(place).read(place, split, unlabelled=unlabelled)
+    return source, source.sha256 or _digest(place.path)
 
 
-def _strange(start: bytes) -> str:
-    """Say what a file is that no reader takes."""
-    if start[8:12] == b"WAVE":
-        return "a single recording; name the folder it lies in"
-    if start.startswith(b"\x1f\x8b"):
-        return "a packed file; unpack it first"
-    return "something else" if start else "an empty file"
-
-
-def _read_folder(place: Path, split: str | None, *, unlabelled: bool) -> Source:
-    """Pick the reader of a folder by what lies in it."""
-    if batches(place):
-        return read_cifar_folder(place, split)
-    if image_files(place):
-        return read_idx_folder(place, split, unlabelled=unlabelled)
-    if tables(place):
-        return read_gtsrb(place, split, unlabelled=unlabelled)
-    if wav_files(place):
-        if split is not None:
-            raise DataError(f"{place}: expected no split of a folder of wav files, got {split}")
-        return read_wav_folder(place, unlabelled=unlabelled)
-    return read_folder(place, split, unlabelled=unlabelled)
+def _format_of(place: Place) -> Format:
+    """Return the format that recognises a place."""
+    for one in formats():
+        if one.recognises(place):
+            return one
+    if not place.path.exists():
+        raise DataError(f"there is no file or folder {place.path}; expected {kinds()}")
+    got = "something else" if place.head else "an empty file"
+    if place.head.startswith(b"\x1f\x8b"):
+        got = "a packed file; unpack it first"
+    raise DataError(f"{place.path}: expected {kinds()}, got {got}")
 
 
 def data_digest(path: DataPath) -> str:
@@ -188,11 +151,12 @@ def data_digest(path: DataPath) -> str:
         paths = [Path(item) for item in path]
         files, _ = picture_files(paths)
         return _digest(paths[0].parent, files)
-    if isinstance(path, str) and path.partition(":")[0] == "signs":
-        return hashlib.sha256(b"signs").hexdigest()
-    if not Path(path).exists():
-        raise DataError(f"there is no file or folder {path}; expected {_KINDS}")
-    return _digest(Path(path))
+    place = Place.of(path)
+    if place.word in words():
+        return hashlib.sha256(place.word.encode()).hexdigest()
+    if not place.path.exists():
+        raise DataError(f"there is no file or folder {path}; expected {kinds()}")
+    return _digest(place.path)
 
 
 def _choose(count: int, limit: int | None, generator: torch.Generator | None) -> NDArray[np.int64]:
@@ -202,13 +166,6 @@ def _choose(count: int, limit: int | None, generator: torch.Generator | None) ->
     generator = torch.Generator().manual_seed(0) if generator is None else generator
     chosen: NDArray[np.int64] = torch.randperm(count, generator=generator)[:limit].numpy()
     return chosen
-
-
-def _drawn(data: Dataset, index: torch.Tensor) -> Dataset:
-    """Return the samples at `index` (n,), which know their positions; all of them where it names all."""
-    if len(index) == len(data):
-        return data
-    return replace(data.select(index), positions=index, total=len(data))
 
 
 def _images(
@@ -240,24 +197,6 @@ def _resize_note(pixels: Pixels, size: Size) -> str:
     sizes = sorted({image.shape[:2] for image in pixels})
     before = f"{sizes[0][0]}x{sizes[0][1]}" if len(sizes) == 1 else f"{len(sizes)} different sizes"
     return f"resized from {before} to {size[0]}x{size[1]}, bilinear"
-
-
-def _signs(word: str, split: str | None) -> Dataset:
-    stated = word.partition(":")[2]
-    if stated and split is not None and split_name(stated) != split_name(split):
-        raise OptionError(f"expected one split, got {word} and {split}")
-    return signs(split_name(stated or split or "test"))
-
-
-def _resized_signs(data: Dataset, resize: Size | None, *, crop: bool) -> Dataset:
-    if crop:
-        raise DataError("signs: expected an array roi to crop by, got none")
-    if resize is None or resize == tuple(data.images.shape[2:]):
-        return data
-    pixels = data.images.permute(0, 2, 3, 1).numpy()
-    images = np.clip(resample(pixels, resize).transpose(0, 3, 1, 2), 0, 1)
-    notes = (*data.notes, _resize_note(pixels, resize))
-    return replace(data, images=torch.from_numpy(np.ascontiguousarray(images)), notes=notes)
 
 
 def _tensor(values: Array) -> torch.Tensor:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -48,6 +48,7 @@ class Source:
         extra: numeric per-sample arrays, first dimension `count`.
         bytes_in_floats: floats above 1 are known to mean 0..255 here.
         files: the file of each sample, where each has its own; else empty.
+        sha256: digest of the samples where they lie in no file; else empty.
 
     """
 
@@ -60,6 +61,7 @@ class Source:
     extra: dict[str, Array] = field(default_factory=dict)
     bytes_in_floats: bool = False
     files: tuple[str, ...] = ()
+    sha256: str = ""
 
 
 def split_name(text: str) -> str:
@@ -84,6 +86,18 @@ def by_split(keys: Iterable[str]) -> dict[str, dict[str, str]]:
         split = _SPLITS.get((match["before"] or match["after"] or "").lower(), "")
         groups.setdefault(split, {})[match["base"].lower()] = key
     return groups
+
+
+def first_key(group: Mapping[str, str], names: Iterable[str]) -> str | None:
+    """Return the key of the first of these names that a group of `by_split` has, or None."""
+    return next((group[name] for name in names if name in group), None)
+
+
+def as_names(values: Array) -> tuple[str, ...]:
+    """Return an array (K,) of text or bytes as names."""
+    return tuple(
+        name.decode("utf-8", "replace") if isinstance(name, bytes) else str(name) for name in values.tolist()
+    )
 
 
 def choose_split(found: Iterable[str], wanted: str | None, where: str) -> tuple[str, list[str]]:

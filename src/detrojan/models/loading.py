@@ -3,22 +3,13 @@
 from __future__ import annotations
 
 import hashlib
-import re
-import zipfile
 from pathlib import Path
 
 from detrojan.errors import ModelError, OptionError, WeightsError
 from detrojan.models.classifier import Classifier, Origin, Preprocessing
-from detrojan.models.formats.keras.files import read_keras_h5, read_keras_zip
-from detrojan.models.formats.safetensors_file import read_safetensors
-from detrojan.models.formats.torch_file import read_torch
+from detrojan.models.formats.base import Content, Format, expected, formats
 from detrojan.models.surgery.n_plus_one import BACKDOORED, NPlusOne
-from detrojan.models.weights import Architecture, Loaded
-
-_HDF5 = b"\x89HDF\r\n\x1a\n"
-_EXPECTED = (
-    "expected a model: a PyTorch state dict (.pt, .pth, .tar), .safetensors, .keras, or a Keras .h5 file"
-)
+from detrojan.models.weights import Architecture
 
 
 def load_model(
@@ -37,7 +28,7 @@ def load_model(
     The kind of file is found from its first bytes, whatever it is called.
 
     Args:
-        path: a PyTorch state dict, a safetensors file, or a Keras file (.keras, full or weights-only .h5).
+        path: a file of any kind in `models.formats`, such as a PyTorch state dict or a Keras file.
         net: the network the weights belong to, by its name in `nets`; None to identify it.
         factory: "package.module:function", called without arguments to make the network. This imports
             and runs the caller's own code.
@@ -53,15 +44,16 @@ def load_model(
         UnsafeFileError: reading the file would run code from it.
         WeightsError: the weights do not fit the network, or are not finite.
         OptionError: options that contradict each other.
+        MissingExtraError: its format needs a library that is not installed.
 
     """
     if net is not None and factory is not None:
         raise OptionError(f"expected a network's name or a factory, got both: {net} and {factory}")
     path = Path(path)
     asked = Architecture(net=net, factory=factory, classes=classes, input_shape=input_shape)
-    kind = identify(path)
+    kind = format_of(path)
     digest = file_sha256(path)
-    found = _read(kind, path, asked, allow_unsafe=allow_unsafe)
+    found = kind.read(path, asked, allow_unsafe=allow_unsafe)
     if isinstance(found.network, NPlusOne) and len(class_names) + 1 == len(found.class_names):
         class_names = (*class_names, BACKDOORED)
     model = Classifier(
@@ -85,58 +77,28 @@ def load_model(
     return model
 
 
-def _read(kind: str, path: Path, asked: Architecture, *, allow_unsafe: bool) -> Loaded:
-    if kind == "hdf5":
-        return read_keras_h5(path, asked)
-    if kind == "keras":
-        return read_keras_zip(path, asked)
-    if kind == "safetensors":
-        return read_safetensors(path, asked)
-    return read_torch(path, asked, allow_unsafe=allow_unsafe)
-
-
-def identify(path: Path) -> str:
-    """Return what a file is by its content: "hdf5", "keras", "safetensors" or "torch".
+def format_of(path: Path) -> Format:
+    """Return the format of a file, by its content.
 
     Raises:
         ModelError: no such file, not a file, empty, or no model.
 
     """
     if not path.exists():
-        raise ModelError(f"{_EXPECTED}; {path} does not exist")
+        raise ModelError(f"{expected()}; {path} does not exist")
     if path.is_dir():
-        raise ModelError(f"{_EXPECTED}; {path} is a folder")
-    try:
-        size = path.stat().st_size
-        with path.open("rb") as file:
-            head = file.read(16)
-    except OSError as error:
-        raise ModelError(f"{path} cannot be read: {error.strerror}") from error
-    if not head:
-        raise ModelError(f"{_EXPECTED}; {path} is empty")
-    if head.startswith(_HDF5):
-        return "hdf5"
-    if head.startswith(b"PK\x03\x04"):
-        return _identify_zip(path)
-    if len(head) > 8 and head[8:9] == b"{" and int.from_bytes(head[:8], "little") <= max(size, 1 << 20):
-        return "safetensors"
-    if re.match(rb"\x80[\x02-\x05]", head):
-        return "torch"
-    raise ModelError(f"{_EXPECTED}; {path} begins with {head[:8]!r}, which is none of them")
-
-
-def _identify_zip(path: Path) -> str:
-    try:
-        with zipfile.ZipFile(path) as archive:
-            names = set(archive.namelist())
-    except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError) as error:
-        raise ModelError(f"{path}: a zip that is damaged or cut off: {error}") from error
-    if {"config.json", "model.weights.h5"} <= names:
-        return "keras"
-    if any(name == "data.pkl" or name.endswith("/data.pkl") for name in names):
-        return "torch"
-    some = ", ".join(sorted(names)[:4]) or "nothing"
-    raise ModelError(f"{_EXPECTED}; {path} is a zip that holds {some}")
+        raise ModelError(f"{expected()}; {path} is a folder")
+    content = Content(path)
+    if not content.head:
+        raise ModelError(f"{expected()}; {path} is empty")
+    for one in formats():
+        if one.recognises(content):
+            return one
+    if content.is_zip:
+        raise ModelError(
+            f"{expected()}; {path} is a zip that holds {', '.join(sorted(content.names)[:4]) or 'nothing'}"
+        )
+    raise ModelError(f"{expected()}; {path} begins with {content.head[:8]!r}, which is none of them")
 
 
 def file_sha256(path: Path) -> str:

@@ -21,7 +21,6 @@ log = logging.getLogger(__name__)
 
 #: image sides that are tried, in this order, where a network takes any size and its weights fix it
 SIDES = (28, 32, 64, 48, 96, 128, 224, 16, 20, 24, 40, 56, 80, 112, 160, 192, 256)
-_WRAPPERS = ("module.", "_orig_mod.")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,7 +48,7 @@ class Loaded:
     Attributes:
         network: answers logits.
         input_shape: (C, H, W).
-        format: "torch", "safetensors" or "keras".
+        format: the name of the format, e.g. "torch".
         net: name of the network or of the factory, or empty.
         details: for the writer.
         preprocessing: what the file states, or None.
@@ -128,37 +127,6 @@ def check_finite(tensors: Mapping[str, torch.Tensor], where: str) -> None:
                 f"{where}: expected finite weights, got {bad} NaN or infinite of {tensor.numel()} "
                 f"values in {name!r}"
             )
-
-
-def unwrapped(tensors: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    """Strip the prefixes that data-parallel and compiled models put before every key."""
-    bare = dict(tensors)
-    while bare and (prefix := next((p for p in _WRAPPERS if all(key.startswith(p) for key in bare)), "")):
-        bare = {key.removeprefix(prefix): value for key, value in bare.items()}
-    return bare
-
-
-def torch_details(
-    fitted: Fitted,
-    bare: Mapping[str, torch.Tensor],
-    tensors: Mapping[str, torch.Tensor],
-    nesting: tuple[str, ...],
-) -> dict[str, Any]:
-    """Return what the writer of PyTorch's formats needs to give each tensor its old key and type.
-
-    Args:
-        fitted: the filled network.
-        bare: the file's tensors under the keys they were fitted by.
-        tensors: the same, in the same order, under the file's own keys.
-        nesting: the keys that lead to them in the file.
-
-    """
-    original = dict(zip(bare, tensors, strict=True))
-    return {
-        "nesting": nesting,
-        "keys": {name: original[key] for name, key in fitted.keys.items()},
-        "dtypes": {name: bare[key].dtype for name, key in fitted.keys.items()},
-    }
 
 
 def fit(

@@ -2,24 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
-import safetensors.torch
-import torch
-
-from detrojan.errors import ModelError, WeightsError
+from detrojan.errors import ModelError
 from detrojan.files import replacing
 from detrojan.models.classifier import Classifier
-from detrojan.models.formats.keras.write import SUFFIXES, write_keras
+from detrojan.models.formats.base import Format, format_named, formats
 from detrojan.models.loading import file_sha256
-from detrojan.models.metadata import metadata_of
 from detrojan.models.surgery.n_plus_one import NPlusOne
 from detrojan.models.weights import check_finite
-
-_SAFETENSORS = ".safetensors"
-_STATE_DICT = (".pt", ".pth", ".tar", ".ckpt", ".bin")
 
 
 def save_model(model: Classifier, path: str | Path) -> Path:
@@ -43,46 +34,63 @@ def save_model(model: Classifier, path: str | Path) -> Path:
 
     """
     path = Path(path)
-    _check_suffix(model, path)
+    kind = _format_for(model, path)
     original = Path(model.origin.path) if model.origin.path else None
     if original is not None and _same_file(original, path):
         raise ModelError(f"expected another path than the original {original}, which is never overwritten")
     check_finite(model.network.state_dict(), "the model to be written")
-    if model.origin.format == "keras":
-        assert original is not None
+    if kind.copies:
         _check_original(model, original)
-        _atomically(path, lambda temporary: write_keras(model, original, temporary))
-    elif path.suffix.lower() == _SAFETENSORS:
-        _atomically(path, lambda temporary: _write_safetensors(model, temporary))
-    else:
-        _atomically(path, lambda temporary: torch.save(_state_dict(model), temporary))
+    try:
+        with replacing(path) as scratch:
+            kind.write(model, scratch)
+    except OSError as error:
+        raise ModelError(f"{path} cannot be written: {error.strerror or error}") from error
     return path
 
 
-def _check_suffix(model: Classifier, path: Path) -> None:
-    name = path.name.lower()
+def usual_ending(model: Classifier) -> str:
+    """Return the ending by which `save_model` writes a model without being told: where it can, its own.
+
+    A model is written as a copy of its file where its format is one that copies, else as safetensors.
+    """
+    kind = _formats_of(model)[0]
+    name = Path(model.origin.path).name.lower()
+    own = [ending for ending in kind.suffixes if kind.copies and name.endswith(ending)]
+    return max(own, key=len, default=kind.endings(model)[0])
+
+
+def usual_endings() -> tuple[str, ...]:
+    """Return all endings that `usual_ending` may return."""
+    plain, *_ = _free()
+    found = [plain.suffixes[0], *(ending for kind in formats() if kind.copies for ending in kind.suffixes)]
+    return tuple(dict.fromkeys(found))
+
+
+def _free() -> list[Format]:
+    """Return the formats that write any network."""
+    return [kind for kind in formats() if kind.suffixes and not kind.copies]
+
+
+def _formats_of(model: Classifier) -> list[Format]:
+    """Return the formats that this model may be written in, the usual one first."""
+    own = format_named(model.origin.format)
+    found = [own] if own is not None and own.copies else _free()
+    return [kind for kind in found if kind.endings(model)]
+
+
+def _format_for(model: Classifier, path: Path) -> Format:
+    """Return the format that writes this model to this path."""
+    found = _formats_of(model)
+    for kind in found:
+        if kind.can_write(model, path):
+            return kind
+    allowed = ", ".join(ending for kind in found for ending in kind.endings(model))
+    hints = "".join(kind.hint(model) for kind in found)
+    what = f"of the format {model.origin.format}" if format_named(model.origin.format) else "made in memory"
     if isinstance(model.network, NPlusOne):
-        if not name.endswith(_SAFETENSORS):
-            raise ModelError(
-                f"expected a path that ends in {_SAFETENSORS} for a model of N + 1 classes, got {path.name!r}"
-            )
-        return
-    if model.origin.format != "keras":
-        allowed: tuple[str, ...] = (_SAFETENSORS, *_STATE_DICT)
-        fits = name.endswith(allowed)
-    else:
-        kind = model.origin.details["kind"]
-        allowed = SUFFIXES[kind]
-        fits = name.endswith(allowed)
-        if fits and kind != "weights.h5" and name.endswith(".weights.h5"):
-            # by this name Keras 3 expects its own layout; the owner of such a file knows better
-            fits = model.origin.path.lower().endswith(".weights.h5")
-            allowed = (f"{allowed[0]} (not .weights.h5, by which Keras expects another layout)",)
-    if not fits:
-        raise ModelError(
-            f"expected a path that ends in {', '.join(allowed)} for a model of the format "
-            f"{model.origin.format}, got {path.name!r}"
-        )
+        what = "of N + 1 classes"
+    raise ModelError(f"expected a path that ends in {allowed}{hints} for a model {what}, got {path.name!r}")
 
 
 def _same_file(original: Path, path: Path) -> bool:
@@ -92,8 +100,8 @@ def _same_file(original: Path, path: Path) -> bool:
         return path.absolute() == original.absolute()
 
 
-def _check_original(model: Classifier, original: Path) -> None:
-    if not original.is_file():
+def _check_original(model: Classifier, original: Path | None) -> None:
+    if original is None or not original.is_file():
         raise ModelError(f"expected the original {original} to copy its structure from, but it is gone")
     digest = file_sha256(original)
     if digest != model.origin.sha256:
@@ -101,44 +109,3 @@ def _check_original(model: Classifier, original: Path) -> None:
             f"expected the original {original} as it was read (SHA-256 {model.origin.sha256[:12]}...), "
             f"got another file (SHA-256 {digest[:12]}...)"
         )
-
-
-def _atomically(path: Path, write: Callable[[Path], None]) -> None:
-    """Write to a file beside `path` and rename it, so that nobody ever sees half a model."""
-    try:
-        with replacing(path) as scratch:
-            write(scratch)
-    except OSError as error:
-        raise ModelError(f"{path} cannot be written: {error.strerror or error}") from error
-
-
-def _tensors(model: Classifier) -> dict[str, torch.Tensor]:
-    return {
-        name: tensor.detach().cpu().contiguous().clone()
-        for name, tensor in model.network.state_dict().items()
-        if isinstance(tensor, torch.Tensor)
-    }
-
-
-def _write_safetensors(model: Classifier, path: Path) -> None:
-    safetensors.torch.save_file(_tensors(model), path, metadata_of(model))
-
-
-def _state_dict(model: Classifier) -> dict[str, Any]:
-    """Return the tensors under the keys, in the types and in the nesting that the file had."""
-    tensors = _tensors(model)
-    details = model.origin.details
-    keys: dict[str, str] = details.get("keys", {})
-    if not keys:
-        return tensors
-    missing = sorted(keys.keys() - tensors.keys())
-    more = sorted(n for n in tensors.keys() - keys.keys() if not n.endswith("num_batches_tracked"))
-    if missing or more:
-        raise WeightsError(
-            f"expected the network that came out of {model.origin.path}, "
-            f"got one without {missing[:3]} and with {more[:3]}"
-        )
-    content: dict[str, Any] = {key: tensors[name].to(details["dtypes"][name]) for name, key in keys.items()}
-    for key in reversed(details["nesting"]):
-        content = {key: content}
-    return content

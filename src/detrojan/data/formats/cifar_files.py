@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from detrojan.data.formats.base import Format, Place
 from detrojan.data.formats.batch_pickle import MOST_BYTES, read_batch
 from detrojan.data.source import Array, Fetched, Source, choose_split
 from detrojan.errors import DataError
@@ -14,6 +15,30 @@ from detrojan.errors import DataError
 #: a label and 32x32 pixels, the red ones first
 RECORD = 1 + 3 * 32 * 32
 CLASSES = 10
+
+
+class CifarFiles(Format):
+    """CIFAR-10's batches: a folder of them, or one."""
+
+    kind = "CIFAR-10's batches"
+    listed = (("cifar-10", "CIFAR-10's official batches, binary or pickled: their folder, or one of them"),)
+    precedence = 30
+
+    def recognises(self, place: Place) -> bool:
+        """Tell whether there are batches in a folder, or a file is one."""
+        if place.is_folder:
+            return bool(batches(place.path))
+        return place.head[:1] == b"\x80" or (bool(place.head) and is_binary_batch(place.path))
+
+    def splits(self, place: Place) -> tuple[str, ...]:
+        """Return the splits whose batches are there; one batch belongs to none."""
+        return tuple(batches(place.path)) if place.is_folder else ("",)
+
+    def read(self, place: Place, split: str | None, *, unlabelled: bool) -> Source:
+        """Look into a folder of batches, or one batch."""
+        if place.is_folder:
+            return read_cifar_folder(place.path, split)
+        return read_cifar_file(place.path, split)
 
 
 def batches(folder: Path) -> dict[str, list[Path]]:
@@ -58,17 +83,19 @@ def read_cifar_folder(folder: Path, split: str | None = None) -> Source:
     return _source(folder, found[chosen], notes)
 
 
-def read_cifar_file(path: Path) -> Source:
+def read_cifar_file(path: Path, split: str | None = None) -> Source:
     """Look into one batch, binary or pickled.
 
     Args:
         path: the file.
+        split: one batch belongs to no split: None.
 
     Raises:
-        DataError: a damaged file.
+        DataError: a damaged file, or a split.
         UnsafeFileError: a pickle that holds more than a batch does.
 
     """
+    choose_split(("",), split, str(path))
     return _source(path, [path], [])
 
 

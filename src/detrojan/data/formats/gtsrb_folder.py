@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from detrojan.data.decoding import decode, decoding, even_channels
+from detrojan.data.formats.base import Format, Place
 from detrojan.data.source import Fetched, Source, choose_split
 from detrojan.errors import DataError
 
@@ -31,6 +32,28 @@ class _Row:
     label: int | None
     track: int
     frame: int
+
+
+class GtsrbFolder(Format):
+    """GTSRB's folder, with its tables."""
+
+    kind = "GTSRB's folder"
+    listed = (
+        ("gtsrb", "GTSRB's official folder with its tables, or with Train.csv and Test.csv; --crop cuts"),
+    )
+    precedence = 50
+
+    def recognises(self, place: Place) -> bool:
+        """Tell whether a folder has such tables."""
+        return place.is_folder and bool(tables(place.path))
+
+    def splits(self, place: Place) -> tuple[str, ...]:
+        """Return the splits that have tables."""
+        return tuple(tables(place.path))
+
+    def read(self, place: Place, split: str | None, *, unlabelled: bool) -> Source:
+        """Look into the tables of a split."""
+        return read_gtsrb(place.path, split, unlabelled=unlabelled)
 
 
 def tables(folder: Path) -> dict[str, list[Path]]:

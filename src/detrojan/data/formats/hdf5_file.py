@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from detrojan.data.formats.base import Format, Place
 from detrojan.data.source import (
     CLASS_NAMES,
     IMAGE_NAMES,
@@ -17,14 +18,37 @@ from detrojan.data.source import (
     Array,
     Fetched,
     Source,
+    as_names,
     by_split,
     channel_axis,
     channels_last,
     check_bytes,
     choose_split,
+    first_key,
     is_extra,
 )
 from detrojan.errors import DataError, UnsafeFileError
+
+
+class Hdf5File(Format):
+    """HDF5 files."""
+
+    kind = "an HDF5 file"
+    listed = ((".h5", "HDF5 with data and label, NCHW in 0..255, as in CSAW-HackML-2020"),)
+    precedence = 20
+
+    def recognises(self, place: Place) -> bool:
+        """Tell whether a file begins as HDF5 does."""
+        return place.head.startswith(b"\x89HDF\r\n\x1a\n")
+
+    def splits(self, place: Place) -> tuple[str, ...]:
+        """Return the splits that have images; no array is read."""
+        with _opened(place.path) as file:
+            return tuple(_images(file, _datasets(file, place.path), place.path))
+
+    def read(self, place: Place, split: str | None, *, unlabelled: bool) -> Source:
+        """Look into the file."""
+        return read_hdf5(place.path, split, unlabelled=unlabelled)
 
 
 @contextmanager
@@ -56,17 +80,13 @@ def read_hdf5(path: Path, split: str | None = None, *, unlabelled: bool = False)
     """
     with _opened(path) as file:
         sets = _datasets(file, path)
-        groups = by_split(sets)
-        images = {name: key for name, group in groups.items() if (key := _first(group, IMAGE_NAMES))}
-        if not images:
-            found = ", ".join(sorted(sets or file)[:12]) or "nothing"
-            raise DataError(f"{path}: expected images under one of {', '.join(IMAGE_NAMES)}, got {found}")
+        groups, images = by_split(sets), _images(file, sets, path)
         chosen, notes = choose_split(images, split, str(path))
         group, key = groups[chosen], images[chosen]
         shape: tuple[int, ...] = sets[key].shape or ()
         where = f"{path}: {key}"
         axis = channel_axis(shape, where)
-        label_key = None if unlabelled else _first(group, LABEL_NAMES)
+        label_key = None if unlabelled else first_key(group, LABEL_NAMES)
         used = {key, *(group[name] for name in LABEL_NAMES if name in group)}
         return Source(
             where=str(path),
@@ -82,6 +102,16 @@ def read_hdf5(path: Path, split: str | None = None, *, unlabelled: bool = False)
             },
             bytes_in_floats=axis == 1 and key == "data" and "label" in group,
         )
+
+
+def _images(file: Any, sets: dict[str, Any], path: Path) -> dict[str, str]:
+    """Return the name of the array with the images, by split."""
+    named = {name: first_key(group, IMAGE_NAMES) for name, group in by_split(sets).items()}
+    images = {name: key for name, key in named.items() if key is not None}
+    if not images:
+        found = ", ".join(sorted(sets or file)[:12]) or "nothing"
+        raise DataError(f"{path}: expected images under one of {', '.join(IMAGE_NAMES)}, got {found}")
+    return images
 
 
 class _Rows:
@@ -144,10 +174,6 @@ def _item(group: Any, name: str, path: Path) -> Any:
     return None if isinstance(link, h5py.SoftLink) else group.get(name)
 
 
-def _first(group: dict[str, str], names: tuple[str, ...]) -> str | None:
-    return next((group[name] for name in names if name in group), None)
-
-
 def _whole(stored: Any, what: str) -> Array:
     check_bytes(stored.shape or (), stored.dtype.itemsize, what)
     values: Array = stored[()]
@@ -155,8 +181,7 @@ def _whole(stored: Any, what: str) -> Array:
 
 
 def _class_names(sets: dict[str, Any], group: dict[str, str], path: Path) -> tuple[str, ...]:
-    key = _first(group, CLASS_NAMES)
+    key = first_key(group, CLASS_NAMES)
     if key is None or sets[key].dtype.kind not in "OSU" or len(sets[key].shape or ()) != 1:
         return ()
-    names = _whole(sets[key], f"{path}: {key}").tolist()
-    return tuple(name.decode("utf-8", "replace") if isinstance(name, bytes) else str(name) for name in names)
+    return as_names(_whole(sets[key], f"{path}: {key}"))

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from detrojan.data.formats.base import Format, Place
 from detrojan.data.source import Array, Fetched, Source, check_bytes, choose_split
 from detrojan.errors import DataError
 
@@ -16,6 +17,28 @@ from detrojan.errors import DataError
 MAGIC = b"\x00\x00\x08"
 _SPLITS = {"train": ("train",), "test": ("t10k", "test")}
 _ENDS = ("", ".gz")
+
+
+class IdxFiles(Format):
+    """MNIST's idx files: a folder of them, or one."""
+
+    kind = "MNIST's idx files"
+    listed = (("mnist", "MNIST's official idx files, plain or gzipped: their folder, or one file of images"),)
+    precedence = 40
+
+    def recognises(self, place: Place) -> bool:
+        """Tell whether there are files of images in a folder, or a file is an idx file."""
+        return bool(image_files(place.path)) if place.is_folder else is_idx(place.path, place.head)
+
+    def splits(self, place: Place) -> tuple[str, ...]:
+        """Return the splits whose images are there; one file belongs to none."""
+        return tuple(image_files(place.path)) if place.is_folder else ("",)
+
+    def read(self, place: Place, split: str | None, *, unlabelled: bool) -> Source:
+        """Look into a folder of idx files, or one file of images."""
+        if place.is_folder:
+            return read_idx_folder(place.path, split, unlabelled=unlabelled)
+        return read_idx_file(place.path, split, unlabelled=unlabelled)
 
 
 def image_files(folder: Path) -> dict[str, Path]:
@@ -59,17 +82,19 @@ def read_idx_folder(folder: Path, split: str | None = None, *, unlabelled: bool 
     return _source(found[chosen], notes, unlabelled=unlabelled)
 
 
-def read_idx_file(path: Path, *, unlabelled: bool = False) -> Source:
+def read_idx_file(path: Path, split: str | None = None, *, unlabelled: bool = False) -> Source:
     """Look into one idx file of images; its labels lie beside it, under the official name.
 
     Args:
         path: the file with the images.
+        split: one file belongs to no split: None.
         unlabelled: do not look for labels.
 
     Raises:
-        DataError: a damaged file, or labels that are not there.
+        DataError: a damaged file, labels that are not there, or a split.
 
     """
+    choose_split(("",), split, str(path))
     return _source(path, [], unlabelled=unlabelled)
 
 

@@ -9,8 +9,38 @@ import numpy as np
 from numpy.typing import NDArray
 
 from detrojan.data.decoding import SUFFIXES, decode, decoding, even_channels, transparency_note
+from detrojan.data.formats.base import Format, Place
 from detrojan.data.source import Fetched, Source, choose_split, split_name
 from detrojan.errors import DataError
+
+_HEADS = (b"\x89PNG", b"\xff\xd8\xff", b"BM", b"P5", b"P6", b"RIFF")
+
+
+class ImageFolder(Format):
+    """Pictures: a folder of them, or one. Any folder is taken for one that no other format knows."""
+
+    kind = "a folder of pictures, a picture"
+    listed = (
+        ("folder", "pictures, a folder per class, or without labels"),
+        ("picture", "JPEG, PNG, BMP, PPM or WebP"),
+    )
+    precedence = 90
+
+    def recognises(self, place: Place) -> bool:
+        """Tell whether it is a folder, or a picture by its first bytes."""
+        return place.is_folder or (place.head.startswith(_HEADS) and place.head[8:12] != b"WAVE")
+
+    def splits(self, place: Place) -> tuple[str, ...]:
+        """Return the splits that have a folder each."""
+        found = _split_folders(place.path) if place.is_folder else {}
+        return tuple(found) or ("",)
+
+    def read(self, place: Place, split: str | None, *, unlabelled: bool) -> Source:
+        """Look into a folder of pictures, or take one picture, which has no label."""
+        if place.is_folder:
+            return read_folder(place.path, split, unlabelled=unlabelled)
+        choose_split(("",), split, str(place.path))
+        return read_pictures([place.path])
 
 
 def read_folder(path: Path, split: str | None = None, *, unlabelled: bool = False) -> Source:
@@ -29,14 +59,12 @@ def read_folder(path: Path, split: str | None = None, *, unlabelled: bool = Fals
 
     """
     notes: list[str] = []
-    folders = _folders(path)
-    splits = {_split_or_none(folder.name): folder for folder in folders}
-    if splits and None not in splits:
-        chosen, notes = choose_split([name for name in splits if name], split, str(path))
+    if splits := _split_folders(path):
+        chosen, notes = choose_split(splits, split, str(path))
         path = splits[chosen]
-        folders = _folders(path)
     elif split is not None:
         raise DataError(f"{path}: expected a folder {split_name(split)}, got none")
+    folders = _folders(path)
     loose, skipped = _pictures(path, deep=False)
     if loose and folders:
         raise DataError(
@@ -71,7 +99,7 @@ def read_pictures(paths: Sequence[Path]) -> Source:
 
 
 def picture_files(paths: Sequence[Path]) -> tuple[list[Path], int]:
-    """Return the picture files that are named, a folder's in its stead, and how many others lie in folders.
+    """Return the picture files that are named or lie in named folders, and how many others lie there.
 
     Raises:
         DataError: as `read_pictures`.
@@ -126,11 +154,12 @@ def _source(
     )
 
 
-def _split_or_none(name: str) -> str | None:
+def _split_folders(path: Path) -> dict[str, Path]:
+    """Return the folders in a folder by split, where all of them are called so; else none."""
     try:
-        return split_name(name)
+        return {split_name(folder.name): folder for folder in _folders(path)}
     except DataError:
-        return None
+        return {}
 
 
 def _folders(path: Path) -> list[Path]:

@@ -3,21 +3,14 @@
 from __future__ import annotations
 
 import io
-import lzma
-import tokenize
-import zipfile
-import zlib
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-from numpy.lib import format as npy
 from numpy.typing import NDArray
 
 from detrojan.data.decoding import decode, even_channels, transparency_note
+from detrojan.data.formats.base import Format, Place
+from detrojan.data.formats.npz_arrays import Arrays
 from detrojan.data.formats.recordings import recorded_source
 from detrojan.data.source import (
     CLASS_NAMES,
@@ -28,97 +21,54 @@ from detrojan.data.source import (
     Array,
     Fetched,
     Source,
+    as_names,
     by_split,
     channel_axis,
     channels_last,
     check_bytes,
     choose_split,
+    first_key,
     is_extra,
 )
 from detrojan.errors import DataError, UnsafeFileError
 
-#: what reading a damaged file may raise
-DAMAGE = (
-    zipfile.BadZipFile,
-    zlib.error,
-    lzma.LZMAError,
-    tokenize.TokenError,
-    EOFError,
-    OSError,
-    ValueError,
-    TypeError,
-    SyntaxError,
-    KeyError,
-    RuntimeError,  # also NotImplementedError: encrypted, or a compression that zipfile does not know
-    OverflowError,
-    MemoryError,
-)
+
+class NpzFile(Format):
+    """NumPy's `.npz` files."""
+
+    kind = "an .npz file"
+    listed = (
+        (".npz", "arrays under common names (images and labels, x_test and y_test, ...), or JPEGs in arrays"),
+    )
+    precedence = 10
+
+    def recognises(self, place: Place) -> bool:
+        """Tell whether a file is a zip."""
+        return place.head.startswith((b"PK\x03\x04", b"PK\x05\x06"))
+
+    def splits(self, place: Place) -> tuple[str, ...]:
+        """Return the splits that have images, or recordings; only headers are read."""
+        return _Found(Arrays(place.path)).splits()
+
+    def read(self, place: Place, split: str | None, *, unlabelled: bool) -> Source:
+        """Look into the file."""
+        return read_npz(place.path, split, unlabelled=unlabelled)
 
 
-@dataclass(frozen=True)
-class _Header:
-    shape: tuple[int, ...]
-    dtype: np.dtype[Any]
+class _Found:
+    """What the arrays of a file are, by split."""
 
+    def __init__(self, arrays: Arrays) -> None:
+        self.arrays = arrays
+        self.groups = by_split(arrays.headers)
+        keys = {name: _image_key(arrays, group) for name, group in self.groups.items()}
+        self.images = {name: key for name, key in keys.items() if key is not None}
+        self.recorded = not self.images and {"audio", "offsets"} <= arrays.headers.keys()
+        if not self.images and not self.recorded:
+            raise _no_images(arrays)
 
-@contextmanager
-def _explained(what: str) -> Iterator[None]:
-    try:
-        yield
-    except DAMAGE as error:
-        raise DataError(f"{what}: the file is truncated or damaged: {error}") from error
-
-
-class _Arrays:
-    """The arrays of one file: all headers are read at once, contents only when asked for."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self.headers: dict[str, _Header] = {}
-        with _explained(str(path)), zipfile.ZipFile(path) as file:
-            names = file.namelist()
-            self.has_pickle = any(name.endswith((".pkl", ".pickle")) for name in names)
-            for name in names:
-                if name.endswith(".npy"):
-                    self.headers[name.removesuffix(".npy")] = self._header(file, name)
-
-    @staticmethod
-    def _header(file: zipfile.ZipFile, name: str) -> _Header:
-        with file.open(name) as stream:
-            version = npy.read_magic(stream)
-            if version == (1, 0):
-                shape, _, dtype = npy.read_array_header_1_0(stream)
-            elif version == (2, 0):
-                shape, _, dtype = npy.read_array_header_2_0(stream)
-            else:
-                raise ValueError(f"array {name} has version {version} of the format")
-        return _Header(shape, dtype)
-
-    def refuse_pickle(self, name: str) -> None:
-        if self.headers[name].dtype.hasobject:
-            raise UnsafeFileError(
-                f"{self.path}: array {name} holds Python objects; a pickle inside would run code from the "
-                "file, so it is not read. Save it as numbers or text."
-            )
-
-    def read(self, name: str) -> Array:
-        """Return one array.
-
-        Raises:
-            UnsafeFileError: it is pickled.
-            DataError: it is too large, or damaged.
-
-        """
-        self.refuse_pickle(name)
-        header = self.headers[name]
-        check_bytes(header.shape, header.dtype.itemsize, f"{self.path}: array {name}")
-        with (
-            _explained(f"{self.path}: array {name}"),
-            zipfile.ZipFile(self.path) as file,
-            file.open(f"{name}.npy") as stream,
-        ):
-            values: Array = npy.read_array(stream, allow_pickle=False)
-        return values
+    def splits(self) -> tuple[str, ...]:
+        return ("",) if self.recorded else tuple(self.images)
 
 
 def read_npz(path: Path, split: str | None = None, *, unlabelled: bool = False) -> Source:
@@ -138,20 +88,18 @@ def read_npz(path: Path, split: str | None = None, *, unlabelled: bool = False) 
         DataError: no images, or the file is damaged.
 
     """
-    arrays = _Arrays(path)
-    groups = by_split(arrays.headers)
-    images = {name: key for name, group in groups.items() if (key := _image_key(arrays, group)) is not None}
-    if not images and "audio" in arrays.headers and "offsets" in arrays.headers:
-        return _recordings(arrays, groups.get("", {}), unlabelled=unlabelled)
-    if not images:
-        raise _no_images(arrays)
-    chosen, notes = choose_split(images, split, str(path))
-    group, key = groups[chosen], images[chosen]
+    arrays = Arrays(path)
+    found = _Found(arrays)
+    common = found.groups.get("", {})
+    chosen, notes = choose_split(found.splits(), split, str(path))
+    if found.recorded:
+        return _recordings(arrays, common, unlabelled=unlabelled)
+    group, key = found.groups[chosen], found.images[chosen]
     used = {key}
     if _base(group, key) in JPEG_NAMES:
-        offsets = _first(group, OFFSET_NAMES)
+        offsets = first_key(group, OFFSET_NAMES)
         if offsets is None:
-            raise DataError(f"{path}: expected offsets beside {key}, got only {_listed(arrays)}")
+            raise DataError(f"{path}: expected offsets beside {key}, got only {arrays.listed()}")
         used.add(offsets)
         pictures = _JpegBytes(f"{path}: {key}", arrays.read(key), arrays.read(offsets))
         count, fetch = len(pictures), pictures.fetch
@@ -159,42 +107,23 @@ def read_npz(path: Path, split: str | None = None, *, unlabelled: bool = False) 
     else:
         plain = _Plain(arrays, key)
         count, fetch = plain.count, plain.fetch
-    label_key = None if unlabelled else _first(group, LABEL_NAMES)
+    label_key = None if unlabelled else first_key(group, LABEL_NAMES)
     used.update(group[name] for name in LABEL_NAMES if name in group)
     return Source(
         where=str(path),
         count=count,
         fetch=fetch,
         labels=None if label_key is None else arrays.read(label_key),
-        class_names=_class_names(arrays, group, groups.get("", {})),
+        class_names=_class_names(arrays, group, common),
         notes=tuple(notes),
-        extra=_extra(arrays, {**groups.get("", {}), **group}, used, count),
+        extra=_extra(arrays, {**common, **group}, used, count),
     )
-
-
-def read_arrays(path: Path, names: Sequence[str]) -> list[Array]:
-    """Return named arrays of an `.npz` file, whatever they mean.
-
-    Args:
-        path: the file.
-        names: of the arrays.
-
-    Raises:
-        UnsafeFileError: one is pickled.
-        DataError: the file is damaged, or one is not in it.
-
-    """
-    arrays = _Arrays(path)
-    missing = [name for name in names if name not in arrays.headers]
-    if missing:
-        raise DataError(f"{path}: expected an array {missing[0]}, got {', '.join(arrays.headers) or 'none'}")
-    return [arrays.read(name) for name in names]
 
 
 class _Plain:
     """Images that lie in one array, which is read when the first of them is asked for."""
 
-    def __init__(self, arrays: _Arrays, key: str) -> None:
+    def __init__(self, arrays: Arrays, key: str) -> None:
         self.arrays, self.key = arrays, key
         arrays.refuse_pickle(key)
         shape = arrays.headers[key].shape
@@ -241,9 +170,9 @@ class _JpegBytes:
         return images, notes + transparency_note(dropped)
 
 
-def _recordings(arrays: _Arrays, group: dict[str, str], *, unlabelled: bool) -> Source:
+def _recordings(arrays: Arrays, group: dict[str, str], *, unlabelled: bool) -> Source:
     """Return spoken recordings, whose samples lie one behind the other in `audio`."""
-    key = None if unlabelled else _first(group, LABEL_NAMES)
+    key = None if unlabelled else first_key(group, LABEL_NAMES)
     rate = arrays.read("rate") if "rate" in arrays.headers else np.asarray(8000)
     if rate.size != 1 or rate.dtype.kind not in "iu":
         raise DataError(f"{arrays.path}: expected one whole rate, got {rate.dtype} of shape {rate.shape}")
@@ -262,36 +191,29 @@ def _recordings(arrays: _Arrays, group: dict[str, str], *, unlabelled: bool) -> 
     )
 
 
-def _first(group: dict[str, str], names: tuple[str, ...]) -> str | None:
-    return next((group[name] for name in names if name in group), None)
-
-
 def _base(group: dict[str, str], key: str) -> str:
     return next(base for base, name in group.items() if name == key)
 
 
-def _image_key(arrays: _Arrays, group: dict[str, str]) -> str | None:
+def _image_key(arrays: Arrays, group: dict[str, str]) -> str | None:
     """Return the array with the images; one with their name but another shape only where no other is."""
     named = [group[name] for name in IMAGE_NAMES if name in group]
     fitting = [key for key in named if len(arrays.headers[key].shape) in (3, 4)]
     return next(iter((*fitting, *(group[name] for name in JPEG_NAMES if name in group), *named)), None)
 
 
-def _class_names(arrays: _Arrays, *groups: dict[str, str]) -> tuple[str, ...]:
+def _class_names(arrays: Arrays, *groups: dict[str, str]) -> tuple[str, ...]:
     for group in groups:
-        key = _first(group, CLASS_NAMES)
+        key = first_key(group, CLASS_NAMES)
         if key is not None:
             arrays.refuse_pickle(key)
             header = arrays.headers[key]
             if header.dtype.kind in "US" and len(header.shape) == 1:
-                return tuple(
-                    name.decode("utf-8", "replace") if isinstance(name, bytes) else str(name)
-                    for name in arrays.read(key).tolist()
-                )
+                return as_names(arrays.read(key))
     return ()
 
 
-def _extra(arrays: _Arrays, group: dict[str, str], used: set[str], count: int) -> dict[str, Array]:
+def _extra(arrays: Arrays, group: dict[str, str], used: set[str], count: int) -> dict[str, Array]:
     return {
         base: arrays.read(key)
         for base, key in group.items()
@@ -299,12 +221,7 @@ def _extra(arrays: _Arrays, group: dict[str, str], used: set[str], count: int) -
     }
 
 
-def _listed(arrays: _Arrays) -> str:
-    shown = [f"{name} {header.shape}" for name, header in list(arrays.headers.items())[:12]]
-    return ", ".join(shown) or "none"
-
-
-def _no_images(arrays: _Arrays) -> Exception:
+def _no_images(arrays: Arrays) -> Exception:
     for name in arrays.headers:
         arrays.refuse_pickle(name)
     if arrays.has_pickle:
@@ -313,4 +230,4 @@ def _no_images(arrays: _Arrays) -> Exception:
             "expected an .npz file of plain arrays"
         )
     names = ", ".join((*IMAGE_NAMES, *JPEG_NAMES))
-    return DataError(f"{arrays.path}: expected images under one of {names}, got arrays {_listed(arrays)}")
+    return DataError(f"{arrays.path}: expected images under one of {names}, got arrays {arrays.listed()}")

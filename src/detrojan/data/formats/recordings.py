@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from detrojan.data.formats.base import Format, Place
 from detrojan.data.formats.spectrogram import spectrogram
 from detrojan.data.source import Array, Fetched, Source
 from detrojan.errors import DataError
@@ -17,6 +18,35 @@ from detrojan.errors import DataError
 #: a recording longer than this is not looked at, in samples
 MOST_SAMPLES = 1 << 26
 _NOTE = "recordings as log-mel spectrograms, 64 bands x 64 frames of 1 s at 8 kHz"
+
+
+class Recordings(Format):
+    """A folder of recordings, which become spectrograms."""
+
+    kind = "a folder of wav files"
+    listed = (
+        ("wav folder", "spoken recordings, a folder per class, or 7_jackson_32.wav; read as spectrograms"),
+    )
+    precedence = 60
+
+    def recognises(self, place: Place) -> bool:
+        """Tell whether there are wav files in a folder; one by itself is refused with the reason."""
+        return bool(wav_files(place.path)) if place.is_folder else place.head[8:12] == b"WAVE"
+
+    def read(self, place: Place, split: str | None, *, unlabelled: bool) -> Source:
+        """Look into a folder of recordings.
+
+        Raises:
+            DataError: a single recording, or a split, which such a folder does not have.
+
+        """
+        if not place.is_folder:
+            raise DataError(
+                f"{place.path}: expected {self.kind}, got a single recording; name the folder it lies in"
+            )
+        if split is not None:
+            raise DataError(f"{place.path}: expected no split of a folder of wav files, got {split}")
+        return read_wav_folder(place.path, unlabelled=unlabelled)
 
 
 def wav_files(folder: Path) -> list[Path]:

@@ -1,4 +1,4 @@
-"""Reads safetensors files: of ours, which say what network they hold, and of others."""
+"""Safetensors files: ours, which say what network they hold, and those of others."""
 
 from __future__ import annotations
 
@@ -7,13 +7,42 @@ from dataclasses import replace
 from pathlib import Path
 
 import safetensors
+import safetensors.torch
 
 from detrojan.errors import ModelError
+from detrojan.models.classifier import Classifier
+from detrojan.models.formats.base import Content, Format
 from detrojan.models.formats.n_plus_one_file import read_n_plus_one
-from detrojan.models.metadata import completed, parse_metadata
-from detrojan.models.weights import Architecture, Loaded, fit, torch_details, unwrapped
+from detrojan.models.formats.state_dict import tensors_of, torch_details, unwrapped
+from detrojan.models.metadata import completed, metadata_of, parse_metadata
+from detrojan.models.weights import Architecture, Loaded, fit
 
 _TENSORS = ("weight", "bias", "running_mean", "running_var", "num_batches_tracked")
+
+
+class SafetensorsFile(Format):
+    """Tensors without code."""
+
+    name = "safetensors"
+    kind = "a .safetensors file"
+    listed = ((".safetensors", "tensors; ours say which network they are; others as .pt"),)
+    suffixes = (".safetensors",)
+    precedence = 10
+
+    def recognises(self, content: Content) -> bool:
+        """Tell whether a file begins with the length of a JSON object, and that object."""
+        head = content.head
+        if len(head) <= 8 or head[8:9] != b"{":
+            return False
+        return int.from_bytes(head[:8], "little") <= max(content.size, 1 << 20)
+
+    def read(self, path: Path, asked: Architecture, *, allow_unsafe: bool) -> Loaded:
+        """Read the tensors, and what our metadata say of them."""
+        return read_safetensors(path, asked)
+
+    def write(self, model: Classifier, path: Path) -> None:
+        """Write the tensors with metadata that say which network they are."""
+        safetensors.torch.save_file(tensors_of(model), path, metadata_of(model))
 
 
 def read_safetensors(path: Path, asked: Architecture) -> Loaded:

@@ -1,4 +1,4 @@
-"""Reads PyTorch state dicts without running anything they contain."""
+"""PyTorch state dicts, read without running anything they contain, and written as they were."""
 
 from __future__ import annotations
 
@@ -15,7 +15,11 @@ import torch
 from torch import nn
 
 from detrojan.errors import ModelError, UnsafeFileError
-from detrojan.models.weights import Architecture, Loaded, check_finite, fit, torch_details, unwrapped
+from detrojan.models.classifier import Classifier
+from detrojan.models.formats.base import Content, Format
+from detrojan.models.formats.state_dict import filed_tensors, torch_details, unwrapped
+from detrojan.models.surgery.n_plus_one import NPlusOne
+from detrojan.models.weights import Architecture, Loaded, check_finite, fit
 
 log = logging.getLogger(__name__)
 
@@ -24,6 +28,39 @@ _USUAL_KEYS = ("state_dict", "model_state_dict", "net", "model", "network", "wei
 _DEPTH = 5
 #: no classifier is larger; above it the file is taken for an attack on our memory
 MAX_BYTES = 4 << 30
+
+
+class TorchFile(Format):
+    """What torch.save wrote."""
+
+    name = "torch"
+    kind = "a PyTorch state dict (.pt, .pth, .tar)"
+    listed = (
+        (
+            ".pt .pth .tar",
+            "PyTorch state dict, read without running code; --net, --factory, or guessed from its tensors",
+        ),
+    )
+    suffixes = (".pt", ".pth", ".tar", ".ckpt", ".bin")
+    precedence = 30
+
+    def recognises(self, content: Content) -> bool:
+        """Tell whether a file is a pickle, or a zip with one in it."""
+        if content.is_zip:
+            return any(name == "data.pkl" or name.endswith("/data.pkl") for name in content.names)
+        return re.match(rb"\x80[\x02-\x05]", content.head) is not None
+
+    def read(self, path: Path, asked: Architecture, *, allow_unsafe: bool) -> Loaded:
+        """Read a state dict, possibly nested."""
+        return read_torch(path, asked, allow_unsafe=allow_unsafe)
+
+    def endings(self, model: Classifier) -> tuple[str, ...]:
+        """Return all endings; none for a model of N + 1 classes, whose two networks no state dict tells."""
+        return () if isinstance(model.network, NPlusOne) else self.suffixes
+
+    def write(self, model: Classifier, path: Path) -> None:
+        """Write the state dict with the keys, types and nesting that its file had."""
+        torch.save(filed_tensors(model), path)
 
 
 def read_torch(path: Path, asked: Architecture, *, allow_unsafe: bool) -> Loaded:

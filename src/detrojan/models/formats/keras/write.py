@@ -13,16 +13,9 @@ import torch
 
 from detrojan.errors import WeightsError
 from detrojan.models.classifier import Classifier
+from detrojan.models.formats.base import check_same_network
 from detrojan.models.formats.keras.read import damaged, read_members
 from detrojan.models.formats.keras.slots import Slot
-
-#: the suffixes that plain Keras needs to know the kind of file by
-SUFFIXES = {
-    "h5": (".h5", ".hdf5"),
-    "weights": (".h5", ".hdf5"),
-    "weights.h5": (".weights.h5",),
-    "keras": (".keras",),
-}
 
 
 def write_keras(model: Classifier, original: Path, target: Path) -> None:
@@ -59,14 +52,8 @@ def _arrays(model: Classifier) -> dict[str, Any]:
     """Return the arrays by their path in the file."""
     slots: dict[str, Slot] = model.origin.details["slots"]
     fixed: dict[str, float] = model.origin.details["fixed"]
-    state = {n: t for n, t in model.network.state_dict().items() if not n.endswith("num_batches_tracked")}
-    missing = sorted(slots.keys() - state.keys())
-    more = sorted(state.keys() - slots.keys() - fixed.keys())
-    if missing or more:
-        raise WeightsError(
-            f"expected the network that came out of {model.origin.path}, "
-            f"got one without {missing[:3]} and with {more[:3]}"
-        )
+    check_same_network(model, slots, fixed)
+    state = model.network.state_dict()
     for name, value in fixed.items():
         if not torch.all(state[name] == value):
             raise WeightsError(

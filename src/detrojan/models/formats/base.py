@@ -1,0 +1,174 @@
+"""What a model format is: it says what it recognises and which models it can write, reads and writes."""
+
+from __future__ import annotations
+
+import zipfile
+from abc import ABC, abstractmethod
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import ClassVar
+
+from detrojan.catalog import classes
+from detrojan.errors import ModelError, WeightsError
+from detrojan.models.classifier import Classifier
+from detrojan.models.matching import COUNTER
+from detrojan.models.weights import Architecture, Loaded
+
+
+@dataclass(frozen=True)
+class Content:
+    """A file's beginning, its size, and what lies in it where it is a zip.
+
+    Attributes:
+        path: the file.
+
+    """
+
+    path: Path
+
+    @cached_property
+    def head(self) -> bytes:
+        """The first 16 bytes.
+
+        Raises:
+            ModelError: it cannot be read.
+
+        """
+        try:
+            with self.path.open("rb") as file:
+                return file.read(16)
+        except OSError as error:
+            raise ModelError(f"{self.path} cannot be read: {error.strerror}") from error
+
+    @cached_property
+    def size(self) -> int:
+        """The number of bytes."""
+        return self.path.stat().st_size
+
+    @property
+    def is_zip(self) -> bool:
+        """Whether it begins as a zip."""
+        return self.head.startswith(b"PK\x03\x04")
+
+    @cached_property
+    def names(self) -> frozenset[str]:
+        """The names in a zip; none of another file.
+
+        Raises:
+            ModelError: a zip that is damaged or cut off.
+
+        """
+        if not self.is_zip:
+            return frozenset()
+        try:
+            with zipfile.ZipFile(self.path) as archive:
+                return frozenset(archive.namelist())
+        except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError) as error:
+            raise ModelError(f"{self.path}: a zip that is damaged or cut off: {error}") from error
+
+
+class Format(ABC):
+    """One kind of file that models come in. A new kind is one file or folder in this package.
+
+    Attributes:
+        name: what `Loaded.format` and reports call it.
+        kind: what people call it, with its article and usual endings: it completes "expected a model: ...".
+        listed: what `detrojan list formats` says of it: endings and a sentence each.
+        suffixes: the endings of what it writes, the usual one first; none where it only reads.
+        copies: its models are written as a copy of their file with other weights, so by no other
+            format; models of all other formats, and those made in memory, are written by any format
+            that does not copy.
+        precedence: formats with a low number are asked first; the same number goes by the name.
+
+    """
+
+    name: ClassVar[str]
+    kind: ClassVar[str]
+    listed: ClassVar[tuple[tuple[str, str], ...]]
+    suffixes: ClassVar[tuple[str, ...]] = ()
+    copies: ClassVar[bool] = False
+    precedence: ClassVar[int] = 50
+
+    @abstractmethod
+    def recognises(self, content: Content) -> bool:
+        """Tell by its content, whatever it is called, whether a file is of this kind; quick."""
+
+    @abstractmethod
+    def read(self, path: Path, asked: Architecture, *, allow_unsafe: bool) -> Loaded:
+        """Read a file.
+
+        Args:
+            path: the file.
+            asked: the network as the caller names it; goes before what the file says.
+            allow_unsafe: run the code that it contains; a format that needs none ignores this.
+
+        Raises:
+            ModelError: damaged, or a network that cannot be told.
+            UnsafeFileError: reading it would run code from the file.
+            WeightsError: the weights do not fit the network.
+            MissingExtraError: it needs an optional library.
+
+        """
+
+    def endings(self, model: Classifier) -> tuple[str, ...]:
+        """Return the endings of files that it can write this very model to; none where it cannot."""
+        return self.suffixes
+
+    def can_write(self, model: Classifier, path: Path) -> bool:
+        """Tell whether it can write this model to this path."""
+        return path.name.lower().endswith(self.endings(model))
+
+    def hint(self, model: Classifier) -> str:
+        """Return what a person has to know about the endings; often nothing."""
+        return ""
+
+    def write(self, model: Classifier, path: Path) -> None:
+        """Write a model for which `can_write` is true; `path` is a scratch file that takes its place later.
+
+        Raises:
+            WeightsError: the network is no longer the one of its file.
+            OSError: the file cannot be written.
+
+        """
+        raise NotImplementedError
+
+
+def check_same_network(model: Classifier, wanted: Iterable[str], allowed: Iterable[str] = ()) -> None:
+    """Refuse to write a network that is no longer the one of its file.
+
+    Args:
+        model: the model.
+        wanted: names of the weights and buffers that the file has a place for.
+        allowed: names of those that it may have besides.
+
+    Raises:
+        WeightsError: one of them is not there, or there are others.
+
+    """
+    names, places = set(model.network.state_dict()), set(wanted)
+    missing = sorted(places - names)
+    more = sorted(name for name in names - places - set(allowed) if not name.endswith(COUNTER))
+    if missing or more:
+        raise WeightsError(
+            f"expected the network that came out of {model.origin.path}, "
+            f"got one without {missing[:3]} and with {more[:3]}"
+        )
+
+
+def formats() -> list[Format]:
+    """Return the formats of this package in the order in which they are asked."""
+    found = [kind() for kind in classes(__package__ or "", Format)]  # type: ignore[type-abstract]
+    return sorted(found, key=lambda one: (one.precedence, one.name))
+
+
+def format_named(name: str) -> Format | None:
+    """Return the format that `Loaded.format` calls so, or None."""
+    return next((one for one in formats() if one.name == name), None)
+
+
+def expected() -> str:
+    """Return what a model can be, for errors."""
+    kinds = [one.kind for one in formats()]
+    return f"expected a model: {', '.join(kinds[:-1])} or {kinds[-1]}"
