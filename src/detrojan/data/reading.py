@@ -67,28 +67,19 @@ def read_data(
     if limit is not None and limit < 1:
         raise OptionError(f"expected a limit of at least 1 image, got {limit}")
     source, digest = _open(path, split, unlabelled=unlabelled)
-    if source.count <= 0:
-        raise DataError(f"{source.where}: expected at least one image, got none")
-    if source.count > _MOST_SAMPLES:
-        raise DataError(f"{source.where}: expected at most {_MOST_SAMPLES:,} images, got {source.count:,}")
-    labels, names, notes = None, source.class_names, list(source.notes)
-    if source.labels is not None:
-        labels, names, more = clean_labels(source.labels, source.count, names, source.where)
-        notes += more
-    elif not unlabelled:
-        notes.append("no labels")
+    labels, names, notes = _labels(source, unlabelled=unlabelled)
     index = _choose(source.count, limit, generator)
-    if len(index) < source.count:
+    drawn = len(index) < source.count
+    if drawn:
         notes.append(f"{len(index)} of {source.count} images, drawn at random")
     images, more = _images(source, index, data_range, resize, crop=crop)
     for note in more:
         if note.startswith("warning: "):
             logger.warning("%s: %s", source.where, note.removeprefix("warning: "))
-    drawn = len(index) < source.count
     return Dataset(
         images=images,
         labels=None if labels is None else torch.from_numpy(labels[index]),
-        class_names=() if labels is None else names,
+        class_names=names,
         source=source.where,
         sha256=digest,
         notes=(*notes, *more),
@@ -120,11 +111,17 @@ def splits_of(path: DataPath) -> tuple[str, ...]:
 
 def _open(path: DataPath, split: str | None, *, unlabelled: bool) -> tuple[Source, str]:
     """Look into what a path names; return also its digest."""
-    if not isinstance(path, str | Path):
-        return read_pictures([Path(item) for item in path]), data_digest(path)
-    place = Place.of(path)
-    source = _format_of(place).read(place, split, unlabelled=unlabelled)
-    return source, source.sha256 or _digest(place.path)
+    if isinstance(path, str | Path):
+        place = Place.of(path)
+        source = _format_of(place).read(place, split, unlabelled=unlabelled)
+        digest = source.sha256 or _digest(place.path)
+    else:
+        source, digest = read_pictures([Path(item) for item in path]), data_digest(path)
+    if source.count <= 0:
+        raise DataError(f"{source.where}: expected at least one image, got none")
+    if source.count > _MOST_SAMPLES:
+        raise DataError(f"{source.where}: expected at most {_MOST_SAMPLES:,} images, got {source.count:,}")
+    return source, digest
 
 
 def _format_of(place: Place) -> Format:
@@ -157,6 +154,16 @@ def data_digest(path: DataPath) -> str:
     if not place.path.exists():
         raise DataError(f"there is no file or folder {path}; expected {kinds()}")
     return _digest(place.path)
+
+
+def _labels(
+    source: Source, *, unlabelled: bool
+) -> tuple[NDArray[np.int64] | None, tuple[str, ...], list[str]]:
+    """Return the labels (N,) with the names of the classes, and all that was said so far of the reading."""
+    if source.labels is None:
+        return None, (), [*source.notes, *([] if unlabelled else ["no labels"])]
+    labels, names, notes = clean_labels(source.labels, source.count, source.class_names, source.where)
+    return labels, names, [*source.notes, *notes]
 
 
 def _choose(count: int, limit: int | None, generator: torch.Generator | None) -> NDArray[np.int64]:

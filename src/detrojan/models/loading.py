@@ -9,7 +9,7 @@ from detrojan.errors import ModelError, OptionError, WeightsError
 from detrojan.models.classifier import Classifier, Origin, Preprocessing
 from detrojan.models.formats.base import Content, Format, expected, formats
 from detrojan.models.surgery.n_plus_one import BACKDOORED, NPlusOne
-from detrojan.models.weights import Architecture
+from detrojan.models.weights import Architecture, Loaded
 
 
 def load_model(
@@ -61,20 +61,24 @@ def load_model(
         found.input_shape,
         preprocessing=preprocessing or found.preprocessing,
         class_names=class_names or found.class_names,
-        origin=Origin(
-            path=str(path),
-            sha256=digest,
-            format=found.format,
-            net=found.net,
-            details=found.details,
-            notes=found.notes,
-        ),
+        origin=_origin(path, digest, found),
     )
     if classes is not None and model.num_classes != classes:
         raise WeightsError(
             f"{path}: class count: expected {classes} classes as asked, got {model.num_classes} outputs"
         )
     return model
+
+
+def _origin(path: Path, digest: str, found: Loaded) -> Origin:
+    return Origin(
+        path=str(path),
+        sha256=digest,
+        format=found.format,
+        net=found.net,
+        details=found.details,
+        notes=found.notes,
+    )
 
 
 def format_of(path: Path) -> Format:

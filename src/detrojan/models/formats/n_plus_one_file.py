@@ -15,7 +15,8 @@ from torch import nn
 
 from detrojan.errors import ModelError, WeightsError
 from detrojan.models.classifier import Classifier, Origin
-from detrojan.models.formats.keras.graph import KerasGraph, bare_graph
+from detrojan.models.formats.keras.graph import bare_graph
+from detrojan.models.formats.keras.network import KerasGraph
 from detrojan.models.metadata import Stated, completed
 from detrojan.models.nets import use_keras_epsilon
 from detrojan.models.surgery.n_plus_one import n_plus_one

@@ -20,6 +20,7 @@ from detrojan.models.formats.keras.config import (
     stated_shape,
 )
 from detrojan.models.formats.keras.layers import CONVERTERS, OTHER_WAY, Config, Part
+from detrojan.models.formats.keras.network import KerasGraph
 from detrojan.models.formats.keras.read import KerasFile, Node
 from detrojan.models.formats.keras.slots import Slot
 
@@ -27,31 +28,6 @@ from detrojan.models.formats.keras.slots import Slot
 _OPERATIONS = ("Add", "Subtract", "Multiply", "Maximum")
 #: values in one step for one image; more is no image classifier but an attack on our memory
 _MOST_VALUES = 1 << 28
-
-
-class KerasGraph(nn.Module):
-    """A network of Keras layers; its modules carry the names the layers have in the file.
-
-    Each step is (module name, numbers of the values it takes, number of the value it gives); value
-    0 is the images.
-    """
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.steps: list[tuple[str, tuple[int, ...], int]] = []
-        self.answer = 0
-
-    def forward(self, images: torch.Tensor) -> torch.Tensor:
-        """Return the logits (N, K)."""
-        values = {0: images}
-        for name, inputs, output in self.steps:
-            values[output] = self._modules_by_name(name)(*(values[number] for number in inputs))
-        return values[self.answer]
-
-    def _modules_by_name(self, name: str) -> nn.Module:
-        module = self._modules[name]
-        assert module is not None
-        return module
 
 
 @dataclass(frozen=True)
@@ -294,8 +270,10 @@ class _Builder:
 
     def end(self, answer: int) -> None:
         """Take the softmax off the end, and drop what the answer does not need."""
-        self.graph.answer = self._logits(answer)
-        self._drop_unused()
+        used = self.graph.end(answer, self.where)
+        for kept_by_tensor in (self.slots, self.fixed, self.arrays):
+            for tensor in [t for t in kept_by_tensor if t.rpartition(".")[0] not in used]:
+                del kept_by_tensor[tensor]
 
     def fill(self) -> None:
         """Put the weights in."""
@@ -313,49 +291,6 @@ class _Builder:
         """Let no training change what the file could not keep."""
         for name in self.fixed:
             self.graph.get_parameter(name).requires_grad_(False)
-
-    def _drop_unused(self) -> None:
-        """Remove the steps that the answer does not need, and their modules."""
-        needed, kept = {self.graph.answer}, []
-        for step in reversed(self.graph.steps):
-            if step[2] in needed:
-                needed.update(step[1])
-                kept.append(step)
-        self.graph.steps = kept[::-1]
-        used = {name for name, _, _ in kept}
-        for name in [name for name in self.graph._modules if name not in used]:  # noqa: SLF001 - our own class
-            delattr(self.graph, name)
-        for kept_by_tensor in (self.slots, self.fixed, self.arrays):
-            for tensor in [t for t in kept_by_tensor if t.rpartition(".")[0] not in used]:
-                del kept_by_tensor[tensor]
-
-    def _logits(self, answer: int) -> int:
-        """Return the value before the final softmax; refuse another ending than that or none."""
-        makers = {output: (name, inputs) for name, inputs, output in self.graph.steps}
-        number = answer
-        while number in makers:
-            name, inputs = makers[number]
-            module = self.graph.get_submodule(name)
-            if isinstance(module, nn.Softmax | nn.LogSoftmax):
-                return inputs[0]
-            if not isinstance(module, nn.Identity | nn.Dropout):
-                break
-            number = inputs[0]
-        if number in makers and _bends(self.graph.get_submodule(makers[number][0])):
-            kind = type(self.graph.get_submodule(makers[number][0])).__name__.lower()
-            raise ModelError(
-                f"{self.where}: expected a classifier that ends in softmax or logits, "
-                f"got one that ends in {kind}"
-            )
-        return answer
-
-
-def _bends(module: nn.Module) -> bool:
-    """Return whether a module is an activation: no parameters, and values in place of maps."""
-    return type(module).__module__.endswith("activation") or type(module).__name__ in {
-        "BoundedReLU",
-        "Exponential",
-    }
 
 
 def _rank(turn: str, shape: tuple[int, ...]) -> int:
