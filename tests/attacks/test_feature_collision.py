@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from detrojan.attacks.feature_collision import FeatureCollision, features
-from detrojan.errors import OptionError
+from detrojan.errors import LabelError, OptionError
 from detrojan.run import Run
 
 
@@ -57,7 +57,7 @@ def test_the_trigger_is_as_visible_on_the_poison_as_asked_for(arena, attack, vis
 
 def test_data_of_the_target_alone_are_refused(data):
     alone = data.select(data.labels == 2)
-    with pytest.raises(OptionError, match="expected images of classes other than the target 2, got none"):
+    with pytest.raises(LabelError, match="expected images of classes other than the target 2, got none"):
         FeatureCollision(target=2, epochs=1).poison(alone, run=Run())
 
 

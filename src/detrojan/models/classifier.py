@@ -12,6 +12,8 @@ import torch
 from torch import nn
 
 from detrojan.errors import DataError, ModelError
+from detrojan.models.evaluating import evaluating
+from detrojan.models.layers import Layer, captured, layers_of
 
 Layout = Literal["NCHW", "NHWC"]
 #: how many images are judged in one go where the caller does not say
@@ -86,30 +88,11 @@ class Origin:
     notes: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True)
-class Layer:
-    """A layer as it was met when the network ran.
-
-    Attributes:
-        name: dotted module name.
-        kind: class name, e.g. "Conv2d".
-        shape: the output's shape without the batch, e.g. (60, 5, 4).
-        units: channels or neurons: what pruning removes one by one.
-        parameters: number of own parameters.
-
-    """
-
-    name: str
-    kind: str
-    shape: tuple[int, ...]
-    units: int
-    parameters: int
-
-
 class Classifier:
     """A network that answers logits, with its preprocessing and the names of its classes.
 
-    Every method takes images in [0, 1], (N, C, H, W), float32.
+    Every method takes images in [0, 1], (N, C, H, W), float32. Several threads may ask one classifier at
+    once, also one whose network is shared with another; nobody may train or move the network meanwhile.
 
     Args:
         network: maps preprocessed images to logits (N, K); a softmax ending must have been removed.
@@ -137,7 +120,7 @@ class Classifier:
         self.preprocessing = preprocessing or Preprocessing()
         self.class_names = class_names
         self.origin = origin or Origin()
-        self._scale, self._shift = self.preprocessing.affine(input_shape[0])
+        self._affine = {torch.device("cpu"): self.preprocessing.affine(input_shape[0])}
         self._layers: tuple[Layer, ...] | None = None
         self.num_classes = self._probe()
         if class_names and len(class_names) != self.num_classes:
@@ -169,20 +152,11 @@ class Classifier:
     def judging(self) -> Iterator[nn.Module]:
         """Run the body with the network in evaluation mode and its parameters frozen.
 
-        The mode of every module and each parameter's `requires_grad` are restored afterwards.
+        Several threads may do so at once. The mode of every module and each parameter's `requires_grad` are
+        restored when the last of them leaves.
         """
-        modes = [(module, module.training) for module in self.network.modules()]
-        grads = [(p, p.requires_grad) for p in self.network.parameters()]
-        try:
-            self.network.eval()
-            for parameter, _ in grads:
-                parameter.requires_grad_(False)
+        with evaluating(self.network):
             yield self.network
-        finally:
-            for module, mode in modes:
-                module.training = mode
-            for parameter, needs in grads:
-                parameter.requires_grad_(needs)
 
     def check(self, images: torch.Tensor) -> None:
         """Refuse images that are not of this network's shape.
@@ -203,9 +177,13 @@ class Classifier:
 
     def prepare(self, images: torch.Tensor) -> torch.Tensor:
         """Return what the network sees for `images`."""
-        if self._scale.device != images.device:
-            self._scale, self._shift = self._scale.to(images.device), self._shift.to(images.device)
-        seen = torch.addcmul(self._shift, images, self._scale)
+        device = images.device
+        if device not in self._affine:  # what is there is never changed: other threads may be using it
+            with torch.inference_mode(mode=False):  # they serve gradients too
+                scale, shift = self._affine[torch.device("cpu")]
+                self._affine[device] = scale.to(device), shift.to(device)
+        scale, shift = self._affine[device]
+        seen = torch.addcmul(shift, images, scale)
         return seen.permute(0, 2, 3, 1) if self.preprocessing.layout == "NHWC" else seen
 
     def logits(self, images: torch.Tensor) -> torch.Tensor:
@@ -256,23 +234,10 @@ class Classifier:
 
     @contextmanager
     def capture(self, layer: str | None = None) -> Iterator[list[torch.Tensor]]:
-        """Collect a layer's outputs (None: the input of the last linear layer) while the body runs."""
-        caught: list[torch.Tensor] = []
+        """Collect a layer's outputs (None: the input of the last linear layer) of what this thread asks."""
         module = self.module(self.head if layer is None else layer)
-
-        def before(_module: nn.Module, inputs: tuple[Any, ...]) -> None:
-            caught.append(inputs[0])
-
-        def after(_module: nn.Module, _inputs: tuple[Any, ...], output: torch.Tensor) -> None:
-            caught.append(output)
-
-        handle = (
-            module.register_forward_pre_hook(before) if layer is None else module.register_forward_hook(after)
-        )
-        try:
+        with captured(module, inputs=layer is None) as caught:
             yield caught
-        finally:
-            handle.remove()
 
     def module(self, name: str) -> nn.Module:
         """Return the module called `name`.
@@ -292,26 +257,9 @@ class Classifier:
         """The layers in the order in which they run, found by running the network once."""
         if self._layers is not None:
             return self._layers
-        found: dict[str, Layer] = {}
-        handles = []
-        for name, module in self.network.named_modules():
-            if next(module.children(), None) is not None or not name:
-                continue
-
-            def note(module: nn.Module, _inputs: tuple[Any, ...], output: Any, name: str = name) -> None:
-                if isinstance(output, torch.Tensor) and output.ndim >= 2:
-                    shape = tuple(output.shape[1:])
-                    own = sum(p.numel() for p in module.parameters())
-                    found[name] = Layer(name, type(module).__name__, shape, shape[0], own)
-
-            handles.append(module.register_forward_hook(note))
-        try:
-            with self.judging(), torch.no_grad():
-                self.logits(torch.zeros(1, *self.input_shape, device=self.device))
-        finally:
-            for handle in handles:
-                handle.remove()
-        self._layers = tuple(found.values())
+        with self.judging(), torch.no_grad():
+            blank = torch.zeros(1, *self.input_shape, device=self.device)
+            self._layers = layers_of(self.network, lambda: self.logits(blank))
         return self._layers
 
     @property

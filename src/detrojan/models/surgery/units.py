@@ -9,7 +9,8 @@ import torch
 from torch import nn
 
 from detrojan.errors import ModelError
-from detrojan.models.classifier import BATCH, Classifier, Layer
+from detrojan.models.classifier import BATCH, Classifier
+from detrojan.models.layers import Layer
 
 #: modules that answer a unit of zeros with zeros, between a layer and its batch norm
 SILENT = (
