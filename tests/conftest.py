@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import importlib
 import logging
 import os
+import sys
 from pathlib import Path
 
 import pytest
@@ -61,6 +63,24 @@ def twins() -> Twins:
 def large_twins() -> Twins:
     """Return the same of more pixels: for tests of what is done to a network, not of what is found in it."""
     return make_twins(LARGE)
+
+
+@pytest.fixture
+def new_file(tmp_path, monkeypatch):
+    """Return a function that adds a file to a package of ours, for one test, from outside the package."""
+    added = []
+
+    def add(package: str, name: str, text: str) -> None:
+        folder = tmp_path / "added" / package
+        folder.mkdir(parents=True)
+        (folder / f"{name}.py").write_text(text, "utf-8")
+        found = importlib.import_module(package)
+        monkeypatch.setattr(found, "__path__", [*found.__path__, str(folder)])
+        added.append(f"{package}.{name}")
+
+    yield add
+    for name in added:
+        sys.modules.pop(name, None)
 
 
 @pytest.fixture(scope="session")

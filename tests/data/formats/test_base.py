@@ -1,9 +1,7 @@
 """A data format is one file: what lies in the package is found, asked in its order, listed and named."""
 
 import hashlib
-import importlib
 import json
-import sys
 
 import h5py
 import numpy as np
@@ -49,14 +47,9 @@ class Toy(Format):
 
 
 @pytest.fixture
-def toy(tmp_path, monkeypatch):
-    """A format that lies in one file of its own, beside the package's."""
-    (tmp_path / "more").mkdir()
-    (tmp_path / "more" / "toy_file.py").write_text(TOY)
-    package = importlib.import_module("detrojan.data.formats")
-    monkeypatch.setattr(package, "__path__", [*package.__path__, str(tmp_path / "more")])
-    yield
-    sys.modules.pop("detrojan.data.formats.toy_file", None)
+def toy(new_file):
+    """A format that lies in one file of its own."""
+    new_file("detrojan.data.formats", "toy_file", TOY)
 
 
 @pytest.mark.usefixtures("toy")

@@ -1,8 +1,6 @@
 """A model format is one file: what lies in the package is found, and loading, saving and guards use it."""
 
-import importlib
 import json
-import sys
 import zipfile
 
 import numpy as np
@@ -16,6 +14,7 @@ from detrojan.models.classifier import Classifier, Origin
 from detrojan.models.formats.base import Content, expected, format_named, formats
 from detrojan.models.loading import format_of, load_model
 from detrojan.models.nets import NETS
+from detrojan.models.surgery.n_plus_one import n_plus_one
 from detrojan.models.writing import save_model, usual_ending, usual_endings
 
 TOY = '''
@@ -41,35 +40,44 @@ class Toy(Format):
 
     def read(self, path, asked, *, allow_unsafe):
         line, _, numbers = path.read_bytes().partition(b"\\n")
-        name = line.decode().split()[1]
-        if name == "extra":
+        if line == b"toy extra":
             require("no_such_library", extra="toy", what="toy files")
-        net = find_net(name)
-        network = net.build(4, net.shape)
+        found = self._built(line.decode())
         values = torch.from_numpy(np.frombuffer(numbers, np.float32).copy())
-        torch.nn.utils.vector_to_parameters(values, network.parameters())
-        details = {"line": line}
-        return Loaded(network=network, input_shape=net.shape, format="toy", net=name, details=details)
+        torch.nn.utils.vector_to_parameters(values, found.network.parameters())
+        return found
+
+    def _built(self, line):
+        net = find_net(line.split()[1])
+        network = net.build(4, net.shape)
+        return Loaded(network=network, input_shape=net.shape, format="toy", details={"line": line})
+
+    def describe(self, model):
+        return {"toy": model.origin.details["line"]}
+
+    def described(self, tensors, said, asked, where):
+        if "toy" not in said:
+            return None
+        found = self._built(said["toy"])
+        found.network.load_state_dict(tensors)
+        return found
 
     def write(self, model, path):
         values = torch.nn.utils.parameters_to_vector(model.network.parameters())
-        path.write_bytes(model.origin.details["line"] + b"\\n" + values.detach().numpy().tobytes())
+        line = model.origin.details["line"].encode()
+        path.write_bytes(line + b"\\n" + values.detach().numpy().tobytes())
 '''
 
 
 @pytest.fixture
-def toy(tmp_path, monkeypatch):
-    """A model in a format that lies in one file of its own, beside the package's."""
-    (tmp_path / "more").mkdir()
-    (tmp_path / "more" / "toy_file.py").write_text(TOY)
-    package = importlib.import_module("detrojan.models.formats")
-    monkeypatch.setattr(package, "__path__", [*package.__path__, str(tmp_path / "more")])
+def toy(tmp_path, new_file):
+    """A model in a format that lies in one file of its own."""
+    new_file("detrojan.models.formats", "toy_file", TOY)
     torch.manual_seed(3)
     network = NETS["mnist_cnn"].build(4, (1, 28, 28))
     values = torch.nn.utils.parameters_to_vector(network.parameters()).detach().numpy()
     (tmp_path / "in.toy").write_bytes(b"toy mnist_cnn\n" + values.tobytes())
-    yield tmp_path / "in.toy"
-    sys.modules.pop("detrojan.models.formats.toy_file", None)
+    return tmp_path / "in.toy"
 
 
 def _call(*words):
@@ -103,6 +111,19 @@ def test_a_new_format_is_listed_and_named_in_errors(toy):
     toy.write_text("toy extra\n")
     with pytest.raises(MissingExtraError, match=r'which toy files need; .*pip install "detrojan\[toy\]"'):
         load_model(toy)
+
+
+def test_a_model_of_a_new_format_becomes_one_of_n_plus_one_classes(toy, images):
+    model = load_model(toy)
+    repaired = model.copy()
+    with torch.no_grad():
+        repaired.module("9").bias[1] -= 9
+    both = n_plus_one(model, repaired, [1])
+    batch = images(20, 1, 28, 28)
+    again = load_model(save_model(both, toy.with_name("both.safetensors")))
+    assert torch.equal(again.all_logits(batch), both.all_logits(batch))
+    with pytest.raises(ModelError, match=r"ends in \.safetensors for a model of N \+ 1 classes"):
+        save_model(both, toy.with_name("both.toy"))
 
 
 def test_a_guard_keeps_a_model_of_a_new_format(toy, tmp_path):

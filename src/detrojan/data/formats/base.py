@@ -59,19 +59,15 @@ class Place:
 
 
 class Format(ABC):
-    """One kind of data. A new kind is one file in this package, with one subclass in it.
+    """One kind of data. A new kind is one file in this package, with one subclass in it."""
 
-    Attributes:
-        kind: what people call it, with its article: it completes "expected ...".
-        listed: what `detrojan list data` says of it: a name and a sentence each.
-        precedence: formats with a low number are asked first; the same number goes by the name.
-        words: texts that name such data instead of a path, e.g. signs.
-
-    """
-
+    #: what people call it, with its article: it completes "expected ..."
     kind: ClassVar[str]
+    #: what `detrojan list data` says of it: a name and a sentence each
     listed: ClassVar[tuple[tuple[str, str], ...]]
+    #: formats with a low number are asked first
     precedence: ClassVar[int] = 50
+    #: texts that name such data instead of a path, e.g. signs; formats with words are asked before all others
     words: ClassVar[tuple[str, ...]] = ()
 
     @abstractmethod

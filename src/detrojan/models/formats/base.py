@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import zipfile
 from abc import ABC, abstractmethod
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
+
+import torch
 
 from detrojan.catalog import classes
 from detrojan.errors import ModelError, WeightsError
@@ -70,25 +72,20 @@ class Content:
 
 
 class Format(ABC):
-    """One kind of file that models come in. A new kind is one file or folder in this package.
+    """One kind of file that models come in. A new kind is one file or folder in this package."""
 
-    Attributes:
-        name: what `Loaded.format` and reports call it.
-        kind: what people call it, with its article and usual endings: it completes "expected a model: ...".
-        listed: what `detrojan list formats` says of it: endings and a sentence each.
-        suffixes: the endings of what it writes, the usual one first; none where it only reads.
-        copies: its models are written as a copy of their file with other weights, so by no other
-            format; models of all other formats, and those made in memory, are written by any format
-            that does not copy.
-        precedence: formats with a low number are asked first; the same number goes by the name.
-
-    """
-
+    #: what `Loaded.format` and reports call it
     name: ClassVar[str]
+    #: what people call it, with its article and usual endings: it completes "expected a model: ..."
     kind: ClassVar[str]
+    #: what `detrojan list formats` says of it: endings and a sentence each
     listed: ClassVar[tuple[tuple[str, str], ...]]
+    #: the endings of what it writes, the usual one first; none where it only reads
     suffixes: ClassVar[tuple[str, ...]] = ()
+    #: its models are written as a copy of their file with other weights, so by no other format; all other
+    #: models, those made in memory among them, are written by any format that does not copy
     copies: ClassVar[bool] = False
+    #: formats with a low number are asked first
     precedence: ClassVar[int] = 50
 
     @abstractmethod
@@ -123,6 +120,36 @@ class Format(ABC):
     def hint(self, model: Classifier) -> str:
         """Return what a person has to know about the endings; often nothing."""
         return ""
+
+    def describe(self, model: Classifier) -> dict[str, Any]:
+        """Return what a file that holds a model of this format beside another one must say of it.
+
+        Plain JSON values under keys of the format's own. With the tensors they have to be enough for
+        `described`; nothing where the network's name is enough.
+        """
+        return {}
+
+    def described(
+        self,
+        tensors: Mapping[str, torch.Tensor],
+        said: Mapping[str, Any],
+        asked: Architecture,
+        where: str,
+    ) -> Loaded | None:
+        """Build a network again out of what `describe` said; None where that was not this format.
+
+        Args:
+            tensors: its weights and buffers under their own names.
+            said: what a file says; it comes from outside.
+            asked: the network as the caller or the file names it.
+            where: the file, for error texts.
+
+        Raises:
+            ModelError: what the file says makes no sense.
+            WeightsError: the tensors do not fit.
+
+        """
+        return None
 
     def write(self, model: Classifier, path: Path) -> None:
         """Write a model for which `can_write` is true; `path` is a scratch file that takes its place later.

@@ -11,16 +11,13 @@ from dataclasses import replace
 from typing import Any
 
 import torch
-from torch import nn
 
-from detrojan.errors import ModelError, WeightsError
+from detrojan.errors import ModelError
 from detrojan.models.classifier import Classifier, Origin
-from detrojan.models.formats.keras.graph import bare_graph
-from detrojan.models.formats.keras.network import KerasGraph
+from detrojan.models.formats.base import formats
 from detrojan.models.metadata import Stated, completed
-from detrojan.models.nets import use_keras_epsilon
 from detrojan.models.surgery.n_plus_one import n_plus_one
-from detrojan.models.weights import Architecture, Loaded, check_finite, fit
+from detrojan.models.weights import Architecture, Loaded, fit
 
 _PARTS = ("original", "repaired")
 
@@ -89,46 +86,20 @@ def _part(
     where: str,
 ) -> Classifier:
     """Return one of the two networks."""
-    described = described if isinstance(described, dict) else {}
-    net, config = described.get("net"), described.get("keras")
-    if not isinstance(net, str) or not (config is None or isinstance(config, dict)):
-        raise ModelError(f"{where}: expected its name or its Keras description in the metadata, got neither")
+    said = described if isinstance(described, dict) else {}
+    net = said.get("net")
+    if not isinstance(net, str):
+        raise ModelError(f"{where}: expected its name or its description in the metadata, got neither")
     own = {key.partition(".")[2]: value for key, value in tensors.items() if key.startswith(f"{name}.")}
     asked = completed(asked, net, stated.input_shape, where)
-    keras = described.get("keras_epsilon") is True
-    if config is not None and asked.net is None and asked.factory is None:
-        network: nn.Module = _from_description(own, config, asked, where)
-        shape, details, kind = asked.input_shape, {"config": config}, "keras"
-    else:
-        fitted = fit(own, asked, where)
-        network, shape, net, details = fitted.network, fitted.input_shape, fitted.net, {}
-        kind = "keras" if keras else "safetensors"
-        if keras and asked.factory is None:
-            use_keras_epsilon(network)
-    assert shape is not None
+    told = (kind.described(own, said, asked, where) for kind in formats())
+    found = next((one for one in told if one is not None), None)
+    if found is None:
+        found = Loaded.of(fit(own, asked, where), "safetensors", {})
     return Classifier(
-        network,
-        shape,
+        found.network,
+        found.input_shape,
         preprocessing=stated.preprocessing,
         class_names=stated.class_names[:-1],
-        origin=Origin(format=kind, net=net, details=details),
+        origin=Origin(format=found.format, net=found.net, details=found.details),
     )
-
-
-def _from_description(
-    tensors: Mapping[str, torch.Tensor], config: dict[str, Any], asked: Architecture, where: str
-) -> KerasGraph:
-    """Build a network from a Keras description; memory is taken only for tensors that the file has."""
-    check_finite(tensors, where)
-    graph = bare_graph(config, asked.input_shape, where)
-    wanted = {key: tuple(value.shape) for key, value in graph.state_dict().items()}
-    got = {key: tuple(value.shape) for key, value in tensors.items()}
-    if wanted != got:
-        wrong = sorted(key for key in wanted.keys() | got.keys() if wanted.get(key) != got.get(key))
-        raise WeightsError(
-            f"{where}: the weights do not fit its Keras description: expected {wrong[0]} "
-            f"{wanted.get(wrong[0], 'not to be there')}, got {got.get(wrong[0], 'none')}"
-        )
-    graph.to_empty(device="cpu")
-    graph.load_state_dict(dict(tensors))
-    return graph

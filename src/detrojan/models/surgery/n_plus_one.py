@@ -10,6 +10,7 @@ from torch import nn
 
 from detrojan.errors import ModelError
 from detrojan.models.classifier import Classifier, Origin
+from detrojan.models.formats.base import format_named
 
 #: the name of class N
 BACKDOORED = "backdoored"
@@ -108,13 +109,10 @@ def n_plus_one(original: Classifier, repaired: Classifier, targets: Sequence[int
 def describe(model: Classifier) -> dict[str, Any]:
     """Return what a file must say of one of the two networks, as plain JSON values.
 
-    That is its name (or its factory's), the Keras description of one that has no name, and
-    whether its batch norms have Keras's epsilon, which no tensor shows.
+    That is its name (or its factory's), and what its format says of it.
     """
-    origin = model.origin
-    keras = origin.format == "keras"
-    config = origin.details.get("config") if keras and not origin.net else None
-    return {"net": origin.net, "keras": config, "keras_epsilon": keras and bool(origin.net)}
+    kind = format_named(model.origin.format)
+    return {"net": model.origin.net, **({} if kind is None else kind.describe(model))}
 
 
 def backdoored_class(model: Classifier) -> int | None:
