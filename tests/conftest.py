@@ -12,6 +12,8 @@ import pytest
 import torch
 
 from detrojan.machine import keep_memory
+from kept import close_folder, open_folder
+from margins import Margins, mark, shift_seeds
 from twins import LARGE, Twins, make_twins
 
 CHECKOUT = Path(__file__).resolve().parent.parent
@@ -32,8 +34,24 @@ LONG = (
 )
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Offer other seeds, and a record of the margins."""
+    parser.addoption("--seed-shift", type=int, default=0, help="move all seeds; 0 leaves them")
+    parser.addoption("--margins", type=Path, help="add what is compared with what to this file")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Move the seeds, record the margins, and share what is trained."""
+    shift_seeds(config.getoption("--seed-shift"))
+    if config.getoption("--margins"):
+        config.pluginmanager.register(Margins(config.getoption("--margins")))
+    folder = open_folder()
+    config.add_cleanup(lambda: close_folder(folder))
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Put the long files first, in their order, and leave the others as they come."""
+    mark(items)
     places = {name: place for place, name in enumerate(LONG)}
     items.sort(key=lambda item: places.get(item.path.relative_to(CHECKOUT).as_posix(), len(LONG)))
 

@@ -16,6 +16,8 @@ from detrojan.models.nets import find_net
 from detrojan.run import Run
 from detrojan.triggers.backdoor import Backdoor
 from detrojan.triggers.patch import PatchTrigger
+from kept import trained_once
+from margins import shifted
 
 SHAPE, CLASSES, TARGET = (3, 24, 24), 8, 3
 #: for what is harder to bring about than to find: repairs, and training without the backdoor
@@ -52,7 +54,7 @@ class Twins:
 
 def few_signs(count: int, seed: int, shape: tuple[int, int, int] = SHAPE) -> Dataset:
     """Draw about `count` signs of the first 8 classes."""
-    data = draw_signs(count * 18 // CLASSES, seed=seed, size=shape[-1])
+    data = draw_signs(count * 18 // CLASSES, seed=shifted(seed), size=shape[-1])
     return data.select(data.labels < CLASSES)
 
 
@@ -67,13 +69,14 @@ def sticker(size: int, shape: tuple[int, int, int] = SHAPE) -> PatchTrigger:
 def trained(data: Dataset, seed: int, preprocessing: Preprocessing | None = None) -> Classifier:
     """Train the two-convolution network from a start that depends on the seed alone."""
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
+        torch.manual_seed(shifted(seed))
         network = find_net("badnets_cnn").build(CLASSES, data.shape)
     model = Classifier(network, data.shape, preprocessing=preprocessing)
     # signs of few pixels take longer to learn
     how = HOW if data.shape == LARGE else replace(HOW, epochs=16)
-    fit(model, data, how, run=Run(seed=seed))
-    return model
+    return trained_once(
+        model, lambda: fit(model, data, how, run=Run(seed=seed)), data, how, seed, preprocessing
+    )
 
 
 def make_twins(shape: tuple[int, int, int] = SHAPE, seed: int = 0) -> Twins:

@@ -16,6 +16,8 @@ from detrojan.learning.fitting import Fitting, fit
 from detrojan.metrics.accuracy import clean_accuracy
 from detrojan.models.classifier import Classifier
 from detrojan.run import Run
+from kept import trained_once
+from margins import shifted
 
 CLASSES, TARGET = 6, 3
 HOW = Fitting(epochs=6, batch_size=64, optimizer="adam", learning_rate=4e-3, weight_decay=0)
@@ -23,7 +25,7 @@ HOW = Fitting(epochs=6, batch_size=64, optimizer="adam", learning_rate=4e-3, wei
 
 def kinds_of_signs(count: int, seed: int) -> Dataset:
     """Draw signs of all 18 kinds and sort them into six classes: quick to draw, many of each class."""
-    data = draw_signs(count, seed=seed)
+    data = draw_signs(count, seed=shifted(seed))
     return replace(data, labels=data.labels % CLASSES, class_names=())
 
 
@@ -74,10 +76,9 @@ class Arena:
 
     def trained(self, data: Dataset) -> Classifier:
         with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(0)
+            torch.manual_seed(shifted(0))
             model = Classifier(small_net(), data.shape)
-        fit(model, data, HOW, run=Run())
-        return model
+        return trained_once(model, lambda: fit(model, data, HOW, run=Run()), data, HOW)
 
     def success(self, model: Classifier, made: Poisoned, meant: torch.Tensor | None = None) -> float:
         """Return the success of the first backdoor on the images it is meant for, or on others."""

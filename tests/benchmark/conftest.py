@@ -14,6 +14,7 @@ from detrojan.benchmark.execute import Summary, execute
 from detrojan.benchmark.making import Workshop
 from detrojan.benchmark.plan import Plan, load_plan
 from detrojan.benchmark.results import read_rows
+from margins import shifted
 
 PLACES = ((1, 1), (1, 6), (1, 11), (9, 1), (9, 6), (9, 11))
 PLAN = """
@@ -61,7 +62,7 @@ cells."blobs/badnets/unlearn" = { ca = 97.5, asr = 1.25 }
 
 
 def blobs(count: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    random = np.random.default_rng(seed)
+    random = np.random.default_rng(shifted(seed))
     labels = np.arange(count) % len(PLACES)
     images = random.integers(0, 70, (count, 16, 16, 1))
     for image, label in zip(images, labels, strict=True):

@@ -13,6 +13,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from detrojan.cli.main import main
+from margins import shifted
 
 #: where the blob of each kind stands, (row, column)
 PLACES = ((1, 1), (1, 6), (1, 11), (9, 1), (9, 6), (9, 11))
@@ -36,7 +37,7 @@ QUICK = (
 
 def blobs(count: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
     """Return pictures (count, 16, 16, 1) uint8, each with a bright blob where its label says."""
-    random = np.random.default_rng(seed)
+    random = np.random.default_rng(shifted(seed))
     labels = np.arange(count) % len(PLACES)
     images = random.integers(0, 70, (count, 16, 16, 1))
     for image, label in zip(images, labels, strict=True):

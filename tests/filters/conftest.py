@@ -6,12 +6,10 @@ from dataclasses import dataclass
 
 import pytest
 
-from blobs import KINDS, SIDE, TARGET, blobs
+from blobs import SIDE, TARGET, blobs, trained
 from detrojan.attacks.badnets import BadNets
 from detrojan.attacks.base import Poisoned
 from detrojan.data.dataset import Dataset
-from detrojan.learning.fitting import Fitting
-from detrojan.learning.fresh import train_net
 from detrojan.models.classifier import Classifier
 from detrojan.run import Run
 from detrojan.triggers.backdoor import Backdoor
@@ -35,9 +33,4 @@ def lots() -> Lots:
     trigger = PatchTrigger.corner((1, SIDE, SIDE), size=4, margin=0)
     attack = BadNets(poison_rate=0.05, backdoors=(Backdoor(trigger=trigger, target=TARGET),))
     poisoned = attack.poison(clean, run=Run(seed=3))
-    how = Fitting(epochs=8, batch_size=32, optimizer="adam", learning_rate=2e-3, weight_decay=0)
-    dirty, good = (
-        train_net("mnist_cnn_max", data, how, classes=KINDS, run=Run(seed=3))
-        for data in (poisoned.data, clean)
-    )
-    return Lots(poisoned=poisoned, clean=clean, on_poisoned=dirty, on_clean=good)
+    return Lots(poisoned=poisoned, clean=clean, on_poisoned=trained(poisoned.data), on_clean=trained(clean))

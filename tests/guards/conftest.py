@@ -7,11 +7,9 @@ from dataclasses import dataclass
 import pytest
 import torch
 
-from blobs import KINDS, SIDE, TARGET, blobs
+from blobs import SIDE, TARGET, blobs, trained
 from detrojan.attacks.badnets import BadNets
 from detrojan.data.dataset import Dataset
-from detrojan.learning.fitting import Fitting
-from detrojan.learning.fresh import train_net
 from detrojan.models.classifier import Classifier
 from detrojan.run import Run
 from detrojan.triggers.backdoor import Backdoor
@@ -39,9 +37,5 @@ def dark() -> Dark:
     train = blobs(1500, 1)
     trigger = PatchTrigger.corner((1, SIDE, SIDE), size=4, margin=0)
     attack = BadNets(poison_rate=0.15, backdoors=(Backdoor(trigger=trigger, target=TARGET),))
-    how = Fitting(epochs=8, batch_size=32, optimizer="adam", learning_rate=2e-3, weight_decay=0)
-    poisoned = attack.poison(train, run=Run(seed=3)).data
-    backdoored, clean = (
-        train_net("mnist_cnn_max", data, how, classes=KINDS, run=Run(seed=3)) for data in (poisoned, train)
-    )
+    backdoored, clean = trained(attack.poison(train, run=Run(seed=3)).data), trained(train)
     return Dark(backdoored=backdoored, clean=clean, trigger=trigger, data=blobs(400, 5), test=blobs(300, 6))

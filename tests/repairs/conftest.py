@@ -15,6 +15,7 @@ from detrojan.models.classifier import Classifier
 from detrojan.run import Run
 from detrojan.search.inversion import Schedule, invert
 from detrojan.triggers.patch import PatchTrigger
+from kept import kept
 from twins import CLASSES, LARGE, TARGET, Twins, few_signs
 
 
@@ -53,15 +54,22 @@ def case(large_twins) -> Case:
     data = few_signs(400, 5, LARGE)
     plan = Schedule(steps=60, mini_batches=2, batch_size=32)
     model = large_twins.backdoored
-    answers = model.answers(data.images)
-    (found,) = invert(model, data.images, answers, [TARGET], plan, run=Run(seed=1)).inverted
+
+    def inverted() -> dict[str, torch.Tensor]:
+        answers = model.answers(data.images)
+        (found,) = invert(model, data.images, answers, [TARGET], plan, run=Run(seed=1)).inverted
+        success = torch.tensor(found.success, dtype=torch.float64)
+        return {"mask": found.trigger.mask, "pattern": found.trigger.pattern, "success": success}
+
+    found = kept("inverted", inverted, model, data, plan)
+    trigger = PatchTrigger(found["mask"], found["pattern"])
     finding = Finding(
         label=TARGET,
         anomaly_index=4.0,
-        mask_l1=found.mask_l1,
-        attack_success=found.success,
+        mask_l1=trigger.l1,
+        attack_success=float(found["success"]),
         flagged=True,
-        trigger=found.trigger,
+        trigger=trigger,
     )
     case = Case(twins=large_twins, finding=finding, data=data)
     assert case.accuracy(model) > 0.9
