@@ -64,7 +64,7 @@ class Job:
         environment["DETROJAN_TEST_NETWORKS"] = str(STATE / "networks")
         # the assertions are compiled anew: those of an older run may lack what reports their margins
         environment["PYTHONPYCACHEPREFIX"] = str(STATE / "compiled")
-        done = subprocess.run(
+        done = subprocess.run(  # noqa: S603 - this Python's own pytest
             [*PYTEST, "-m", "effect", f"--seed-shift={self.shift}", f"--margins={part}", self.path],
             cwd=CHECKOUT,
             env=environment,
@@ -79,7 +79,7 @@ class Job:
         sys.stdout.flush()
 
 
-PYTEST = (sys.executable, "-m", "pytest", "-q", "--timeout=1200")
+PYTEST = (sys.executable, "-m", "pytest", "--timeout=1200")
 
 
 def sources(path: str) -> str:
@@ -93,7 +93,7 @@ def sources(path: str) -> str:
 
 def files(selection: Sequence[str]) -> list[str]:
     """Return the test files of the selection that have tests of trained networks."""
-    listed = subprocess.run(
+    listed = subprocess.run(  # noqa: S603 - the same
         [*PYTEST, "-m", "effect", "--collect-only", *selection],
         cwd=CHECKOUT,
         capture_output=True,
@@ -176,11 +176,12 @@ def main() -> None:
     parser.add_argument("--all", action="store_true", help="print also what has margin enough")
     parser.add_argument("--no-run", action="store_true", help="print what is known, run nothing")
     asked = parser.parse_args()
+    paths = files(asked.tests)
     jobs = [
         Job(path=path, shift=shift, processor=processor)
-        for path in files(asked.tests)
         for shift in asked.shifts
         for processor in asked.processors
+        for path in paths
     ]
     if not asked.no_run:
         with ThreadPoolExecutor(asked.processes) as pool:
