@@ -21,6 +21,7 @@ from collections import defaultdict
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -82,6 +83,7 @@ class Job:
 PYTEST = (sys.executable, "-m", "pytest", "--timeout=1200")
 
 
+@cache
 def sources(path: str) -> str:
     """Return a digest of the package, of what the tests share, and of one test file."""
     total = hashlib.sha256()
