@@ -12,6 +12,7 @@ import pytest
 import torch
 
 from detrojan.machine import keep_memory
+from detrojan.search.pace import Pace
 from kept import close_folder, open_folder
 from margins import Margins, mark, shift_seeds
 from twins import LARGE, Twins, make_twins
@@ -69,6 +70,15 @@ def _few_threads():
 def _memory_is_kept():
     """Page faults cost more than the arithmetic of small networks."""
     keep_memory()
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _one_pace():
+    """Searches need not measure for each network what is fastest, nor compute as a busy moment has it."""
+    with pytest.MonkeyPatch.context() as patch:
+        pace = Pace(samples=256, threads=torch.get_num_threads())
+        patch.setattr("detrojan.search.asking.find_pace", lambda _work, _device: pace)
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -22,7 +22,8 @@ CHECKOUT = Path(__file__).resolve().parent.parent
 TESTS = CHECKOUT / "tests"
 #: fixtures that hold a trained network: a test that asks for one asserts what holds for others like it
 TRAINED = {
-    "arena", "case", "dark", "large_twins", "lots", "scanned", "suspect", "twins", "world",
+    "arena", "bench", "case", "dark", "large_twins", "lots", "scanned", "stepping", "suspect", "twins",
+    "world",
 }  # fmt: skip
 #: what tells a comparison with a tolerance from one that is exact but for rounding
 TOLERANCE = 1e-3
@@ -43,6 +44,17 @@ def shift_seeds(shift: int) -> None:
         return
     plain = Run.derived_seed
     Run.derived_seed = lambda self, *names: plain(self, f"shift {shift}", *names)  # type: ignore[method-assign]
+
+
+def command(script: Path) -> list[str]:
+    """Return the command that runs a script with the seeds of this process."""
+    if not _SHIFT:
+        return [sys.executable, "-W", "error", str(script)]
+    code = (
+        f"import runpy, sys; sys.path.insert(0, {str(TESTS)!r}); from margins import shift_seeds; "
+        f"shift_seeds({_SHIFT}); del sys.argv[0]; runpy.run_path(sys.argv[0], run_name='__main__')"
+    )
+    return [sys.executable, "-W", "error", "-c", code, str(script)]
 
 
 def mark(items: list[pytest.Item]) -> None:

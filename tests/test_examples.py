@@ -5,21 +5,22 @@ from __future__ import annotations
 import os
 import re
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
 from detrojan.models.loading import load_model
 from detrojan.triggers.base import Trigger
+from margins import command
 
+pytestmark = pytest.mark.effect
 EXAMPLES = Path(__file__).resolve().parent.parent / "examples"
 
 
 def output(name: str, *arguments: str) -> str:
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
     done = subprocess.run(
-        [sys.executable, "-W", "error", EXAMPLES / name, *arguments],
+        [*command(EXAMPLES / name), *arguments],
         capture_output=True,
         text=True,
         env=environment,

@@ -6,6 +6,7 @@ import pytest
 PLANS = Path(__file__).resolve().parents[2] / "benchmark" / "plans"
 
 
+@pytest.mark.effect
 def test_the_smoke_plan_runs_and_its_table_is_printed(cli, tmp_path):
     out = tmp_path / "results.jsonl"
     words = ("bench", "run", PLANS / "smoke.toml", "--profile", "cpu", "--device", "cpu")

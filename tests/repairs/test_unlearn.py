@@ -13,8 +13,8 @@ from detrojan.store import digest
 from detrojan.triggers.patch import PatchTrigger
 from twins import TARGET
 
-#: half of the updates by default: the network is small
-PLAN = Unlearn(updates=150)
+#: a third of the updates by default: the network is small
+PLAN = Unlearn(updates=100)
 
 
 @pytest.fixture(scope="module")
@@ -50,12 +50,12 @@ def test_it_is_written_down(case, unlearned):
     before, after = (float(part.rstrip("%")) for part in step.summary.removeprefix(start).split(" to "))
     assert before > 90
     assert after < 5
-    # 150 updates of 6 batches each
-    assert step.curves["epoch"] == [float(epoch) for epoch in range(1, 26)]
+    # 100 updates of 6 batches each
+    assert step.curves["epoch"] == [float(epoch) for epoch in range(1, 18)]
     losses = step.curves["training loss"]
     assert losses[-1] < losses[0] / 2
     assert step.details["labelled"] is True
-    assert step.details["fitting"]["epochs"] == 25
+    assert step.details["fitting"]["epochs"] == 17
 
 
 def test_few_images_are_passed_over_more_often(case, monkeypatch):
@@ -183,7 +183,7 @@ def test_clean_images_alone_unlearn_far_less(case, unlearned):
     plan = dataclasses.replace(PLAN, images="clean")
     made = plan.repair(case.twins.backdoored, case.data, case.findings, run=Run(seed=2))
     assert case.true_success(made.model) > case.true_success(unlearned.model) + 0.3
-    assert made.steps[0].summary.startswith(f"trained on {len(case.data)} clean images for 25 epochs: the ")
+    assert made.steps[0].summary.startswith(f"trained on {len(case.data)} clean images for 17 epochs: the ")
     brief = dataclasses.replace(plan, epochs=2, updates=0)
     aware, without = (
         brief.repair(case.twins.backdoored, case.data, findings, run=Run(seed=2))

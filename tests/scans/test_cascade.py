@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
@@ -25,7 +26,8 @@ from detrojan.search.jobs import Job
 from detrojan.triggers.aim import Aim
 from twins import CLASSES, TARGET
 
-SCAN = Cascade(samples=300)
+#: a third of the work that it does by default: the networks are small
+SCAN = Cascade(samples=200, batch_size=8, patch_steps=50, window_steps=30, additive_steps=25)
 
 
 @pytest.fixture(scope="module")
@@ -202,7 +204,7 @@ def test_values_out_of_range_are_refused(settings, said):
 
 
 def test_a_small_trigger_that_fails_on_held_out_images_is_made_stronger(twins, monkeypatch):
-    scan = Cascade(samples=200, goal=0.3, patch_steps=40, window_steps=20, ratio=0.8, significance=0.5)
+    scan = replace(SCAN, goal=0.3, patch_steps=40, window_steps=20, ratio=0.8, significance=0.5)
     before = {}
     strengthen = stages.Stages._strengthen
 

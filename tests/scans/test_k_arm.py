@@ -22,7 +22,7 @@ from detrojan.search.jobs import Job
 from detrojan.triggers.aim import Aim
 from twins import TARGET
 
-SCAN = KArm(samples=400)
+SCAN = KArm(batch_size=8, samples=400)
 
 
 def test_it_names_the_target_and_only_it(twins):
@@ -34,7 +34,7 @@ def test_it_names_the_target_and_only_it(twins):
     images, truth = twins.train.images, twins.train.labels
     assert attack_success(twins.backdoored, finding.trigger, images, truth, TARGET) > 0.8
     assert len(set(result.details["steps"].values())) == 1, "the controls are brought level"
-    assert result.passes == 16 * sum(result.details["steps"].values())
+    assert result.passes == 8 * sum(result.details["steps"].values())
     json.dumps(result.details, allow_nan=False)
 
 

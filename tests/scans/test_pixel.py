@@ -3,20 +3,26 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
+import numpy as np
 import pytest
 
 from detrojan.errors import OptionError
 from detrojan.metrics.accuracy import attack_success
+from detrojan.models.writing import save_model
 from detrojan.run import Run
 from detrojan.scans import pixel
 from detrojan.scans.pixel import Pixel
 from detrojan.search.jobs import Job
 from detrojan.triggers.additive import AdditiveTrigger
 from detrojan.triggers.aim import Aim
+from elsewhere import judged, judged_elsewhere
 from twins import CLASSES, TARGET
 
-SCAN = Pixel(steps=70, samples=400)
+#: how far a size may differ where sums are rounded otherwise, as a share
+ROUNDING = 0.05
+SCAN = Pixel(steps=60, batch_size=8, samples=400)
 
 
 @pytest.fixture(scope="module")
@@ -33,8 +39,22 @@ def test_it_names_the_target_and_only_it(twins, result):
     assert isinstance(finding.trigger, AdditiveTrigger)
     images, truth = twins.train.images, twins.train.labels
     assert attack_success(twins.backdoored, finding.trigger, images, truth, TARGET) > 0.8
-    assert result.passes == CLASSES * 2 * 70 * 16
+    assert result.passes == CLASSES * 2 * 60 * 8
     json.dumps(result.details, allow_nan=False)
+
+
+def test_the_verdict_is_the_same_at_any_pace_and_on_any_processor(twins, tmp_path):
+    data = twins.test.select(slice(300))
+    network, images = tmp_path / "model.safetensors", tmp_path / "images.npz"
+    save_model(twins.backdoored, network)
+    np.savez(images, images=data.images.numpy(), labels=data.labels.numpy())
+    here = judged(twins.backdoored, data, 256)
+    assert (here["verdict"], here["targets"]) == ("backdoored", [TARGET])
+    others = judged(twins.backdoored, data, 8), judged_elsewhere(network, images, 24)
+    assert others[1]["capability"] == "DEFAULT"
+    for other in others:
+        assert (other["verdict"], other["targets"]) == (here["verdict"], here["targets"])
+        assert other["sizes"] == pytest.approx(here["sizes"], rel=ROUNDING)
 
 
 def test_the_size_counts_the_pixels_that_are_changed(twins, result):
@@ -55,7 +75,7 @@ def test_it_has_no_evidence_against_the_clean_twin(twins):
 
 def test_a_trigger_that_fails_on_held_out_images_is_inconclusive(twins, monkeypatch):
     monkeypatch.setattr("detrojan.judging.sizes.attack_success", lambda *_args: 0.1)
-    scan = Pixel(steps=70, restarts=1, samples=400)
+    scan = replace(SCAN, restarts=1)
     result = scan.scan(twins.backdoored, twins.test, run=Run(seed=1))
     assert (result.verdict, result.targets) == ("inconclusive", [])
     assert f"label {TARGET} needs an abnormally small trigger, which hardly works" in result.reason

@@ -69,6 +69,16 @@ def test_the_pace_is_measured_once_for_a_network(twins, monkeypatch):
     assert len(measured) == 2
 
 
+def test_what_was_interrupted_goes_on_at_its_own_pace(twins, tmp_path, monkeypatch):
+    paces = iter([Pace(samples=64, threads=1), Pace(samples=16, threads=1), Pace(samples=256, threads=1)])
+    monkeypatch.setattr(asking, "find_pace", lambda _work, _device: next(paces))
+    kept = Run(checkpoint=tmp_path)
+    assert Asking(twins.clean.copy(), kept).pace.samples == 64
+    assert Asking(twins.clean.copy(), kept).pace.samples == 64, "another process would find it there"
+    assert Asking(twins.backdoored.copy(), kept).pace.samples == 16, "another network has its own"
+    assert Asking(twins.clean.copy(), Run()).pace.samples == 256
+
+
 def test_at_work_the_network_is_judging_and_the_threads_are_the_measured_ones(twins):
     ready, before = Asking(twins.clean, Run()), torch.get_num_threads()
     ready.pace = Pace(samples=64, threads=before + 1)

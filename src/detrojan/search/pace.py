@@ -49,7 +49,10 @@ class Pace:
 
 
 def find_pace(work: Callable[[int], object], device: torch.device) -> Pace:
-    """Return what is fastest for work that does not depend on how it is cut into passes.
+    """Return what is fastest for work that may be cut into passes of any size.
+
+    The result of such work depends on the size by rounding alone: a processor's kernels for more samples
+    may sum in another order.
 
     Args:
         work: makes one pass with so many samples.
