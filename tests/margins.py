@@ -8,6 +8,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from collections import Counter
 from pathlib import Path
@@ -98,13 +99,13 @@ class Margins:
         self.compared.clear()
 
     def _note(self, item: pytest.Item, line: int, text: str, *, passed: bool) -> None:
-        frame = _tests_frame()
+        frame = _tests_frame(item.path)
         function = getattr(item, "originalname", item.name)
         same = frame is not None and frame.f_code.co_name == function
         # an assertion of a fixture belongs to the fixture, whichever test asks for it first
         place = item.nodeid
         if frame is not None and not same and _in_setup(frame):
-            path = Path(frame.f_code.co_filename).relative_to(CHECKOUT).as_posix()
+            path = os.path.relpath(frame.f_code.co_filename, CHECKOUT)
             place = f"{path}::{frame.f_code.co_name}"
         self._write(place, line, text, passed=passed)
 
@@ -160,12 +161,12 @@ def _number(value: Any) -> float | None:
         return None
 
 
-def _tests_frame() -> FrameType | None:
-    """Return the innermost frame of a file of the tests but this one."""
+def _tests_frame(test: Path) -> FrameType | None:
+    """Return the innermost frame of this test's file or of another file of the tests."""
     frame: FrameType | None = sys._getframe(1)
     while frame is not None:
         path = Path(frame.f_code.co_filename)
-        if path != Path(__file__) and path.is_relative_to(TESTS):
+        if path == test or (path.is_relative_to(TESTS) and path != Path(__file__)):
             return frame
         frame = frame.f_back
     return None
