@@ -122,7 +122,7 @@ class Row:
 
     @property
     def margin(self) -> float:
-        """Standard deviations from the bound; infinite where nothing varies on the right side."""
+        """Standard deviations from the bound; infinite where nothing varies, or there is but one run."""
         spread = statistics.stdev(self.distances) if len(self.distances) > 1 else 0.0
         mean = statistics.fmean(self.distances)
         return mean / spread if spread > 0 else math.copysign(math.inf, mean)

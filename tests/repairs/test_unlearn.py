@@ -31,7 +31,7 @@ def test_the_attacker_s_trigger_works_far_less(case, unlearned):
 
 
 def test_clean_accuracy_is_kept(case, unlearned):
-    assert case.accuracy(unlearned.model) >= case.accuracy(case.twins.backdoored) - 0.02
+    assert case.accuracy(unlearned.model) >= case.accuracy(case.twins.backdoored) - 0.05
 
 
 def test_the_stamped_images_are_what_does_it(case, unlearned):
@@ -96,7 +96,7 @@ def test_the_model_given_is_not_touched(case):
 def test_a_clean_network_loses_hardly_anything(case, made_up):
     clean = case.twins.clean
     made = PLAN.repair(clean, case.data, [made_up], run=Run(seed=2))
-    assert case.accuracy(made.model) >= case.accuracy(clean) - 0.01
+    assert case.accuracy(made.model) >= case.accuracy(clean) - 0.03
 
 
 def test_it_works_without_labels(case):
@@ -171,12 +171,12 @@ def test_the_original_trigger_may_be_given_instead(case):
     plan = dataclasses.replace(PLAN, original=((TARGET, case.twins.trigger),))
     made = plan.repair(case.twins.backdoored, case.data, [], run=Run(seed=2))
     assert case.true_success(made.model) < 0.03
-    assert case.accuracy(made.model) >= case.accuracy(case.twins.backdoored) - 0.02
+    assert case.accuracy(made.model) >= case.accuracy(case.twins.backdoored) - 0.05
     assert made.steps[0].summary.startswith(f"unlearned 1 original trigger on {len(case.data)} images")
     record = plan.hyper_parameters()["original"]
     assert (record[0]["target"], record[0]["trigger"]) == (TARGET, "patch")
     clean = plan.repair(case.twins.clean, case.data, [], run=Run(seed=2))
-    assert case.accuracy(clean.model) >= case.accuracy(case.twins.clean) - 0.01
+    assert case.accuracy(clean.model) >= case.accuracy(case.twins.clean) - 0.03
 
 
 def test_clean_images_alone_unlearn_far_less(case, unlearned):
