@@ -21,7 +21,7 @@ from elsewhere import judged, judged_elsewhere
 from twins import CLASSES, TARGET
 
 #: how far a size may differ where sums are rounded otherwise, as a share
-ROUNDING = 0.05
+ROUNDING = 0.02
 SCAN = Pixel(steps=60, batch_size=8, samples=400)
 
 
@@ -44,7 +44,7 @@ def test_it_names_the_target_and_only_it(twins, result):
 
 
 def test_the_verdict_is_the_same_at_any_pace_and_on_any_processor(twins, tmp_path):
-    data = twins.test.select(slice(300))
+    data = twins.test
     network, images = tmp_path / "model.safetensors", tmp_path / "images.npz"
     save_model(twins.backdoored, network)
     np.savez(images, images=data.images.numpy(), labels=data.labels.numpy())

@@ -92,7 +92,7 @@ def test_what_is_found_hardly_depends_on_the_pace(twins, monkeypatch):
         assert searched.passes == 8 * 16 * CLASSES
         looked = windows(model, images, truth, JOBS, run=Run(float32=True), grid=2)
         screened = screen(model, images, truth, range(CLASSES), run=Run(float32=True))
-        patterns = torch.stack([searched.found[job].trigger.pattern for job in JOBS])
+        patterns = torch.stack([searched.found[job].trigger.change for job in JOBS])
         found.append((patterns, looked.losses, screened.margins))
     for one, other in zip(*found, strict=True):
         torch.testing.assert_close(one, other, rtol=ROUNDING, atol=ROUNDING)
