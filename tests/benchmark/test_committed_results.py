@@ -1,4 +1,4 @@
-"""The results that are kept in the repository, and the page that shows them."""
+"""The results that are kept in the repository, and the pages that show them."""
 
 from __future__ import annotations
 
@@ -34,13 +34,17 @@ def test_every_committed_result_says_where_it_came_from(path):
         assert row["plan"]["sha256"]
 
 
-def test_the_tables_of_the_page_are_what_the_results_say(script):
-    text = script.PAGE.read_text(encoding="utf-8")
-    assert text == script.rendered(text), "run: .venv/bin/python scripts/results.py"
+def test_the_tables_of_the_pages_are_what_the_results_say(script):
+    assert script.stale() == [], "run: .venv/bin/python scripts/results.py"
+
+
+def test_every_committed_result_is_on_a_page(script):
+    shown = [name for page in script.pages() for name in script.sources(page.read_text(encoding="utf-8"))]
+    assert sorted(shown) == [str(path.relative_to(ROOT)) for path in RESULTS]
 
 
 def test_a_figure_changed_by_hand_is_noticed(script):
-    text = script.PAGE.read_text(encoding="utf-8")
+    text = (script.PAGES / "pruning.md").read_text(encoding="utf-8")
     start = text.index("<!-- made by: ")
     assert "| plain |" in text[start:]
     assert script.rendered(text[:start] + text[start:].replace("| plain |", "| plane |")) == text
