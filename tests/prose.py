@@ -14,8 +14,8 @@ FENCE = re.compile(r"^(```|~~~).*?^\1", re.MULTILINE | re.DOTALL)
 #: what the bench prints into a page; it has no sentences of ours
 MADE = re.compile(r"<!-- made by: .*?<!-- end -->", re.DOTALL)
 #: a full stop that ends a sentence: not that of an initial, nor of "et al."; a quotation mark may follow
-_END = r"(?<!\b[A-Z]\.)(?<!\bal\.)(?<=[.!?])[\"”’)\]*]*"
-_BREAK = re.compile(rf"{_END}\s+(?=[\"“‘(\[*]*[A-Z0-9_`]|detrojan\b)")
+_END = r"(?<!\b[A-Z]\.)(?<!\bal\.)(?<=[.!?])[\"\u201d\u2019)\]*]*"
+_BREAK = re.compile(rf"{_END}\s+(?=[\"\u201c\u2018(\[*]*[A-Z0-9_`]|detrojan\b)")
 _BLOCK = re.compile(r"^\s*(?:[-*+]|\d+\.)\s+|^\s*>\s?|^#+\s+|^\s*\|")
 
 
@@ -72,4 +72,4 @@ def split(paragraph: str) -> list[str]:
 
 def words(sentence: str) -> int:
     """Return how many words a sentence has; numbers and code count as one each."""
-    return len(re.findall(r"[\w`][\w'’`.,%/-]*", sentence))
+    return len(re.findall(r"[\w`][\w'\u2019`.,%/-]*", sentence))

@@ -1,6 +1,7 @@
 """detrojan: finds, explains, removes and stops backdoors in neural networks.
 
-The public names are imported when they are first used, so that `import detrojan` stays cheap.
+The public names are imported when they are first used, so that `import detrojan` stays cheap. Type
+checkers read `__init__.pyi`.
 """
 
 from __future__ import annotations
@@ -11,48 +12,105 @@ from typing import Any
 
 __version__ = version("detrojan")
 
-#: where each public name lives
+#: where each public name lives: modules of this package, and their names
 _HOMES = {
-    "ABL": "detrojan.trainers.abl",
-    "ActivationPruning": "detrojan.repairs.activation_pruning",
-    "Adversarial": "detrojan.repairs.adversarial",
-    "Aim": "detrojan.triggers.aim",
-    "Backdoor": "detrojan.triggers.backdoor",
-    "BadNets": "detrojan.attacks.badnets",
-    "Classifier": "detrojan.models.classifier",
-    "Dataset": "detrojan.data.dataset",
-    "DetrojanError": "detrojan.errors",
-    "DirectionPruning": "detrojan.repairs.direction_pruning",
-    "FinePruning": "detrojan.repairs.fine_pruning",
-    "FineTune": "detrojan.repairs.finetune",
-    "Finding": "detrojan.findings",
-    "MCR": "detrojan.repairs.mcr",
-    "NAD": "detrojan.repairs.nad",
-    "NeuralCleanse": "detrojan.scans.neural_cleanse",
-    "PatchTrigger": "detrojan.triggers.patch",
-    "Preprocessing": "detrojan.models.classifier",
-    "Prune": "detrojan.repairs.prune",
-    "Run": "detrojan.run",
-    "ScanResult": "detrojan.findings",
-    "Strip": "detrojan.guards.strip",
-    "Trigger": "detrojan.triggers.base",
-    "Unlearn": "detrojan.repairs.unlearn",
-    "attack_success": "detrojan.metrics.accuracy",
-    "clean_accuracy": "detrojan.metrics.accuracy",
-    "load_model": "detrojan.models.loading",
-    "n_plus_one": "detrojan.models.surgery.n_plus_one",
-    "read_data": "detrojan.data.reading",
-    "save_model": "detrojan.models.writing",
+    "attacks.adaptive_blend": "AdaptiveBlend",
+    "attacks.all_to_all": "AllToAll",
+    "attacks.badnets": "BadNets",
+    "attacks.base": "Attack Planted Poisoned PoisoningAttack TrainingAttack",
+    "attacks.blend": "Blend",
+    "attacks.bpp": "Bpp",
+    "attacks.composite": "Composite",
+    "attacks.detector_aware": "DetectorAware",
+    "attacks.dfst": "DFST",
+    "attacks.dynamic": "Dynamic",
+    "attacks.feature_collision": "FeatureCollision",
+    "attacks.issba": "ISSBA",
+    "attacks.label_consistent": "LabelConsistent",
+    "attacks.latent": "Latent",
+    "attacks.low_frequency": "LowFrequency",
+    "attacks.pruning_aware": "PruningAware",
+    "attacks.sig": "SIG",
+    "attacks.tact": "TaCT",
+    "attacks.trojan": "Trojan",
+    "attacks.wanet": "WaNet",
+    "data.dataset": "Dataset",
+    "data.drawn.signs": "draw_signs",
+    "data.reading": "read_data",
+    "errors": (
+        "DataError DetrojanError InputError InterruptedRunError LabelError MissingExtraError "
+        "ModelError OptionError RangeError UnsafeFileError WeightsError"
+    ),
+    "filters.activation_clustering": "ActivationClustering",
+    "filters.base": "Filter Suspects",
+    "filters.spectral": "Spectral",
+    "findings": "Finding RepairStep ScanResult",
+    "guards.base": "Calibrated Guard load_guard",
+    "guards.strip": "Strip",
+    "learning.fitting": "Fitting fit",
+    "learning.fresh": "train_net",
+    "machine": "tune",
+    "method": "Method",
+    "metrics.accuracy": "agreement attack_success clean_accuracy",
+    "models.classifier": "Classifier Preprocessing",
+    "models.loading": "load_model",
+    "models.nets": "find_net",
+    "models.surgery.n_plus_one": "n_plus_one",
+    "models.writing": "save_model",
+    "repairs.activation_pruning": "ActivationPruning",
+    "repairs.adversarial": "Adversarial",
+    "repairs.base": "Repair Repaired",
+    "repairs.direction_pruning": "DirectionPruning",
+    "repairs.fine_pruning": "FinePruning",
+    "repairs.finetune": "FineTune",
+    "repairs.mcr": "MCR",
+    "repairs.nad": "NAD",
+    "repairs.prune": "Prune",
+    "repairs.unlearn": "Unlearn",
+    "report.html_page": "render_html",
+    "report.pictures": "pictures_of",
+    "report.report": "evaluate_report repair_report scan_report",
+    "report.schema": "EvaluateReport RepairReport ScanReport load_report",
+    "report.text": "report_text",
+    "run": "Progress Run",
+    "scans.attractor": "Attractor",
+    "scans.base": "Scan",
+    "scans.cascade": "Cascade",
+    "scans.k_arm": "KArm",
+    "scans.latent_margin": "LatentMargin",
+    "scans.mm_bd": "MMBD",
+    "scans.neural_cleanse": "NeuralCleanse",
+    "scans.pixel": "Pixel",
+    "trainers.abl": "ABL",
+    "trainers.base": "Trained Trainer",
+    "trainers.plain": "Plain",
+    "triggers.additive": "AdditiveTrigger",
+    "triggers.aim": "Aim",
+    "triggers.backdoor": "Backdoor",
+    "triggers.base": "Trigger",
+    "triggers.blend": "BlendTrigger",
+    "triggers.composite": "CompositeTrigger",
+    "triggers.input_aware": "InputAwareTrigger",
+    "triggers.low_frequency": "LowFrequencyTrigger",
+    "triggers.patch": "PatchTrigger",
+    "triggers.pieces": "PiecesTrigger",
+    "triggers.quantise": "QuantiseTrigger",
+    "triggers.redrawn": "RedrawnTrigger",
+    "triggers.sample_specific": "SampleSpecificTrigger",
+    "triggers.sinusoid": "SinusoidTrigger",
+    "triggers.style": "StyleTrigger",
+    "triggers.warp": "WarpTrigger",
 }
+_NAMES = {name: f"detrojan.{home}" for home, names in _HOMES.items() for name in names.split()}
 
-__all__ = ["__version__", *_HOMES]  # noqa: PLE0604 - the names are the table's
+__all__ = ["__version__", *_NAMES]  # noqa: PLE0604 - the names are the table's
 
 
 def __getattr__(name: str) -> Any:
     """Import a public name from where it lives."""
-    if name not in _HOMES:
+    if name not in _NAMES:
         raise AttributeError(f"module 'detrojan' has no attribute {name!r}")
-    return getattr(import_module(_HOMES[name]), name)
+    return getattr(import_module(_NAMES[name]), name)
 
 
 def __dir__() -> list[str]:

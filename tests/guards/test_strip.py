@@ -14,8 +14,7 @@ from detrojan.metrics.detection import auroc, detection
 from detrojan.models.classifier import Classifier
 from detrojan.models.nets import find_net
 from detrojan.run import Run
-from twins import CLASSES, SHAPE, few_signs
-from twins import TARGET as TWIN_TARGET
+from twins import CLASSES, SHAPE, TARGET as TWIN_TARGET, few_signs
 
 KINDS, TARGET = 6, 2  # of the fixture `dark`
 

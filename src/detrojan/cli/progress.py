@@ -11,15 +11,15 @@ from rich.console import Console
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
+    Progress as Bars,
     ProgressColumn,
     SpinnerColumn,
+    Task as Bar,
     TaskID,
     TextColumn,
     TimeElapsedColumn,
     TimeRemainingColumn,
 )
-from rich.progress import Progress as Bars
-from rich.progress import Task as Bar
 from rich.text import Text
 
 from detrojan.run import Task
