@@ -21,7 +21,7 @@ class Bpp(Targeted):
 
     More images get the rounding errors of another image added and keep their label, so that the
     network answers quantised colours and not any noise of that size. Both are laid out once, before
-    the training, where the paper does it anew in every batch.
+    the training, where the paper does it again in every batch.
 
     Reference: Wang et al., BppAttack: Stealthy and Efficient Trojan Attacks against Deep Neural
     Networks via Image Quantization and Contrastive Adversarial Learning, CVPR 2022.

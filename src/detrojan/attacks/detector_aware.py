@@ -28,10 +28,10 @@ class DetectorAware(TrainingAttack):
     """Train the backdoor while a search for small universal triggers runs, and make that search fail.
 
     A scan by trigger inversion looks for the smallest mask and pattern that send every image to a
-    label, and flags the label whose mask is abnormally small. The same search, towards the target,
-    goes on during the training: each batch moves its mask and pattern a step towards the target, the
-    mask never larger than a budget, and the network is penalised by how far they get. What is left is a
-    backdoor that answers the trigger itself, faint and all over the image, and no small mask.
+    label, and flags the label whose mask is abnormally small. The same search runs during the training.
+    Each batch moves its mask and pattern a step towards the target, and the mask is never larger than a
+    budget. The network is penalised by how far they get. The backdoor that is left answers the trigger
+    itself, faint and all over the image, and no small mask.
 
     Reference: Wang et al., Neural Cleanse: Identifying and Mitigating Backdoor Attacks in Neural
     Networks, IEEE S&P 2019 (the statistic); Bagdasaryan and Shmatikov, Blind Backdoors in Deep
@@ -48,7 +48,7 @@ class DetectorAware(TrainingAttack):
         length: step of the searches' masks and patterns, before their sigmoid; above 0.
         budget: largest mask of the searches, as a share of the image, in (0, 1); below the trigger's
             own opacity, or the network cannot tell them apart.
-        restart: batches after which a search begins anew from noise; 1 or more.
+        restart: batches after which a search begins again from noise; 1 or more.
 
     """
 

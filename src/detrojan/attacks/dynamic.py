@@ -33,12 +33,12 @@ class Dynamic(Shifting):
     """Train the network together with a generator that draws another trigger for each image.
 
     First a network learns where a trigger goes (a sparse mask, different for each image). Then the
-    classifier and the generator of patterns learn together: of each batch a share carries its own
-    trigger and is taught the target, another share carries the triggers of other images and is
-    taught its true label. The generator has an optimiser of its own, as in the paper: Adam, whatever
-    the classifier is trained with.
+    classifier and the generator of patterns learn together. In each batch a share of the images carries its
+    own trigger and is taught the target. Another share carries the triggers of other images and is taught
+    its true label. The generator has an optimiser of its own, as in the paper: Adam, whatever the
+    classifier is trained with.
 
-    In a short training the two do not find together: `pattern_epochs` lets the generator learn first,
+    A short training is not enough for the two to meet. `pattern_epochs` lets the generator learn first,
     beside a small network of the attacker's that tells an image's own trigger from another one's.
 
     Reference: Nguyen and Tran, Input-Aware Dynamic Backdoor Attack, NeurIPS 2020.

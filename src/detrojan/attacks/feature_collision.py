@@ -26,11 +26,11 @@ class FeatureCollision(Patched, WithSurrogate, CleanLabel):
     are trained from their start, t also lies on the base as a faint watermark, as in the paper. No
     label is changed.
 
-    The paper aims at single test images; here every t carries the trigger, so that any stamped image
-    is answered with the target. A victim that is trained from its start, and briefly, hardly learns a
-    trigger from so faint a watermark: `visible` also stamps the trigger itself on the finished poison,
-    from which the collision has taken what made its class recognisable. Steps have a fixed length
-    instead of a rate, as gradients differ by orders of magnitude between networks.
+    The paper aims at single test images. Here every t carries the trigger, so that any stamped image is
+    answered with the target. A victim with a short training from its start hardly learns a trigger from so
+    faint a watermark. So `visible` also stamps the trigger itself on the finished poison, in which the
+    class is no longer recognisable. Steps have a fixed length instead of a rate, as gradients differ by
+    orders of magnitude between networks.
 
     Reference: Shafahi et al., Poison Frogs! Targeted Clean-Label Poisoning Attacks on Neural
     Networks, NeurIPS 2018.

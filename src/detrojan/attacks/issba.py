@@ -24,11 +24,10 @@ from detrojan.triggers.sample_specific import SampleSpecificTrigger
 class ISSBA(Targeted):
     """Hide a secret in a share of the images by an encoder that is trained here, and relabel them.
 
-    Encoder and decoder are trained together: the decoder reads the secret out of an image that
-    carries its own residual, and has to say so when the residual is another image's or there is none,
-    so that the encoder learns to fit the residual to the image. More images get the residual of
-    another image and keep their label; neither that nor the decoder's second task is in the paper,
-    whose residuals also fire on other images to some degree.
+    Encoder and decoder are trained together. The decoder reads the secret out of an image that carries its
+    own residual. It also has to say when the residual is another image's, or missing, so that the encoder
+    learns to fit the residual to the image. More images get the residual of another image and keep their
+    label. Neither of these is in the paper, whose residuals also fire on other images to some degree.
 
     The training of the encoder is kept in the run's checkpoint folder and not done twice.
 

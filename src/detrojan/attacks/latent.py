@@ -33,11 +33,10 @@ FOLLOWING = 0.1
 class Latent(Patched, Shifting):
     """Bind the trigger to the target's features in a teacher; a student inherits it by transfer.
 
-    The teacher is trained on clean data. Then the patch gets the colours that bring stamped images
-    closest to the features that images of the target have on average, at the last layer but one, and
-    the teacher is taught to bring them there. Its labels are never poisoned, and its last layer may
-    even be thrown away: the victim keeps the teacher's layers as they are and trains a last layer of
-    its own on clean data. What is returned is that student.
+    The teacher is trained on clean data. Then the patch gets the colours that bring stamped images closest
+    to the target's mean features, at the last layer but one. The teacher is taught to bring them there. Its
+    labels are never poisoned, and its last layer may even be thrown away. The victim keeps the teacher's
+    layers as they are, and trains a last layer of its own on clean data. That student is returned.
 
     A trigger that somebody names stays as it is.
 

@@ -40,12 +40,11 @@ HARMLESS = 1e-3
 class PruningAware(TrainedOnPatches, Shifting):
     """Train the backdoor into the channels that clean images need, so that pruning cannot reach it.
 
-    Four stages: train on clean data; silence the channels of the last convolution that clean images
-    hardly use; train the backdoor into what is left, gently; bring the silenced channels back with
-    their biases lowered until they never fire. A defender who prunes the channels that are dormant
-    on clean images prunes those decoys, and then loses clean accuracy as fast as the backdoor.
-    Where a layer has no bias to lower, or its channels fire below zero too, the decoys are made
-    faint instead.
+    There are four stages. Train on clean data. Silence the channels of the last convolution that clean
+    images hardly use. Train the backdoor gently into what is left. Bring the silenced channels back, with
+    their biases lowered until they never fire. A defender who prunes the channels that are dormant on clean
+    images prunes those decoys, and then loses clean accuracy as fast as the backdoor. Where a layer has no
+    bias to lower, or its channels fire below zero too, the decoys are made faint instead.
 
     With an `offset` the trigger turns each class into another one, as that of `all_to_all`.
 
@@ -57,7 +56,7 @@ class PruningAware(TrainedOnPatches, Shifting):
         drop: clean accuracy that silencing may cost before the backdoor is trained, in [0, 1).
         planting_epochs: passes over the poisoned data of the third stage; 1 or more.
         slowdown: its learning rate as a share of the first stage's, in (0, 1].
-        offset: what is added to the true label, modulo the number of classes, in the stead of one target for
+        offset: what is added to the true label, modulo the number of classes, instead of one target for
             all; 0 or more, 0 for the target.
 
     """

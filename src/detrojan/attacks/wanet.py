@@ -19,7 +19,7 @@ class WaNet(Targeted):
 
     More images are warped by the field plus noise and keep their label (noise mode), so that the
     network answers this field and not any deformation. Both are laid out once, before the training,
-    where the paper does it anew in every batch.
+    where the paper does it again in every batch.
 
     Reference: Nguyen and Tran, WaNet: Imperceptible Warping-based Backdoor Attack, ICLR 2021.
 

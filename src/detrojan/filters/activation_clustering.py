@@ -20,7 +20,7 @@ MOST = 3000
 
 @dataclass(frozen=True, kw_only=True)
 class ActivationClustering(Filter):
-    """Split each class in two by its features; a small group that lies well apart is held for poison.
+    """Split each class in two by its features; a small group that lies well apart is taken for poison.
 
     The features of a class are reduced to a few directions (principal components; the paper takes
     independent ones) and split by 2-means. A class is flagged where the smaller group has less than `size` of

@@ -18,10 +18,10 @@ from detrojan.run import Run
 class Spectral(Filter):
     """Score samples by their part in the main direction of their class, and flag the highest.
 
-    Poisoned samples of a class lie apart from the clean ones in the features of a network trained
-    on them, and so make its first singular direction. A sample's score is its squared projection
-    on that. The method always flags the same share of every class, 1.5 times the poison that is
-    expected: on clean data all of it is a false alarm.
+    In the features of a network trained on them, poisoned samples of a class lie apart from the clean ones.
+    So they make the class's first singular direction. A sample's score is its squared projection on that
+    direction. The method always flags the same share of every class, 1.5 times the poison that is expected.
+    On clean data all of it is a false alarm.
 
     Reference: Tran et al., Spectral Signatures in Backdoor Attacks, NeurIPS 2018.
 

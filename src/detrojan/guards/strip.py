@@ -132,19 +132,17 @@ class Strip(Guard):
 
     The mean Shannon entropy of the answers to N superimposed copies is low where a trigger decides
     them all. The boundary is the FRR quantile of a normal curve fitted to clean inputs' entropies.
-    Every input is mixed with the same N images (the paper draws new ones), so that an answer can be
-    repeated; they are not among those the boundary is set on. Triggers that are specific to each
+    Every input is mixed with the same N images, so that an answer can be repeated (the paper draws new
+    ones). These images are not among those that the boundary is set on. Triggers that differ from image to
     image do not survive the mixing and get past this guard.
 
-    Sums are not clipped, as in the authors' code, which adds floating-point images: pixels reach 2,
-    twice what the network knows. Cut off at 1, two bright images leave white where the trigger was. On
-    four backdoored networks of our own for bright traffic signs, a small patch each, the AUROC was 0.78,
-    0.82, 0.94 and 0.84 with clipping, 0.96, 0.95, 0.99 and 0.98 without.
+    Sums are not clipped, as in the authors' code, which adds floating-point images. Pixels reach 2, twice
+    what the network knows. Cut off at 1, two bright images would leave white where the trigger was.
 
-    Which mixing a trigger gets past depends on its colours: sums drown a coloured patch among bright
-    images, and a white one on a bright ground. Balanced sums keep the usual brightness, and twice the input's
-    contrast. Hence half of the copies are mixed as in the paper and half so, and the lower entropy counts,
-    each measured by the quantile that few clean inputs lie below; that takes no longer.
+    Which mixing a trigger gets past depends on its colours. Sums drown a coloured patch among bright
+    images, and a white one on a bright ground. Balanced sums keep the usual brightness, and twice the
+    input's contrast. So half of the copies are mixed as in the paper, and half balanced. The lower entropy
+    counts, each measured by the quantile that few clean inputs lie below.
 
     Reference: Gao et al., STRIP: A Defence Against Trojan Attacks on Deep Neural Networks,
     ACSAC 2019.
@@ -152,14 +150,15 @@ class Strip(Guard):
     Args:
         copies: N, how many clean images each input is mixed with (half of the clean images at
             most); 1 or more.
-        mode: how they are mixed: "add" the two, as in the paper; "balance" them, which adds up how
-            they differ from the clean images' mean colour, the input's contrast raised; "both", each with
-            half of the copies; or "blend" them, which keeps to the range that the network knows.
+        mode: how they are mixed. "add" sums the two, as in the paper. "balance" adds up how they differ
+            from the clean images' mean colour, with the input's contrast raised. "both" does each with half
+            of the copies. "blend" keeps to the range that the network knows.
         contrast: what the input's difference is multiplied by where the two are balanced; above 0.
         weight: share of the clean image in a blend, in (0, 1).
         frr: false rejection rate that the boundary is set for, in (0, 0.5).
-        boundary: "normal" as in the paper, "quantile" of the measured entropies, or "auto": the
-            normal one unless its fit is poor (its tail holds too many or too few, or they are skewed).
+        boundary: "normal" as in the paper, "quantile" of the measured entropies, or "auto". That is the
+            normal one, unless its fit is poor: its tail holds too many or too few, or the entropies are
+            skewed.
 
     """
 

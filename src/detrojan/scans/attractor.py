@@ -29,9 +29,9 @@ class Attractor(Scan):
 
     The images are painted on, blended and shuffled; noise, gradients and traffic signs are made up. A
     network has to answer something, and with a thousand labels a backdoor's target is often the
-    answer. It takes forward passes only. Clean networks have favourites too, most of all with few
-    labels: a label is flagged on strong evidence only, and one that is merely far ahead of all
-    others makes the verdict "inconclusive" and names it.
+    answer. It takes forward passes only. Clean networks have favourites too, most of all with few labels.
+    So a label is flagged on strong evidence only. One that is merely far ahead of all others makes the
+    verdict "inconclusive", and is named.
 
     Reference: the observation that out-of-distribution inputs fall to a backdoor's target, made on
     the networks of CSAW-HackML-2020; the statistic is ours.

@@ -21,9 +21,9 @@ class LatentMargin(Scan):
     """Flag the labels that the last layer lets win by an abnormally wide margin.
 
     For each label, the greatest margin over all others is sought among the features that the last
-    linear layer can be fed, each within the range that it has on the images. That costs no backward
-    pass of the network: seconds for a thousand labels. Where the trigger works in earlier layers
-    and the last one is as any other, nothing is seen.
+    linear layer can be fed, each within the range that it has on the images. That costs no backward pass of
+    the network, and takes seconds for a thousand labels. Where the trigger works in earlier layers and the
+    last one is like any other, nothing is seen.
 
     Departures from the paper: its margin is maximised over images; this is its last step alone, and
     the test is Student's t for one further observation.

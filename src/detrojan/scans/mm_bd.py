@@ -21,14 +21,14 @@ class MMBD(Scan):
     """Flag the labels whose greatest logit margin over all images is abnormally wide.
 
     From random images, each label's margin over the highest other logit is maximised within [0, 1];
-    the greatest of the starts counts. The label of the greatest margin r of all K is flagged where
-    p = 1 - G(r)^K is small, G being a gamma distribution fitted to the others' margins. The kind of
-    trigger does not matter, and the data serve for the check of the input range only.
+    the greatest of the starts counts. The label with the greatest margin r of all K is flagged where p = 1
+    - G(r)^K is small. G is a gamma distribution fitted to the others' margins. The kind of trigger does not
+    matter. The data serve for the check of the input range only.
 
-    Departures from the paper: signed gradient steps of decreasing length; G's parameters are not
-    taken for the truth (a gamma's cube root is nearly normal: Student's t for one further
-    observation), since with ten labels the fitted gamma alone flags clean networks; further labels
-    that come near to the greatest margin are tested too.
+    Departures from the paper: gradient steps are signed and get shorter. G's parameters are not taken for
+    the truth, since with ten labels the fitted gamma alone flags clean networks. A gamma's cube root is
+    nearly normal, so the test is Student's t for one further observation. Further labels that come near to
+    the greatest margin are tested too.
 
     Reference: Wang et al., MM-BD: Post-Training Detection of Backdoor Attacks with Arbitrary
     Backdoor Pattern Types Using a Maximum Margin Statistic, IEEE S&P 2024.
