@@ -22,10 +22,10 @@ from detrojan.run import Run
 class ActivationPruning(Repair):
     """Remove channels of the last convolution, those least active on clean images first.
 
-    No trigger is needed. It stops before clean accuracy (agreement with the delivered network, where
-    there are no labels) has fallen by more than `drop`; the curve goes on to the last channel. A
-    backdoor that was planted with this defence in mind shares its channels with the clean task, and
-    survives until accuracy is gone. Activity is measured behind the batch norm, where there is one.
+    It needs no trigger. It stops before clean accuracy (agreement with the delivered network, where there
+    are no labels) has fallen by more than `drop`. The curve goes on to the last channel. A backdoor that
+    was planted with this defence in mind shares its channels with the clean task, and survives until
+    accuracy is gone. Activity is measured behind the batch norm, where there is one.
 
     Reference: Liu et al., Fine-Pruning: Defending Against Backdooring Attacks on Deep Neural
     Networks, RAID 2018.

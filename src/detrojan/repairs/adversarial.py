@@ -31,12 +31,12 @@ class Adversarial(Repair):
     """Play rounds of finding diverse triggers for the target and unlearning them all.
 
     A recovered trigger is not the attacker's, so unlearning it once leaves the attacker's alive.
-    Each round optimises a pool of universal patterns against the current network: in random
-    regions of any place, size and opacity (as stickers, glasses and make-up are), and in free
-    masks. The network is then taught that none of them means the target, and to answer clean
-    images as before. The last rounds mend clean answers while the pool keeps watch.
-    Where a finding names the class that its trigger moves, the patterns are sought for that class;
-    an all-to-all backdoor, whose labels share a trigger, has one pool for all of them.
+    Each round optimises a pool of universal patterns against the current network. They lie in random
+    regions of any place, size and opacity (like stickers, glasses and make-up), and in free masks. The
+    network is then taught that none of them means the target, and to answer clean images as before. The
+    last rounds mend clean answers while the pool keeps watch. Where a finding names the class that its
+    trigger moves, the patterns are searched for that class. An all-to-all backdoor, whose labels share a
+    trigger, has one pool for all of them.
 
     Reference: Zeng et al., Adversarial Unlearning of Backdoors via Implicit Hypergradient, ICLR
     2022 (universal perturbations; here with regions instead of a norm ball).
@@ -51,8 +51,8 @@ class Adversarial(Repair):
         updates: updates of the network per round; 1 or more.
         stamped: share of each update's images that is stamped, in (0, 1).
         restore: weight of answering a stamped image as without the trigger; 0 or more.
-        restore_each: in its stead, for a trigger that moves each class to a label of its own, where no
-            target stands out that could be forgotten; 0 or more.
+        restore_each: used instead of `restore` for a trigger that moves each class to a label of its own,
+            so that no single target can be forgotten; 0 or more.
         forget: weight of not answering it with the target; above 0.
 
     """

@@ -32,22 +32,21 @@ FEWEST = 4
 class DirectionPruning(Repair):
     """Shrink the weights of the last layers along directions that clean images hardly excite.
 
-    Channel pruning finds a backdoor that has channels of its own. Mostly it has not: it is spread over
-    channels that clean images use as well, in a combination which these do not. Here the inputs of each
-    layer on clean images are brought to their principal directions, and a weight along a direction of
-    power p (variance, in multiples of the mean one) is multiplied by p / (p + strength). That is the ridge
-    regression of the layer's own answers on its clean inputs: what clean images do not ask for goes first.
+    Channel pruning finds a backdoor that has channels of its own. Most backdoors are spread over channels
+    that clean images use as well, in combinations that clean images do not use. Here the inputs of each
+    layer on clean images are brought to their principal directions. A weight along a direction of power p
+    (variance, in multiples of the mean one) is multiplied by p / (p + strength). That is the ridge
+    regression of the layer's own answers on its clean inputs, so what clean images do not need goes first.
     It needs no trigger and no training.
 
     The strength is the highest at which clean accuracy (agreement with the delivered network, where there
-    are no labels) has not yet fallen by more than `drop`. It is measured on the half of the images that
-    the directions were not taken from, and the other way round; the repaired network has them from all. The
-    images are shifted and blended with one another as for a patient teacher, since few images excite few
-    directions.
+    are no labels) has not yet fallen by more than `drop`. It is measured on the half of the images that the
+    directions were not taken from, and the other way round. The repaired network has directions from all
+    images. The images are shifted and blended with one another, since few images excite few directions.
 
-    How much of a backdoor goes differs between networks: of four with the same backdoor, trained alike on
-    other faces, 0, 0, 20 and 99.7% of its success were left. What is pruned may come back, in part, where
-    the network is tuned afterwards.
+    How much of a backdoor goes differs between networks: of four that differ in their faces only, 0, 0, 20
+    and 99.7% of its success were left. A part of what is pruned may come back where the network is tuned
+    afterwards.
 
     Reference: Liu et al., Fine-Pruning: Defending Against Backdooring Attacks on Deep Neural
     Networks, RAID 2018 (of channels); Hoerl and Kennard, Ridge Regression, Technometrics 1970.

@@ -24,26 +24,27 @@ from detrojan.run import Run
 class FinePruning(PatientTuning):
     """Prune the channels dormant on clean images, then fine-tune what is left.
 
-    Pruning takes a plain backdoor's channels away; fine-tuning then changes those channels that a
-    pruning-aware attack has made share the backdoor with the clean task, and gives accuracy back.
-    What was pruned stays pruned. It is taught what the delivered network answers to the very images, each
-    time changed and mixed with others in a new way, so that a hundred images give back what pruning
-    took; the paper teaches labels, and has many more images.
+    Pruning takes a plain backdoor's channels away. Fine-tuning gives accuracy back. It also changes the
+    channels in which a pruning-aware attack has mixed the backdoor with the clean task. What was pruned
+    stays pruned. The network is taught what the delivered network answers to the same images, each time
+    changed and mixed with others in a new way. So a hundred images give back what pruning took. The paper
+    teaches labels, and has many more images.
 
-    A network with batch norms is tuned by SGD at a high rate, its statistics with it, on images that are
-    turned, resized, mirrored, recoloured and pasted into each other as well. On WRN-16-1s that left 2 to 35%
-    of BadNets, Trojan, feature collision and a sample-specific trigger, but 60% and more of six other
-    backdoors; a higher `norm_rate` leaves less, and costs more. Another network, or one whose last layer is
-    fed long features (a mean squared length above 400), is tuned by Adam: the defaults cost it little, and
-    leave a backdoor that sits in no dormant channel. With `unit="directions"`, `learning_rate=1e-3`,
-    `updates=600` and `shift_pixels=2` it is pruned as by `direction_pruning`: of such a backdoor 1 to 29% was
-    left, at 0.7 to 3.6 points of accuracy, but 85% and more of one that a pruning-aware attack had made share
-    a face network's directions.
+    A network with batch norms is tuned by SGD at a high rate, and its statistics are trained along. Its
+    images are also turned, resized, mirrored, recoloured and pasted into each other. On WRN-16-1s that left
+    2 to 35% of BadNets, Trojan, feature collision and a sample-specific trigger, and 60% or more of six
+    other backdoors. A higher `norm_rate` leaves less, and costs more.
 
-    With `patient=False` the second half is `finetune`, nearer to the paper: the delivered network's answers
-    to the images as they are, corrected by the labels, are taught for `epochs` passes. Where there are
-    hundreds of labelled images, nine a person for instance, and `learning_rate` is high (2e-3 or 3e-3, 60
-    passes), it leaves less of a backdoor, and may cost a clean network some points.
+    Another network, or one whose last layer gets long features (a mean squared length above 400), is tuned
+    by Adam. The defaults cost it little, and leave a backdoor that sits in no dormant channel. With
+    `unit="directions"` it is pruned as in `direction_pruning`. With `learning_rate=1e-3`, `updates=600` and
+    `shift_pixels=2` that left 1 to 29% of such a backdoor, for 0.7 to 3.6 points of accuracy. It left 85%
+    or more of a pruning-aware backdoor in face networks.
+
+    With `patient=False` the second half is `finetune`, nearer to the paper. For `epochs` passes it teaches
+    the delivered network's answers to unchanged images, corrected by the labels. With hundreds of labelled
+    images (nine a person, say) and a high `learning_rate` (2e-3 or 3e-3, 60 passes) it leaves less of a
+    backdoor. It may cost a clean network some points.
 
     Reference: Liu et al., Fine-Pruning: Defending Against Backdooring Attacks on Deep Neural
     Networks, RAID 2018.
@@ -52,21 +53,21 @@ class FinePruning(PatientTuning):
         epochs: passes over the clean data; 1 or more.
         learning_rate: of Adam, falling to 0 along a cosine; above 0.
         batch_size: 2 or more.
-        norm_rate: of SGD in the stead of Adam's, for a network with batch norms; above 0. Halved where it
+        norm_rate: of SGD, used instead of Adam for a network with batch norms; above 0. Halved where it
             breaks the network.
         updates: updates of the network, at least: where the data are so few that `epochs` passes make
             fewer, there are more passes; 0 or more.
-        norm_updates: updates in their stead, for a network with batch norms; 0 or more.
+        norm_updates: the same for a network with batch norms; 0 or more.
         shift_pixels: random shifts of the images of up to so many pixels; 0 or more.
-        norm_shift_pixels: in their stead, for a network with batch norms; 0 or more.
+        norm_shift_pixels: the same for a network with batch norms; 0 or more.
         unit: what is pruned: "channels", as in the paper, or "directions" of the last layers' inputs,
             which knows neither layer nor points.
         layer: the layer whose channels are pruned; empty for the last convolution.
         drop: clean accuracy that pruning may take, 0 to 1.
         points: most points of the curve along which channels are pruned; 2 or more.
         patient: whether images are changed and mixed in a new way in each pass, and the delivered network
-            is asked about these; False for the tuning of `finetune`, which knows no `updates` and
-            nothing of its own for batch norms.
+            is asked about these. False for the tuning of `finetune`, which has no `updates` and treats
+            batch norms like other layers.
 
     """
 

@@ -19,10 +19,10 @@ from detrojan.run import Run
 class FineTune(Tuning):
     """Train on clean data alone, at a small learning rate.
 
-    By itself it leaves many backdoors alive; after pruning it gives back the accuracy that pruning
-    took (fine-pruning). What is taught are the delivered network's own answers; one that a label contradicts
-    is mixed with the label, since a few images' labels, taught as they are, are learned by heart at the
-    expense of all others. The paper teaches labels alone, and has many more images.
+    By itself it leaves many backdoors alive. After pruning it gives back the accuracy that pruning took
+    (fine-pruning). It teaches the delivered network's own answers. An answer that a label contradicts is
+    mixed with the label. The labels of a few images alone would be learned by heart, at the expense of all
+    others. The paper teaches labels alone, and has many more images.
 
     Reference: Liu et al., Fine-Pruning: Defending Against Backdooring Attacks on Deep Neural
     Networks, RAID 2018.

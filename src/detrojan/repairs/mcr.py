@@ -31,16 +31,16 @@ BATCHES = 50
 class MCR(PatientTuning):
     """Train a curve between two tuned copies on clean images, and take a network from its middle.
 
-    Two copies are fine-tuned apart from each other; a quadratic Bezier curve joins their weights.
-    Its control point starts half-way between them and is trained so that every network on the curve
-    answers clean images right. All of them do, but a backdoor, of which the training says nothing, is
-    weakest between the ends. What is taught is what the delivered network answers to the very images,
-    each time changed and mixed with others in a new way; the paper teaches labels, and has many more
-    images. Statistics of batch norms belong to one point of the curve: they are measured there, on
-    images that are changed in the same way.
+    Two copies are fine-tuned apart from each other, and a quadratic Bezier curve joins their weights. Its
+    control point starts half-way between them and is trained so that every network on the curve answers
+    clean images right. All of them do, but a backdoor, of which the training says nothing, is weakest
+    between the ends. The networks are taught what the delivered network answers to the same images, each
+    time changed and mixed with others in a new way. The paper teaches labels, and has many more images.
+    Statistics of batch norms belong to one point of the curve. They are measured there, on images that are
+    changed in the same way.
 
-    A network without batch norms, or one whose last layer is fed long features (a mean squared length
-    above 400), bears no high rate: the default costs it little, and leaves a backdoor as it is.
+    A network without batch norms bears no high rate, nor does one whose last layer gets long features (a
+    mean squared length above 400). The default costs it little, and leaves a backdoor as it is.
 
     Reference: Zhao et al., Bridging Mode Connectivity in Loss Landscapes and Adversarial Robustness,
     ICLR 2020.
@@ -49,12 +49,12 @@ class MCR(PatientTuning):
         epochs: passes over the clean data, for each end and again for the curve; 1 or more.
         learning_rate: of Adam, falling to 0 along a cosine; above 0. Halved where it breaks the network.
         batch_size: 2 or more.
-        norm_rate: of SGD in the stead of Adam's, for a network with batch norms; above 0. Halved as well.
+        norm_rate: of SGD, used instead of Adam for a network with batch norms; above 0. Halved as well.
         updates: updates of each end and of the curve, at least: where the data are so few that
             `epochs` passes make fewer, there are more passes; 0 or more.
-        norm_updates: updates in their stead, for a network with batch norms; 0 or more.
+        norm_updates: the same for a network with batch norms; 0 or more.
         shift_pixels: random shifts of the images of up to so many pixels; 0 or more.
-        norm_shift_pixels: in their stead, for a network with batch norms; 0 or more.
+        norm_shift_pixels: the same for a network with batch norms; 0 or more.
         place: where on the curve the network is taken from, 0 to 1.
 
     """

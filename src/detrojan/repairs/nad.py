@@ -30,15 +30,15 @@ class NAD(PatientTuning):
     """Fine-tune a teacher, then bring the network's attention maps close to the teacher's.
 
     A layer's attention map is the sum over its channels of the activations to a power, scaled to
-    length 1. A trigger draws the attention to itself; the teacher, tuned on clean images, has lost
-    part of that, and the student, pulled towards it at several layers, loses more. The maps are
-    compared where the resolution changes, found by running the network (the last three places).
-    Both are taught what the delivered network answers to the very images, each time shifted and blended
-    with another in a new way; the paper teaches labels, and has many more images.
+    length 1. A trigger draws the attention to itself. The teacher, tuned on clean images, has lost part of
+    that. The student, pulled towards it at several layers, loses more. The maps are compared where the
+    resolution changes, found by running the network (the last three places). Both are taught what the
+    delivered network answers to the same images, each time shifted and blended with another in a new way.
+    The paper teaches labels, and has many more images.
 
-    A network without batch norms bears no high rate: 5e-3 cost clean DeepIDs 14 to 24 points of 78. The
-    default costs it little, and leaves a backdoor as it is: it is for networks with batch norms. One whose
-    last layer is fed long features (a mean squared length above 400) is tuned as if it had none.
+    This repair is for networks with batch norms. Others bear no high rate: 5e-3 cost clean DeepIDs 14 to 24
+    points of 78. The default costs them little, and leaves a backdoor as it is. A network whose last layer
+    gets long features (a mean squared length above 400) is tuned as if it had no batch norms.
 
     Reference: Li et al., Neural Attention Distillation: Erasing Backdoor Triggers from Deep Neural
     Networks, ICLR 2021.
@@ -47,12 +47,12 @@ class NAD(PatientTuning):
         epochs: passes over the clean data, for the teacher and again for the student; 1 or more.
         learning_rate: of Adam, falling to 0 along a cosine; above 0. Halved where it breaks the network.
         batch_size: 2 or more.
-        norm_rate: of SGD in the stead of Adam's, for a network with batch norms; above 0. Halved as well.
+        norm_rate: of SGD, used instead of Adam for a network with batch norms; above 0. Halved as well.
         updates: updates of the teacher and of the student, at least: where the data are so few that
             `epochs` passes make fewer, there are more passes; 0 or more.
-        norm_updates: updates in their stead, for a network with batch norms; 0 or more.
+        norm_updates: the same for a network with batch norms; 0 or more.
         shift_pixels: random shifts of the images of up to so many pixels; 0 or more.
-        norm_shift_pixels: in their stead, for a network with batch norms; 0 or more.
+        norm_shift_pixels: the same for a network with batch norms; 0 or more.
         beta: weight of the attention maps' mean squared distance; 0 or more.
         power: of the activations in an attention map; above 0.
 

@@ -27,11 +27,11 @@ POINTS = 40
 class Prune(Repair):
     """Remove neurons in the order in which the recovered trigger excites them, strongest first.
 
-    Neurons are ranked by how much more active they are on stamped than on clean images; penultimate
-    ones also by how strongly they pull towards the target, and how little they vary on clean
-    images (a departure from the paper; "difference" is its rule). Pruning stops as soon as
-    the recovered trigger no longer works, or before clean accuracy (agreement with the delivered
-    network, where there are no labels) has fallen by more than `drop`.
+    Neurons are ranked by how much more active they are on stamped than on clean images. Penultimate ones
+    are also ranked by how strongly they pull towards the target, and how little they vary on clean images.
+    That departs from the paper, whose rule is "difference". Pruning stops as soon as the recovered trigger
+    no longer works, or before clean accuracy (agreement with the delivered network, where there are no
+    labels) has fallen by more than `drop`.
 
     Reference: Wang et al., Neural Cleanse: Identifying and Mitigating Backdoor Attacks in Neural
     Networks, IEEE S&P 2019.

@@ -29,13 +29,13 @@ Pairs = Sequence[tuple[int, Trigger]]
 class Unlearn(Tuning):
     """Fine-tune with the recovered trigger stamped on a share of the images, answers kept right.
 
-    The student sees the trigger on images that are shifted and blended with another in a new way each
-    time; the delivered network, which does not see it, says what they mean, save the target. So a few
-    hundred images do what the paper's single epoch does with thousands, and labels that the delivered
-    network gets wrong are not learned by heart at the expense of all others. One round against one
-    recovered trigger is quick, and enough where that trigger is close to the attacker's. Where it
-    is not, the attacker's trigger survives; `adversarial` is for that. The paper compares with two
-    other trainings: one that stamps the original trigger, and one on clean images only.
+    The student sees the trigger on images that are shifted and blended with another in a new way each time.
+    The delivered network, which does not see the trigger, says what they mean; its share for the target is
+    taken out. So a few hundred images do what the paper's single epoch does with thousands. Labels that the
+    delivered network gets wrong are not learned by heart. One round against one recovered trigger is quick,
+    and enough where that trigger is close to the attacker's. Otherwise the attacker's trigger survives, and
+    `adversarial` is the better choice. The paper compares with two other trainings: one that stamps the
+    original trigger, and one on clean images only.
 
     Reference: Wang et al., Neural Cleanse: Identifying and Mitigating Backdoor Attacks in Neural
     Networks, IEEE S&P 2019.

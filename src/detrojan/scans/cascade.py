@@ -32,18 +32,21 @@ SUSPECT_CHANCE, SUSPECT_RATIO = 0.5, 0.35
 class Cascade(Scan):
     """Rank all labels by cheap probes, then search the smallest trigger for the most suspicious ones.
 
-    With more than 48 labels, a screening (a universal perturbation of a few steps), the latent margin
-    and the attractor probe rank them all; the first ones go on beside control labels drawn at
-    random. For each of these the smallest additive perturbation and the smallest patch are searched,
-    patches also from the places where a small window of pixels does most. The p-value is a moderated
-    t-test of a label's sizes (logarithms of the patch's mask and of the perturbation's norm, and both
-    together by Stouffer's method) against the controls', likewise combined with its ranks in the probes, and
-    corrected for all labels looked at, those that the probes put aside or that are only drawn for
-    comparison included; of several flagged labels the k-th may have k times the p-value of the first. A
-    flagged trigger is also small beside the usual one and works on held-out images. While targets are
+    With more than 48 labels, three probes rank them all: a screening (a universal perturbation of a few
+    steps), the latent margin and the attractor probe. The first ones go on, beside control labels drawn at
+    random. For each of these the smallest additive perturbation and the smallest patch are searched.
+    Patches also start from the places where a small window of pixels does most.
+
+    The p-value comes from a moderated t-test of a label's sizes against those of the controls. The sizes
+    are the logarithms of the patch's mask and of the perturbation's norm, combined by Stouffer's method.
+    The label's ranks in the probes are combined with them in the same way. The p-value is corrected for all
+    labels looked at, also those that the probes put aside or that were drawn for comparison only. Of
+    several flagged labels the k-th may have k times the p-value of the first.
+
+    A flagged trigger is also small beside the usual one, and works on held-out images. While targets are
     found, the next candidates are searched. If no label is found and all were looked at, one patch that
-    moves every label in step (all-to-all) is searched, and with few labels a patch for each pair
-    (source-specific).
+    moves every label in step (all-to-all) is searched. With few labels a patch for each pair
+    (source-specific) is searched too.
 
     Reference: the form of the patch is Neural Cleanse's (Wang et al., IEEE S&P 2019), the universal
     perturbation that of Moosavi-Dezfooli et al. (CVPR 2017); the cascade is ours.
@@ -56,8 +59,8 @@ class Cascade(Scan):
         additive_steps: updates of each additive perturbation; 1 or more.
         batch_size: images per update; 2 or more.
         goal: share of a batch that must reach the label for a change to count, in (0, 1].
-        significance: p-value, corrected for all looks, below which a label is flagged, the k-th of several
-            below k times this if it is no larger than twice the first; in (0, 1).
+        significance: p-value, corrected for all looks, below which a label is flagged; in (0, 1). The k-th
+            of several is flagged below k times this, if its trigger is at most twice as large as the first.
         ratio: a flagged trigger is at most this share of the usual size; in (0, 1].
         confirm: attack success on held-out images that a flagged trigger must reach, in [0, 1].
         budget: seconds after which no further search begins or goes on, 0 for no limit; 0 or more.

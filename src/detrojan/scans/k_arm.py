@@ -26,22 +26,23 @@ from detrojan.triggers.aim import Aim
 class KArm(Scan):
     """Let a multi-armed bandit choose which labels' triggers are optimised, and flag the smallest ones.
 
-    Labels are screened first: those that are most often among the top logits of other labels' images
-    become arms. All arms are warmed up; then each round gives a few more steps to the arms whose mask's
-    L1 has fallen by most per step so far, or is small already:
+    Labels are screened first. Those that are most often among the top logits of other labels' images become
+    arms. All arms are warmed up; then each round gives a few more steps to the arms whose mask's L1 has
+    fallen by most per step so far, or is small already:
 
     fall / steps + beta / size, the sizes as shares of the image,
 
     or, with probability epsilon, to an arm drawn at random. The chosen arms share the forward passes.
 
-    Departures from the paper: its bounds on the sizes, and on the ratio of a trigger's size to that of
-    the reverse direction, belong to one size of input; here a label is flagged if so small a mask is
-    unlikely among labels drawn as controls (a moderated t-test of the logarithm, corrected for all labels
-    tested, those screened out included), small beside the usual one, and if the trigger works on
-    held-out images. To be comparable, the controls and the arms with the smallest masks are given as many
-    steps in the end as the arm that had most. A number of arms, not a bound on how often a label
-    is among the top logits, ends the screening. Only triggers for all other labels' images are arms, not
-    those for single source labels.
+    Departures from the paper: its bounds on sizes, and on the ratio to the reverse direction, belong to one
+    size of input. Here a label is flagged if three things hold. So small a mask is unlikely among labels
+    drawn as controls. (This is a moderated t-test of the logarithm, corrected for all labels tested, also
+    those that were screened out.) The mask is small beside the usual one. The trigger works on held-out
+    images.
+
+    To be comparable, the controls and the arms with the smallest masks get as many steps in the end as the
+    arm that had most. The screening ends at a number of arms, not at a bound on how often a label is among
+    the top logits. Only triggers for all other labels' images are arms, not those for single source labels.
 
     Reference: Shen et al., Backdoor Scanning for Deep Neural Networks through K-Arm Optimization,
     ICML 2021.

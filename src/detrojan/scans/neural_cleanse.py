@@ -27,13 +27,13 @@ class NeuralCleanse(Scan):
     """Invert a minimal trigger for every label and flag the labels whose trigger is abnormally small.
 
     The anomaly index of a label is the distance of its mask's L1 from the median, over
-    1.4826 * MAD. Only labels below the median are flagged, above an index of 2. Departures from
-    the paper: the budget per label is smaller by default (`Schedule` has the reference's), but a
-    label has two random starts, since one that ends in a poor mask hides a backdoor; a
-    t-test of the logarithm of the L1 against the other labels' counts beside the index, since with
-    widely varying masks the index can hardly reach 2; and a flagged trigger must also work on
-    held-out images and be small beside the usual one, since with a handful of labels the MAD alone
-    flags clean networks too.
+    1.4826 * MAD. Only labels below the median are flagged, above an index of 2.
+
+    Departures from the paper: the budget per label is smaller by default (`Schedule` has the reference's).
+    A label has two random starts, since a start that ends in a poor mask hides a backdoor. A t-test of the
+    L1's logarithm against the other labels' counts as well, since with widely varying masks the index can
+    hardly reach 2. A flagged trigger must also work on held-out images, and be small beside the usual one.
+    With a handful of labels the MAD alone would flag clean networks too.
 
     Reference: Wang et al., Neural Cleanse: Identifying and Mitigating Backdoor Attacks in Neural
     Networks, IEEE S&P 2019.

@@ -26,18 +26,19 @@ AT_ONCE = 64
 class Pixel(Scan):
     """Invert a trigger that adds to some pixels and takes from others, and flag labels that need few.
 
-    For each label two maps p and n of values in [0, 1] are optimised, and images become
-    clip(x + p - n, 0, 1): other than with a mask and a picture, a pixel that is not needed is left
-    alone by one number, not two that must agree. The statistic is the number of pixels changed, a
-    smooth one: the strongest channel of each pixel counts as tanh(5 * change), so a faint change
-    counts for less than 1. A label is flagged if so few pixels are unlikely among the other labels
-    (a moderated t-test of the logarithm, corrected for all labels), few beside the usual number, and
-    if the trigger works on held-out images.
+    For each label two maps p and n of values in [0, 1] are optimised, and images become clip(x + p - n, 0,
+    1). To leave a pixel alone takes one number here. With a mask and a picture it takes two that must
+    agree. The statistic is a smooth count of the pixels changed. The strongest channel of each pixel counts
+    as tanh(5 * change), so a faint change counts for less than 1.
 
-    Departures from the paper: the maps are logistic functions of what is learnt, as tanh is up to its
-    scale; the weight of the count follows the success at each step, which needs a fraction of the
-    steps; a label has two random starts; and no bound on the number of pixels decides, since none
-    fits every size of input.
+    A label is flagged if three things hold. So few pixels are unlikely among the other labels (a moderated
+    t-test of the logarithm, corrected for all labels). They are few beside the usual number. The trigger
+    works on held-out images.
+
+    Departures from the paper: the maps are logistic functions of what is learned, which is tanh at another
+    scale. The weight of the count follows the success at each step, which needs a fraction of the steps. A
+    label has two random starts. No fixed bound on the number of pixels decides, since none fits every size
+    of input.
 
     Reference: Tao et al., Better Trigger Inversion Optimization in Backdoor Scanning, CVPR 2022.
 

@@ -28,21 +28,22 @@ RANKED_BY = 3
 class ABL(Trainer):
     """Isolate the samples of lowest loss early in the training, train on the rest, unlearn the isolated.
 
-    A backdoor is learned faster than the task. While the mean loss is held at `gamma`, poisoned
-    samples reach a loss far below it and clean ones do not. The share whose loss, measured in
-    evaluation mode without augmentation after each of the last three epochs, has the lowest median is
-    isolated; the network is trained on the rest, and then climbs the loss of the isolated samples
-    while others are kept right: some of those whose losses were high both in the isolation and after
-    it (30% of all, 10% of a label), for poison has a low one at one of the two; those of the isolated
-    ones' labels have a weight of their own. Departures from the paper: it takes the last epoch's loss
-    alone and keeps nothing right beside; the climb here has a slope where a sample is answered with
-    certainty, ends where its loss has reached that of guessing, and leaves the batch norms' statistics
-    alone. It is undone if more than 80% of the isolated samples stay below that loss, or if it costs 5
-    points of accuracy, two samples at least, on those of their labels that were neither unlearned nor kept
-    right: what cannot be told from the other samples of its label is not poison. Then those samples are
-    isolated and unlearned that mean another label with certainty once a half of the image is replaced by the
-    other's mirror image: poison of the composite attack is no easier than clean samples. This second
-    unlearning is undone by the same rule.
+    A backdoor is learned faster than the task. While the mean loss is held at `gamma`, poisoned samples
+    reach a loss far below it, and clean ones do not. The share of samples with the lowest loss is isolated.
+    The network is trained on the rest. Then it climbs the loss of the isolated samples.
+
+    Departures from the paper: what counts is the median loss after the last three epochs, in evaluation
+    mode without augmentation. Other samples are kept right during the climb. They come from those whose
+    losses were high both in the isolation and after it (30% of all, 10% of a label), since poison has a low
+    loss at one of the two. The climb has a slope where a sample is answered with certainty. It ends at the
+    loss of guessing, and leaves the batch norms' statistics alone.
+
+    The unlearning is undone if more than 80% of the isolated samples stay below the loss of guessing. It is
+    also undone if it costs 5 points of accuracy, two samples at least, on others of their labels. What
+    cannot be told from the other samples of its label is not poison. Then a second look isolates and
+    unlearns samples that mean another label with certainty once half of the image is replaced by the other
+    half's mirror image. Poison of the composite attack is no easier than clean samples, and is found in
+    this way. The second unlearning is undone by the same rule.
 
     Reference: Li et al., Anti-Backdoor Learning: Training Clean Models on Poisoned Data,
     NeurIPS 2021.
