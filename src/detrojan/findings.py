@@ -78,7 +78,7 @@ class ScanResult:
 
     @property
     def flagged(self) -> tuple[Finding, ...]:
-        """The labels held for targets, most anomalous first."""
+        """The labels taken for targets, most anomalous first."""
         return tuple(sorted((f for f in self.findings if f.flagged), key=lambda f: -f.anomaly_index))
 
     @property

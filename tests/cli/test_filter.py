@@ -31,7 +31,7 @@ def test_spectral_scores_are_written_with_what_is_kept(world, cli, tmp_path):
 def test_clean_data_are_left_alone_by_clustering(world, cli, tmp_path):
     done = cli.call("filter", world.folder / "train.npz", "--model", world.clean, "--out", tmp_path / "o")
     assert done.exit_code == 0, done.output
-    assert "0 of 1,200 samples are held for poisoned." in done.stdout
+    assert "0 of 1,200 samples are taken for poisoned." in done.stdout
     said = " ".join(done.stdout.split())
     assert "Nothing flagged does not mean nothing poisoned" in said
     assert "A group of 35% of its class or more is never flagged." in said
@@ -81,4 +81,4 @@ def test_the_data_may_be_named_as_for_the_other_verbs(world, cli, tmp_path):
         "filter", "--data", world.folder / "train.npz", "--model", world.clean, "--out", tmp_path / "o"
     )
     assert done.exit_code == 0, done.output
-    assert "0 of 1,200 samples are held for poisoned." in done.stdout
+    assert "0 of 1,200 samples are taken for poisoned." in done.stdout

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import ast
 import re
 from collections.abc import Iterator
+from pathlib import Path
 from statistics import mean
 
 import click
@@ -17,10 +19,10 @@ LONGEST, AVERAGE, FEW = 40, 22, 5
 #: not English, or not plain; what to write instead
 PHRASES = {
     r"in the stead of|in (?:its|their|his|her|whose) stead": "instead",
-    r"\btold are\b|\b(?:is|are|was|were) told\b": "says, reports",
+    r"\btold are\b|\b(?:is|are|was|were) told\b(?! apart)": "says, reports",
     r"\b(?:has|have|had) (?:it|they|he|she) not\b|\b(?:has|have|had) not[.,;:)]": "lacks, does not have",
     r"\bwhichever\b|\bwhosoever\b|\bwhatsoever\b": "any, the one that",
-    r"\bbe (?:it|they)\b": "whether it is",
+    r"(?<!could )\bbe (?:it|they)\b": "whether it is",
     r"\blest\b": "so that not",
     r"\b(?:there|here|where)(?:of|in|unto|upon|from|with|to)\b": "of it, in it",
     r"\b(?:hitherto|heretofore|henceforth|albeit|whilst|amongst|thrice|betwixt)\b": "usual words",
@@ -40,9 +42,21 @@ def faults(text: str, longest: int = LONGEST) -> Iterator[str]:
     for sentence in sentences:
         if words(sentence) > longest:
             yield f"{words(sentence)} words: {sentence}"
-        for phrase, better in PHRASES.items():
-            if match := re.search(phrase, sentence, re.IGNORECASE):
-                yield f"{match[0]!r} (write: {better}): {sentence}"
+        yield from phrases(sentence)
+
+
+def phrases(sentence: str) -> Iterator[str]:
+    """Yield each phrase of a sentence that is not plain."""
+    for phrase, better in PHRASES.items():
+        if match := re.search(phrase, sentence, re.IGNORECASE):
+            yield f"{match[0]!r} (write: {better}): {sentence}"
+
+
+def literals(path: Path) -> Iterator[tuple[int, str]]:
+    """Yield the texts of a file of Python, docstrings among them, with their lines."""
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Constant) and isinstance(node.value, str):
+            yield node.lineno, node.value
 
 
 def average(text: str) -> float:
@@ -77,6 +91,16 @@ def test_the_help_texts_can_be_read():
     found = list(helps(main, "detrojan"))
     assert len(found) > 50
     assert [f"{where}: {fault}" for where, text in found for fault in faults(text)] == []
+
+
+def test_messages_and_docstrings_have_usual_words():
+    found = [
+        f"{path.relative_to(ROOT)}:{line}: {fault}"
+        for path in sorted((ROOT / "src").rglob("*.py"))
+        for line, text in literals(path)
+        for fault in phrases(" ".join(text.split()))
+    ]
+    assert found == []
 
 
 @pytest.mark.parametrize(

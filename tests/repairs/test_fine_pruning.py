@@ -87,7 +87,7 @@ def test_a_rate_that_breaks_a_network_with_batch_norms_is_halved(normed, case, m
     assert rates == [0.4, 0.2]
 
 
-def test_directions_are_pruned_in_the_stead_of_channels_where_that_is_asked_for(case):
+def test_directions_are_pruned_instead_of_channels_where_that_is_asked_for(case):
     plan = FinePruning(unit="directions", epochs=8, updates=0)
     made = plan.repair(case.twins.backdoored, case.data, [], run=Run(seed=2))
     assert [step.method for step in made.steps] == ["direction_pruning", "finetune"]

@@ -48,7 +48,7 @@ class Attack(Method, ABC):
     """Base of all attacks; a method derives from `PoisoningAttack` or from `TrainingAttack`.
 
     A subclass says with `clean_label` that it leaves every label as it is, and with `covers_image`
-    that its trigger covers the whole image, so that a picture given in its stead is stretched.
+    that its trigger covers the whole image, so that a picture given instead is stretched.
     """
 
     clean_label: ClassVar[bool] = False

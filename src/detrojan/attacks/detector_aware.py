@@ -148,7 +148,7 @@ class _Evading(nn.Module):
         return logits[: len(images)]
 
     def _begin(self) -> None:
-        """Let each search begin anew when its time is up, one after the other."""
+        """Let each search begin again when its time is up, one after the other."""
         every = max(1, self.attack.restart // len(self.raw))
         step = int(self.done)
         for number in range(len(self.raw)):

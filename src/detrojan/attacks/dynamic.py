@@ -213,7 +213,7 @@ class _Together(nn.Module):
 
 @dataclass(frozen=True, kw_only=True)
 class _Apart(Fitting):
-    """Trains the victim as it is told, and the generator beside it by Adam."""
+    """Trains the victim as asked, and the generator beside it by Adam."""
 
     def optimizer_for(self, network: nn.Module) -> torch.optim.Optimizer:
         assert isinstance(network, _Together)

@@ -157,7 +157,7 @@ class Latent(Patched, Shifting):
     def _transfer(self, teacher: Classifier, last: nn.Module, data: Dataset, how: Fitting, run: Run) -> None:
         """Give the network a new last layer and train that one alone, on clean data."""
         if not isinstance(last, nn.Linear):
-            raise ModelError(f"expected a linear last layer to train anew, got {type(last).__name__}")
+            raise ModelError(f"expected a linear last layer to train again, got {type(last).__name__}")
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(run.derived_seed(self.name, "student"))
             fresh = nn.Linear(last.in_features, last.out_features, bias=last.bias is not None)

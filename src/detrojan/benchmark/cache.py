@@ -54,7 +54,7 @@ class Cache:
 
         Args:
             kind: a short name, part of the folder's name.
-            depends: plain values that it depends on, but for the code.
+            depends: plain values that it depends on, except for the code.
             code: digest of the code that it depends on.
             make: makes it, given a folder that keeps the state of long work.
             write: writes it to a folder and returns what else is to be recorded.

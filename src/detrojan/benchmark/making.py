@@ -100,7 +100,7 @@ class Workshop:
         return fitting_of({**epochs, **self.plan.networks[cell.network].fitting, **own})
 
     def depends(self, cell: Cell) -> dict[str, Any]:
-        """Return all that the subject of a cell depends on, but for the code."""
+        """Return all that the subject of a cell depends on, except for the code."""
         network = self.plan.networks[cell.network]
         data = identity(cell.data, self.plan.data[cell.data], self.paths, self.plan.sizes, self._digests)
         return {

@@ -61,7 +61,7 @@ def path_of(name: str, plan: DataPlan, paths: Paths) -> tuple[str, str]:
 
 
 def identity(name: str, plan: DataPlan, paths: Paths, sizes: Sizes, known: dict[str, str]) -> dict[str, Any]:
-    """Return all that the material depends on, but for the seed.
+    """Return all that the material depends on, except for the seed.
 
     Args:
         name: of the data set in the plan.
@@ -136,7 +136,7 @@ def _read(path: str, plan: DataPlan, split: str, limit: int | None, run: Run) ->
 
 
 def _chosen(data: Dataset, plan: DataPlan) -> Dataset:
-    """Leave classes out, and number the others anew."""
+    """Leave classes out, and number the others again."""
     if not (plan.least or plan.classes):
         return data
     labels = data.require_labels("choosing classes")

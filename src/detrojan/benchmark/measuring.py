@@ -67,7 +67,7 @@ def measure(
         method: the defence.
         subject: what it is tried on.
         material: the data.
-        knows: what a repair is told: "none", "original", or a scan's name.
+        knows: what a repair knows: "none", "original", or a scan's name.
         own: the defence's name in the plan.
         scanned: returns the result of the scan of that name on this subject.
         start: returns the network before its training.

@@ -57,8 +57,8 @@ class DataPlan(Part):
         test_split: the split that judges; not used with `held_out`.
         held_out: share that is held out for judging, where there is no split for it.
         by: samples with one value of this array stay on one side, e.g. track.
-        least: classes with fewer samples are left out, and the others numbered anew.
-        classes: only these labels are used, numbered anew in this order.
+        least: classes with fewer samples are left out, and the others numbered again.
+        classes: only these labels are used, numbered again in this order.
         resize: (H, W) in pixels.
         crop: cut each image to its region of interest.
         data_range: what black and white are in the file.
@@ -211,7 +211,7 @@ class AttackPlan(Part):
 
 
 class DefencePlan(Part):
-    """A method of another room, and what it is told.
+    """A method of another room, and what it is given.
 
     Attributes:
         about: for the tables.

@@ -107,9 +107,10 @@ def command(
     """Poison --data with METHOD, train a network on them, and write both with the true trigger.
 
     The folder then holds model.safetensors, trigger_N.safetensors and .png, stamped.png, poisoned.npz,
-    poisoned.png (training images above, as the attack left them below; covers.png where it has
-    covers), attack.json, and with --clean also clean.safetensors. An attack that trains the network
-    itself leaves no poisoned data; without --net only the data and the triggers are made.
+    poisoned.png and attack.json. With --clean it also holds clean.safetensors. In poisoned.png the
+    training images stand above, and what the attack made of them below; covers.png shows the same for
+    covers. An attack that trains the network itself leaves no poisoned data. Without --net only the
+    data and the triggers are made.
     """
     from detrojan.cli.attack_output import WRITES, doubts, text_of, write_folder  # noqa: PLC0415
     from detrojan.cli.outputs import check_folder, emit_values  # noqa: PLC0415
@@ -180,7 +181,7 @@ def _attack(method: str, asked: dict[str, Any], shape: tuple[int, int, int]) -> 
 def _with_pictures(
     attack: Attack, known: set[str], asked: dict[str, Any], shape: tuple[int, int, int]
 ) -> Attack:
-    """Return the attack with pictures, or triggers out of files, in the stead of its own trigger."""
+    """Return the attack with pictures, or triggers out of files, instead of its own trigger."""
     from detrojan.cli.inputs import load_trigger  # noqa: PLC0415
     from detrojan.triggers.backdoor import Backdoor  # noqa: PLC0415
 

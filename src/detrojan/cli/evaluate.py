@@ -69,10 +69,10 @@ def command(
 ) -> int:
     """Measure MODEL: clean accuracy, agreement with another model, success of a trigger.
 
-    The attack's success counts images of other classes than the target. Without labels the answers
-    of --against, or the model's own, stand in for them. Of a model of N + 1 classes, as `repair
-    --n-plus-one` writes it, the shares of stamped images that it catches and of clean ones that it
-    calls backdoored are told as well; such a clean image counts as answered wrongly.
+    The attack's success counts images of other classes than the target. Without labels the answers of
+    --against, or the model's own, are used instead. For a model of N + 1 classes, as `repair
+    --n-plus-one` writes it, two more shares are reported. One is how many stamped images it catches,
+    the other how many clean ones it calls backdoored. Such a clean image counts as answered wrongly.
     """
     from detrojan.cli.inputs import load_inputs, load_model_at, load_trigger  # noqa: PLC0415
     from detrojan.cli.outputs import check_writable, emit  # noqa: PLC0415

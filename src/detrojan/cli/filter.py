@@ -79,12 +79,12 @@ WRITES = ("filter.json", "scores.npz", "kept.npz", "flagged.png")
 def command(
     source: str | None, data: DataOptions, out: Path, format_: str, surroundings: RunOptions, **asked: Any
 ) -> int:
-    """Score each sample of labelled DATA, and write which are held for poisoned.
+    """Score each sample of labelled DATA, and write which are taken for poisoned.
 
-    The folder then holds filter.json, scores.npz (scores and flagged; positions, where each of them
-    stands in DATA; indices, the positions of the flagged ones), flagged.png, and kept.npz, the data
-    without the flagged samples. Exit codes: 0 nothing is flagged, 1 something is, 2 error,
-    4 wrong usage. A method that always flags a share, as spectral does, says nothing by its exit code.
+    The folder then holds filter.json, scores.npz, flagged.png and kept.npz, the data without the
+    flagged samples. In scores.npz are scores, flagged, positions (where each sample stands in DATA) and
+    indices (the positions of the flagged ones). Exit codes: 0 nothing is flagged, 1 something is, 2
+    error, 4 wrong usage. The method spectral always flags a share, so its exit code says nothing.
     """
     from detrojan.cli.inputs import load_data  # noqa: PLC0415 - `--help` shall be fast
     from detrojan.cli.outputs import check_folder, emit_values  # noqa: PLC0415
@@ -206,7 +206,7 @@ def _text(values: dict[str, Any], out: Path) -> str:
     from detrojan.words import percent  # noqa: PLC0415
 
     total = values["data"]["samples"]
-    lines = [f"{values['flagged']:,} of {total:,} samples are held for poisoned."]
+    lines = [f"{values['flagged']:,} of {total:,} samples are taken for poisoned."]
     by_class = [f"{label}: {told['flagged']}" for label, told in values["classes"].items() if told["flagged"]]
     if by_class:
         lines.append(f"By label: {', '.join(by_class)}")

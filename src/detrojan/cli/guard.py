@@ -98,10 +98,10 @@ def calibrate(
     surroundings: RunOptions,
     **how: Any,
 ) -> int:
-    """Set a guard for MODEL up on the clean images of --data and write it to a folder.
+    """Set up a guard for MODEL on the clean images of --data, and write it to a folder.
 
-    The folder holds the guard and a copy of the model, so that it can be put into service by itself,
-    and scores.png, the distribution of the clean inputs' scores with the boundary.
+    The folder holds the guard and a copy of the model, so that it can be used by itself. It also holds
+    scores.png, the distribution of the clean inputs' scores with the boundary.
     """
     from detrojan.cli.outputs import (  # noqa: PLC0415 - `--help` shall be fast
         check_folder,
@@ -232,9 +232,10 @@ def measure(
 ) -> int:
     """Measure a GUARD on clean --data and on the same images with a known trigger.
 
-    Told are FRR, the share of clean images that it calls backdoored; FAR, the share of stamped ones
-    that it lets through; AUROC over all boundaries; and, with --target, the attack's success without the
-    guard and with it. Take other images than it was set up with: on those the FRR is the one asked for.
+    It reports the FRR (the share of clean images that it calls backdoored), the FAR (the share of
+    stamped ones that it lets through) and the AUROC over all boundaries. With --target it also reports
+    the attack's success without the guard and with it. Take other images than it was set up with: on
+    those the FRR is simply the one asked for.
     """
     from detrojan.cli.guard_measured import (  # noqa: PLC0415
         measured_text,

@@ -57,7 +57,7 @@ def command(
     IMAGES are pictures, or folders of them.
 
     A model of N + 1 classes, as `repair --n-plus-one` writes it, answers "backdoored" where only the
-    delivered model falls for a trigger. Of such a model, and with --guard, the exit code is 1 where an
+    delivered model falls for a trigger. With such a model, or with --guard, the exit code is 1 where an
     input is called backdoored.
     """
     from detrojan.cli.guarded import (  # noqa: PLC0415

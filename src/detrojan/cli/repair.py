@@ -106,12 +106,15 @@ def command(
 ) -> int:
     """Write a repaired copy of MODEL, measured before and after, and scanned again.
 
-    Only clean images and the triggers that a scan recovered, or those of --trigger, are used. Exit
-    codes: 0 repaired (no such trigger works on 5% of the images, clean accuracy, or agreement where there
-    are no labels, fell by at most 20 points and by less than half, and the new scan, if one was wanted,
-    finds no evidence of a backdoor) or nothing to repair, 1 not repaired, 2 error, 3 the first scan is
-    inconclusive, or the repair could not be verified, since the new one is, or could not be made, or no
-    trigger was there to measure with, 4 wrong usage.
+    A repair uses clean images, and the triggers that a scan recovered or that --trigger names.
+
+    "Repaired" means that none of these triggers works on 5% of the images, and that the new scan finds
+    no evidence of a backdoor. Clean accuracy, or agreement where there are no labels, may fall by up to
+    20 points, and by less than half.
+
+    Exit codes: 0 repaired, or nothing to repair; 1 not repaired; 2 error; 3 not verified; 4 wrong
+    usage. A repair is not verified where a scan is inconclusive or cannot be made, or where there is no
+    trigger to measure with.
     """
     from detrojan.cli.outputs import check_triggers, check_writable, emit  # noqa: PLC0415 - `--help` shall be fast
     from detrojan.cli.repair_job import Job, check_held_out, rehearse, write_models  # noqa: PLC0415

@@ -73,14 +73,15 @@ def command(
     output: OutputOptions,
     surroundings: RunOptions,
 ) -> int:
-    """Judge MODEL: has it a backdoor, and to which label does it lead?
+    """Judge MODEL: does it have a backdoor, and to which label does it lead?
 
     Exit codes: 0 no evidence of a backdoor, 1 backdoor found, 2 error, 3 inconclusive, 4 wrong usage.
-    "No evidence" is not "clean": it holds for the labels tested and for triggers of the kind that the
-    method looks for. Severity is how often the recovered trigger works (high: 90%, medium: 50%),
-    confidence how unlikely chance alone makes the finding (high: p < 0.001, medium: p < 0.01).
-    Ctrl-C ends the cascade with what is known so far; any other method writes nothing
-    then, and goes on with --resume.
+    "No evidence" is not "clean". It holds for the labels tested, and for triggers of the kind that the
+    method looks for.
+
+    Severity says how often the recovered trigger works (high: 90%, medium: 50%). Confidence says how
+    unlikely chance alone makes the finding (high: p < 0.001, medium: p < 0.01). Ctrl-C ends the cascade
+    with what is known so far. Any other method writes nothing then, and goes on with --resume.
     """
     from detrojan.cli.inputs import load_inputs  # noqa: PLC0415 - `--help` shall be fast
     from detrojan.cli.outputs import (  # noqa: PLC0415

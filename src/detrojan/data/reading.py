@@ -1,4 +1,4 @@
-"""Reads data of any supported kind: the kind is told by what the file is, not by its name."""
+"""Reads data of any supported kind: a file's content says its kind, not its name."""
 
 from __future__ import annotations
 

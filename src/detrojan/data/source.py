@@ -125,7 +125,7 @@ def channel_axis(shape: Sequence[int], where: str) -> int | None:
     """Return where the channels stand in an array of images: 1, 3, or None for (N, H, W) grey images.
 
     Raises:
-        DataError: no dimension of 1 or 3 channels, or two that could be it.
+        DataError: no dimension of 1 or 3 channels, or two that both could be it.
 
     """
     shown = tuple(shape)

@@ -25,7 +25,7 @@ class Suspects:
 
     Attributes:
         scores: higher where more suspicious, (N,) float64.
-        flagged: which samples are held for poisoned, (N,) bool.
+        flagged: which samples are taken for poisoned, (N,) bool.
         classes: per judged class plain values that say why, by label.
         warnings: what the reader must know.
 

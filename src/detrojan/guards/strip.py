@@ -150,9 +150,9 @@ class Strip(Guard):
     Args:
         copies: N, how many clean images each input is mixed with (half of the clean images at
             most); 1 or more.
-        mode: how they are mixed. "add" sums the two, as in the paper. "balance" adds up how they differ
-            from the clean images' mean colour, with the input's contrast raised. "both" does each with half
-            of the copies. "blend" keeps to the range that the network knows.
+        mode: how they are mixed. Mode "add" sums the two, as in the paper. Mode "balance" adds up how they
+            differ from the clean images' mean colour, with the input's contrast raised. Mode "both" does
+            each with half of the copies. Mode "blend" keeps to the range that the network knows.
         contrast: what the input's difference is multiplied by where the two are balanced; above 0.
         weight: share of the clean image in a blend, in (0, 1).
         frr: false rejection rate that the boundary is set for, in (0, 0.5).

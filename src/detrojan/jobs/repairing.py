@@ -35,7 +35,7 @@ class Judge:
 
     Attributes:
         data: clean images that no repair has seen.
-        truth: their labels, or the delivered model's answers in their stead (N,).
+        truth: their labels, or the delivered model's answers instead (N,).
         answers: the delivered model's answers (N,).
         findings: whose triggers are stamped.
 

@@ -28,7 +28,7 @@ class Prepared:
 
     Attributes:
         images: those that were drawn (N, C, H, W), in [0, 1]; the first `half` are for searching.
-        truth: their labels (N,), or the network's own answers in their stead.
+        truth: their labels (N,), or the network's own answers instead.
         answers: the network's own answers (N,).
         how: where the truth comes from, for people.
         half: how many images are for searching; the rest is held out.

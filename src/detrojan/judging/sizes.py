@@ -155,7 +155,7 @@ class _Judged:
         return small and math.isfinite(self.middle) and self.chances[label] < self.rule.significance
 
     def flagged(self, label: int) -> bool:
-        """Whether the label is held for a target."""
+        """Whether the label is taken for a target."""
         enough = len(self.labels) >= FEWEST_LABELS
         return enough and self.small(label) and self.success[label] >= self.rule.confirm
 

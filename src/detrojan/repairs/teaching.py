@@ -26,7 +26,7 @@ class Teaching:
 
     Attributes:
         teacher: a network that nothing else trains.
-        taught: the images' labels, and what is taught in the stead of the teacher's answers.
+        taught: the images' labels, and what is taught instead of the teacher's answers.
         vary: how the images are changed, in a new way in every pass.
         stamps: (target label, trigger) of each trigger that the student sees; a target is not taught
             but where it is the truth, since a backdoored teacher sees it where it is not.

@@ -73,8 +73,8 @@ class Tuning(Repair, ABC):
             run: device, seed, progress, checkpoint.
             title: what the progress shows.
             shift_pixels: random shifts of the images of up to so many pixels.
-            teaching: in the stead of the shifts and of the lesson's answers.
-            how: in the stead of the plan's own way to train.
+            teaching: used instead of the shifts and of the lesson's answers.
+            how: used instead of the plan's own way to train.
             beside: called after each forward pass; what it returns is added to the loss.
             depends: what else the training depends on, as a training's identity takes it.
 

@@ -23,7 +23,7 @@ LARGEST = 100 * 2**20
 
 
 class FlaggedLabel(Part):
-    """A label held for a backdoor's target.
+    """A label taken for a backdoor's target.
 
     `trigger` is the file of the recovered trigger; `source` the only label whose images it turns, or null.
     """

@@ -146,9 +146,7 @@ def _whose(finding: FlaggedLabel) -> str:
 def reach(report: ScanReport) -> tuple[list[str], list[str]]:
     """Return what was tested, and what this scan cannot say."""
     images = used_images(report)
-    truth = (
-        "with labels" if report.data.labelled else "without labels, the model's own answers in their stead"
-    )
+    truth = "with labels" if report.data.labelled else "without labels, with the model's own answers instead"
     tested = [
         (
             f"{plural(len(report.labels_tested), 'label')} of {report.model.classes:,} as a possible target"

@@ -167,7 +167,7 @@ class KArm(Scan):
 class Bandit:
     """Chooses the arms of each round; in the end it brings the controls and the best arms level.
 
-    What it chooses depends on what it is told, the round and the run's seed alone.
+    What it chooses depends on what it is given, the round and the run's seed alone.
 
     Args:
         method: the hyper-parameters.

@@ -105,7 +105,7 @@ class Known:
     """What is known of the jobs before a step, for whoever chooses which of them go on.
 
     Attributes:
-        step: steps that were made, whichever jobs they advanced.
+        step: steps that were made, for any of the jobs.
         spent: updates of each job (J,).
         first: each job's size when its change worked for the first time (J,); infinite if never.
         best: its smallest size that worked (J,); infinite if none did.
@@ -360,7 +360,7 @@ def search(
         stop: asked before each step; where it says yes, the search ends with what it has.
         choose: asked before each step which jobs it advances (places among `jobs`); each step then
             counts as one of the plan's, and no job leaves at a rung. What it says must depend on what it
-            is told and on nothing that a resumed run would not know.
+            is given and on nothing that a resumed run would not know.
 
     Raises:
         DataError: images of another shape, or fewer than 2 that a job is about.

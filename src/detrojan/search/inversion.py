@@ -34,7 +34,7 @@ SNAPSHOT_SECONDS = 5.0
 
 @dataclass(frozen=True, kw_only=True)
 class Schedule:
-    """How one label's trigger is optimised; the defaults of the reference but for the budget.
+    """How one label's trigger is optimised; the defaults of the reference except for the budget.
 
     Args:
         steps: the most steps per label; 1 or more (the reference: 1000).

@@ -25,11 +25,11 @@ WATCHED = 1000
 
 @dataclass(frozen=True, kw_only=True)
 class Trained:
-    """A trained network, and what its trainer held for poison.
+    """A trained network, and what its trainer took for poison.
 
     Attributes:
         model: the trained copy; the model that was given is unchanged.
-        isolated: positions of the samples held for poisoned, the most suspicious first, (I,) int64;
+        isolated: positions of the samples taken for poisoned, the most suspicious first, (I,) int64;
             empty where the trainer isolates none.
         steps: what was done, in order, with its curves.
 

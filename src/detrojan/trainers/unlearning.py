@@ -87,7 +87,7 @@ def unlearn(
     )
     after = losses(model, part)
     share = float((after < math.log(model.num_classes)).double().mean())
-    first = f"isolated {count:,} samples {what} in their stead, and unlearned them"
+    first = f"isolated {count:,} samples {what} instead, and unlearned them"
     said = (
         f"{first if what else f'unlearned {count:,} isolated samples'} in {how.epochs} epochs: "
         f"their loss went from {float(before.mean()):.3g} to {float(after.mean()):.3g}"
