@@ -157,8 +157,8 @@ class Strip(Guard):
         weight: share of the clean image in a blend, in (0, 1).
         frr: false rejection rate that the boundary is set for, in (0, 0.5).
         boundary: "normal" as in the paper, "quantile" of the measured entropies, or "auto". That is the
-            normal one, unless its fit is poor: its tail holds too many or too few, or the entropies are
-            skewed.
+            normal one, unless its fit is poor, since its tail holds too many or too few, or the entropies
+            are skewed.
 
     """
 
