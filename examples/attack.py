@@ -9,15 +9,17 @@ import argparse
 
 import torch
 
-from detrojan.attacks.badnets import BadNets
-from detrojan.data.drawn.signs import draw_signs
-from detrojan.learning.fitting import Fitting
-from detrojan.learning.fresh import train_net
-from detrojan.machine import tune
-from detrojan.metrics.accuracy import clean_accuracy
-from detrojan.run import Run
-from detrojan.triggers.backdoor import Backdoor
-from detrojan.triggers.patch import PatchTrigger
+from detrojan import (
+    Backdoor,
+    BadNets,
+    Fitting,
+    PatchTrigger,
+    Run,
+    clean_accuracy,
+    draw_signs,
+    train_net,
+    tune,
+)
 
 
 def sticker(colour: tuple[float, float, float], where: tuple[int, int], size: int = 4) -> PatchTrigger:

@@ -10,21 +10,24 @@ from pathlib import Path
 
 import torch
 
-from detrojan.attacks.badnets import BadNets
-from detrojan.data.drawn.signs import draw_signs
-from detrojan.learning.fitting import Fitting
-from detrojan.learning.fresh import train_net
-from detrojan.machine import tune
-from detrojan.metrics.accuracy import attack_success, clean_accuracy
-from detrojan.models.writing import save_model
-from detrojan.repairs.base import Repair
-from detrojan.repairs.finetune import FineTune
-from detrojan.repairs.prune import Prune
-from detrojan.repairs.unlearn import Unlearn
-from detrojan.run import Run
-from detrojan.scans.neural_cleanse import NeuralCleanse
-from detrojan.triggers.backdoor import Backdoor
-from detrojan.triggers.patch import PatchTrigger
+from detrojan import (
+    Backdoor,
+    BadNets,
+    FineTune,
+    Fitting,
+    NeuralCleanse,
+    PatchTrigger,
+    Prune,
+    Repair,
+    Run,
+    Unlearn,
+    attack_success,
+    clean_accuracy,
+    draw_signs,
+    save_model,
+    train_net,
+    tune,
+)
 
 REPAIRS: dict[str, Repair] = {
     "unlearn": Unlearn(epochs=10, updates=150, learning_rate=1e-3),

@@ -10,15 +10,7 @@ from pathlib import Path
 
 import torch
 
-from detrojan.attacks.badnets import BadNets
-from detrojan.data.drawn.signs import draw_signs
-from detrojan.learning.fitting import Fitting
-from detrojan.learning.fresh import train_net
-from detrojan.machine import tune
-from detrojan.run import Run
-from detrojan.scans.neural_cleanse import NeuralCleanse
-from detrojan.triggers.backdoor import Backdoor
-from detrojan.triggers.patch import PatchTrigger
+from detrojan import Backdoor, BadNets, Fitting, NeuralCleanse, PatchTrigger, Run, draw_signs, train_net, tune
 
 
 def main() -> None:

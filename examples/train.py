@@ -10,17 +10,20 @@ from pathlib import Path
 
 import torch
 
-from detrojan.attacks.badnets import BadNets
-from detrojan.data.drawn.signs import draw_signs
-from detrojan.learning.fresh import start_net
-from detrojan.machine import tune
-from detrojan.metrics.accuracy import attack_success, clean_accuracy
-from detrojan.models.writing import save_model
-from detrojan.run import Run
-from detrojan.trainers.abl import ABL
-from detrojan.trainers.plain import Plain
-from detrojan.triggers.backdoor import Backdoor
-from detrojan.triggers.patch import PatchTrigger
+from detrojan import (
+    ABL,
+    Backdoor,
+    BadNets,
+    PatchTrigger,
+    Plain,
+    Run,
+    attack_success,
+    clean_accuracy,
+    draw_signs,
+    save_model,
+    start_net,
+    tune,
+)
 
 
 def main() -> None:

@@ -48,7 +48,7 @@ from detrojan.findings import Finding as Finding, RepairStep as RepairStep, Scan
 from detrojan.guards.base import Calibrated as Calibrated, Guard as Guard, load_guard as load_guard
 from detrojan.guards.strip import Strip as Strip
 from detrojan.learning.fitting import Fitting as Fitting, fit as fit
-from detrojan.learning.fresh import train_net as train_net
+from detrojan.learning.fresh import start_net as start_net, train_net as train_net
 from detrojan.machine import tune as tune
 from detrojan.method import Method as Method
 from detrojan.metrics.accuracy import (
@@ -56,6 +56,7 @@ from detrojan.metrics.accuracy import (
     attack_success as attack_success,
     clean_accuracy as clean_accuracy,
 )
+from detrojan.metrics.detection import Detection as Detection, auroc as auroc, detection as detection
 from detrojan.models.classifier import Classifier as Classifier, Preprocessing as Preprocessing
 from detrojan.models.loading import load_model as load_model
 from detrojan.models.nets import find_net as find_net

@@ -18,7 +18,7 @@ def identified(value: object) -> Any:
 
     Args:
         value: a plain value, a tensor, a network, a trigger, a backdoor, or a dictionary, list or tuple of
-            these. Tensors and networks are told by their digests.
+            these. Tensors and networks are described by their digests.
 
     Raises:
         TypeError: anything else, a function for instance: nothing says what it will do.
