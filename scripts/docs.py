@@ -28,6 +28,37 @@ TITLES = {
     "trainers": "Trainers: train on suspect data",
     "filters": "Filters: judge a data set",
 }
+#: how a method is called, by its room and verb: in the shell, and in Python
+CALLS = {
+    ("attacks", "poison"): (
+        "attack {name} --data DATA --net NET --out FOLDER",
+        "poisoned = {cls}().poison(data, run=Run())",
+    ),
+    ("attacks", "train"): (
+        "attack {name} --data DATA --net NET --out FOLDER",
+        "planted = {cls}().train(model, data, run=Run())",
+    ),
+    ("scans", "scan"): (
+        "scan MODEL --data DATA --method {name}",
+        "result = {cls}().scan(model, data, run=Run())",
+    ),
+    ("repairs", "repair"): (
+        "repair MODEL --data DATA --findings SCAN.json --method {name} --out FILE",
+        "repaired = {cls}().repair(model, data, result.flagged, run=Run())",
+    ),
+    ("guards", "calibrate"): (
+        "guard calibrate MODEL --data DATA --method {name} --out FOLDER",
+        "guard = {cls}().calibrate(model, clean, run=Run())",
+    ),
+    ("trainers", "train"): (
+        "train --data DATA --net NET --method {name} --out FOLDER",
+        "trained = {cls}().train(model, data, run=Run())",
+    ),
+    ("filters", "suspect"): (
+        "filter DATA --net NET --method {name} --out FOLDER",
+        "suspects = {cls}().suspect(data, model=model, run=Run())",
+    ),
+}
 MADE = "<!-- Made by scripts/docs.py from the docstring; edit that one. -->"
 
 
@@ -74,21 +105,23 @@ def page(room: str, method: type[Method]) -> str:
         lines += ["It has no hyper-parameters."]
     module = method.__module__
     source = "../../../src/" + module.replace(".", "/") + ".py"
-    needless = issubclass(method, Repair) and not method().needs_triggers()
-    blind = " It needs no trigger: `detrojan repair --blind` can do it." if needless else ""
+    shell, python = CALLS[room, catalog.verb(room, method)]
     lines += [
         "",
-        "From Python:",
-        "",
-        "```python",
-        f"from {module} import {method.__name__}",
-        "",
-        f"method = {method.__name__}()",
+        "```sh",
+        f"detrojan {shell.format(name=method.name)}",
         "```",
         "",
-        f"Verb: `{catalog.verb(room, method)}`.{blind} Source: [{module}]({source}).",
+        "```python",
+        f"from detrojan import {method.__name__}, Run",
+        "",
+        python.format(cls=method.__name__),
+        "```",
         "",
     ]
+    if issubclass(method, Repair) and not method().needs_triggers():
+        lines += ["It needs no trigger, so `detrojan repair --blind` can use it too.", ""]
+    lines += [f"Source: [{module}]({source}).", ""]
     return "\n".join(lines)
 
 

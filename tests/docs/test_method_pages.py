@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import ast
 import importlib.util
+import inspect
+import re
 
 import pytest
 
+from detrojan import catalog
 from prose import ROOT
 
 
@@ -34,3 +38,14 @@ def test_a_stale_a_missing_and_a_left_over_page_are_named(generator, monkeypatch
         "stale.md is not current",
         "missing.md is missing",
     ]
+
+
+@pytest.mark.parametrize("room", catalog.rooms())
+def test_the_call_on_each_page_fits_the_method(generator, room):
+    for method in catalog.methods(room).values():
+        text = generator.page(room, method)
+        (code,) = re.findall(r"^```python\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
+        call = ast.parse(code).body[-1].value
+        verb = getattr(method, call.func.attr)
+        assert call.func.attr == catalog.verb(room, method)
+        inspect.signature(verb).bind(None, *call.args, **{word.arg: None for word in call.keywords})
