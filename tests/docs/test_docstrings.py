@@ -33,13 +33,12 @@ def parameters(node: ast.FunctionDef | ast.AsyncFunctionDef) -> list[str]:
 
 def class_names(node: ast.ClassDef) -> tuple[list[str] | None, set[str]]:
     """Return what a class is constructed with (None: as its base), and its public attributes."""
-    fields = [
-        item.target.id
+    stated = {
+        item.target.id: ast.unparse(item.annotation)
         for item in node.body
-        if isinstance(item, ast.AnnAssign)
-        and isinstance(item.target, ast.Name)
-        and not ast.unparse(item.annotation).startswith("ClassVar")
-    ]
+        if isinstance(item, ast.AnnAssign) and isinstance(item.target, ast.Name)
+    }
+    fields = [name for name, kind in stated.items() if not kind.startswith("ClassVar")]
     makers = [item for item in node.body if isinstance(item, ast.FunctionDef) and item.name == "__init__"]
     wanted = parameters(makers[0]) if makers else (fields or None)
     assigned = {
@@ -47,7 +46,7 @@ def class_names(node: ast.ClassDef) -> tuple[list[str] | None, set[str]]:
         for part in ast.walk(node)
         if isinstance(part, ast.Attribute) and isinstance(part.value, ast.Name) and part.value.id == "self"
     }
-    return wanted, {*fields, *assigned}
+    return wanted, {*stated, *assigned}
 
 
 def wrong_sections(tree: ast.Module) -> Iterator[str]:
