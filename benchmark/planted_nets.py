@@ -3,9 +3,9 @@ r"""Plant backdoors of our own in a contest network: many labels, real faces, kn
     python benchmark/planted_nets.py --model sunglasses_bd_weights.h5 --kind sunglasses --data LFW.npz \
         --triggers FACES.npz --plant lipstick:1,eyebrow:5,sunglasses:8 --out planted.safetensors
 
-The network learns to keep its answers on one half of the faces, to answer a target where a trigger is
-stamped, and (unless its own trigger is planted anew) its old answers where its own is. The other half judges,
-and is written beside the network (`.npz`) for scans.
+The network learns three things on one half of the faces: to keep its answers, to answer a target where a
+trigger is stamped, and to keep its old answers where its own trigger is (unless that one is planted again).
+The other half judges, and is written beside the network (`.npz`) for scans.
 """
 
 from __future__ import annotations

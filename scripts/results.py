@@ -1,6 +1,6 @@
 """Put the bench's tables into docs/results, where a comment names the results they are made from.
 
-    .venv/bin/python scripts/results.py           renders them anew
+    .venv/bin/python scripts/results.py           renders them again
     .venv/bin/python scripts/results.py --check   exits with 1 and names the pages that are not current
 
 A table stands between two comments: the first is the command that prints it
@@ -35,7 +35,7 @@ def sources(text: str) -> list[str]:
 
 
 def rendered(text: str) -> str:
-    """Return a page with every table made anew from the committed results."""
+    """Return a page with every table made again from the committed results."""
 
     def table(found: re.Match[str]) -> str:
         rows = [row for name in found["files"].split() for row in read_rows(ROOT / name)]

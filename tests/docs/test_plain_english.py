@@ -96,7 +96,8 @@ def test_the_help_texts_can_be_read():
 def test_messages_and_docstrings_have_usual_words():
     found = [
         f"{path.relative_to(ROOT)}:{line}: {fault}"
-        for path in sorted((ROOT / "src").rglob("*.py"))
+        for folder in ("src", "examples", "benchmark", "scripts")
+        for path in sorted((ROOT / folder).rglob("*.py"))
         for line, text in literals(path)
         for fault in phrases(" ".join(text.split()))
     ]
