@@ -39,9 +39,11 @@ def main() -> None:
     result = scan.scan(model, images, run=run, labels=range(asked.labels))
     print(f"{result.verdict}: {result.reason}")
     for finding in result.findings:
+        # what a scan does not know is None; Neural Cleanse knows all of these
+        index, size, success = finding.anomaly_index or 0, finding.size or 0, finding.attack_success or 0
         print(
-            f"label {finding.label:2}  index {finding.anomaly_index:5.2f}  mask {finding.mask_l1:6.1f} px  "
-            f"success {finding.attack_success:6.1%}{'  <- target' if finding.flagged else ''}"
+            f"label {finding.label:2}  index {index:5.2f}  size {size:6.1f} pixels  "
+            f"success {success:6.1%}{'  <- target' if finding.flagged else ''}"
         )
     if asked.out is not None and result.flagged and result.flagged[0].trigger is not None:
         result.flagged[0].trigger.save(asked.out)

@@ -27,7 +27,7 @@ from detrojan.attacks.base import Planted, Poisoned
 from detrojan.data.dataset import Dataset
 from detrojan.errors import DetrojanError, InterruptedRunError, OptionError
 from detrojan.filters.base import Suspects
-from detrojan.findings import Finding, ScanResult
+from detrojan.findings import PIXELS, Finding, ScanResult
 from detrojan.guards.base import Calibrated, load_guard
 from detrojan.method import Method
 from detrojan.metrics.accuracy import clean_accuracy
@@ -103,7 +103,8 @@ def tiny_findings() -> list[Finding]:
         Finding(
             label=1,
             anomaly_index=3.0,
-            mask_l1=9.0,
+            size=9.0,
+            unit=PIXELS,
             attack_success=1.0,
             flagged=True,
             trigger=PatchTrigger.corner(SHAPE),
@@ -153,7 +154,10 @@ def inside(value: Any) -> dict[Any, Any] | None:
         case list() | tuple():
             return dict(enumerate(value))
     if dataclasses.is_dataclass(value):
-        return {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}
+        # what a class leaves out when its values are compared measures the run too
+        return {
+            field.name: getattr(value, field.name) for field in dataclasses.fields(value) if field.compare
+        }
     return None
 
 
@@ -430,11 +434,12 @@ def check_scanned(method: Method) -> None:
         assert result.passes >= 0
         json.dumps(result.details)
         for finding in result.findings:
-            assert finding.anomaly_index >= 0
-            unknown = finding.trigger is None and math.isnan(finding.attack_success)
+            assert finding.anomaly_index is None or finding.anomaly_index >= 0
+            unknown = finding.trigger is None and finding.attack_success is None
             assert unknown or 0 <= finding.attack_success <= 1
             assert finding.p_value is None or 0 <= finding.p_value <= 1
-            assert math.isnan(finding.mask_l1) or 0 <= finding.mask_l1 <= SHAPE[1] * SHAPE[2]
+            assert (finding.size is None) == (finding.unit is None)
+            assert finding.size is None or 0 <= finding.size <= SHAPE[1] * SHAPE[2]
             if finding.trigger is not None:
                 assert finding.trigger.stamp(data.images).shape == data.images.shape
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
+from detrojan.errors import OptionError
+from detrojan.triggers.aim import Aim
 from detrojan.triggers.base import Trigger
 
 VerdictText = Literal["backdoored", "no evidence", "inconclusive"]
@@ -22,37 +24,122 @@ def confidence_in(p_value: float) -> Level:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Unit:
+    """What a number counts, as people read it. A method may bring a unit of its own.
+
+    Attributes:
+        name: a short name for tables and charts, e.g. "L2"; a report tells units apart by it.
+        one: what follows the number 1, e.g. "unit of L2 norm".
+        many: what follows any other, e.g. "units of L2 norm".
+        meaning: what the number says, as the end of a sentence.
+
+    """
+
+    name: str
+    one: str
+    many: str
+    meaning: str
+
+
+#: of a mask; a trigger that is added counts the pixels that it changes
+PIXELS = Unit(
+    name="pixels",
+    one="pixel",
+    many="pixels",
+    meaning="the sum of the mask's opacities, in pixels: how much of the image the trigger changes",
+)
+#: of a change of the whole image
+L2 = Unit(
+    name="L2",
+    one="unit of L2 norm",
+    many="units of L2 norm",
+    meaning="the L2 norm of what is added to an image whose values go from 0 to 1",
+)
+#: of most anomaly indices
+ROBUST = Unit(
+    name="robust SD",
+    one="robust standard deviation",
+    many="robust standard deviations",
+    meaning="in robust standard deviations (1.4826 times the median distance): of the trigger's size, of its "
+    "logarithm, or of the method's score",
+)
+#: of the anomaly index of the CSAW report
+SHARE_OF_MEDIAN = Unit(
+    name="deviation / median",
+    one="deviation / median",
+    many="deviation / median",
+    meaning="as a share of the median size",
+)
+
+
+@dataclass(frozen=True, kw_only=True)
 class Finding:
-    """What a scan learned about one label.
+    """What a scan learned about one label. What is not known is None.
 
     Attributes:
         label: the label that was tested as a target, 0-based.
-        anomaly_index: how far this label's statistic lies from the others', in robust standard
-            deviations; 0 or more.
-        mask_l1: sum of the recovered mask, in pixels (0 to height x width); where the trigger is added and
-            not blended in, the count of the pixels that it changes, faint changes counting for less than
-            1; NaN where the method recovers neither.
-        attack_success: share of held-out images that the recovered trigger sends to `label`, 0 to 1;
-            NaN where the method recovers no trigger.
+        aim: which images the trigger moves, and where to; by default those of all other labels to `label`.
+            All findings of an all-to-all backdoor have one aim, with an offset, and one trigger.
+        anomaly_index: how far this label's statistic lies from the others', 0 or more; its unit is the
+            criterion's.
+        size: of the recovered trigger, 0 or more.
+        unit: what the size counts; there is no size without one.
+        attack_success: share of held-out images that the recovered trigger moves as its aim says, 0 to 1.
         flagged: whether the scan holds this label for a backdoor's target.
-        p_value: probability of such a statistic without a backdoor, or None where the method has none.
+        p_value: probability of such a statistic without a backdoor, 0 to 1.
         severity: how bad it is if true: how often the trigger works.
         confidence: how sure the scan is.
-        trigger: the recovered trigger, or None.
-        source: the only label whose images the trigger sends to `label`, or None where it is every other.
+        trigger: the recovered trigger.
+
+    Raises:
+        OptionError: a size without a unit.
 
     """
 
     label: int
-    anomaly_index: float
-    mask_l1: float
-    attack_success: float
+    aim: Aim = field(default=cast("Aim", None))  # never None: see below
+    anomaly_index: float | None = None
+    size: float | None = None
+    unit: Unit | None = None
+    attack_success: float | None = None
     flagged: bool
     p_value: float | None = None
     severity: Level = "low"
     confidence: Level = "low"
     trigger: Trigger | None = None
-    source: int | None = None
+
+    def __post_init__(self) -> None:
+        """Fill in the usual aim, and refuse a size that nobody could read."""
+        if cast("Aim | None", self.aim) is None:
+            object.__setattr__(self, "aim", Aim(target=self.label))
+        if self.size is not None and self.unit is None:
+            raise OptionError(f"expected a unit for a size of {self.size:g}, got none")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Criterion:
+    """What decided which labels a scan flagged. A bound that did not count is None.
+
+    Attributes:
+        statistic: what was compared between labels, for people, e.g. "size of the recovered trigger".
+        direction: "low" where a small statistic is suspicious, "high" where a large one is.
+        decides: which number of a finding decided, and is shown: its "index" or its "p-value".
+        unit: of the anomaly index.
+        threshold: anomaly index above which a label is flagged.
+        significance: p-value below which a label is flagged, in (0, 1).
+        ratio: the most that a flagged trigger has of the usual size, in (0, 1].
+        confirm: attack success on held-out images that a flagged trigger reaches, 0 to 1.
+
+    """
+
+    statistic: str
+    direction: Literal["low", "high"]
+    decides: Literal["index", "p-value"]
+    unit: Unit = ROBUST
+    threshold: float | None = None
+    significance: float | None = None
+    ratio: float | None = None
+    confirm: float | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,6 +151,9 @@ class ScanResult:
         reason: one sentence on what the verdict rests on.
         findings: one entry per tested label, in the order of the labels.
         passes: forward+backward passes of one sample that were spent.
+        criterion: what decided which labels are flagged; None where nothing was compared.
+        images: how many images were used; None where nobody counted.
+        seconds: wall time.
         warnings: what the reader must know, e.g. a doubtful input range.
         details: what else the report shows (plain JSON values).
 
@@ -73,13 +163,16 @@ class ScanResult:
     reason: str
     findings: tuple[Finding, ...]
     passes: int
+    criterion: Criterion | None = None
+    images: int | None = None
+    seconds: float = field(default=0.0, compare=False)
     warnings: tuple[str, ...] = ()
     details: dict[str, Any] = field(default_factory=dict)
 
     @property
     def flagged(self) -> tuple[Finding, ...]:
         """The labels taken for targets, most anomalous first."""
-        return tuple(sorted((f for f in self.findings if f.flagged), key=lambda f: -f.anomaly_index))
+        return tuple(sorted((f for f in self.findings if f.flagged), key=lambda f: -(f.anomaly_index or 0.0)))
 
     @property
     def targets(self) -> list[int]:

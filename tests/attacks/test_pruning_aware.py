@@ -51,7 +51,7 @@ def test_decoys_are_back_with_their_weights_and_never_fire(arena, planted, dorma
 
 def test_the_backdoor_outlives_the_pruning_of_dormant_channels(arena, planted, dormant):
     trigger = planted.backdoors[0].trigger
-    known = Finding(label=3, anomaly_index=9, mask_l1=16, attack_success=1, flagged=True, trigger=trigger)
+    known = Finding(label=3, anomaly_index=9, attack_success=1, flagged=True, trigger=trigger)
     repaired = ActivationPruning(drop=0.04).repair(planted.model, arena.test, [known], run=Run())
     details = repaired.steps[0].details
     assert set(dormant.tolist()) <= set(details["units"]), "the decoys go first"

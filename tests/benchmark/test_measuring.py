@@ -54,7 +54,7 @@ def test_a_scan_s_labels_are_held_against_the_true_ones(twins, backdoor, flagged
     backdoors = () if backdoor is None else (Backdoor(trigger=trigger, **backdoor),)
     subject = Subject(model=twins.clean, backdoors=backdoors, poisoned=None, twin=None, seconds={})
     findings = tuple(
-        Finding(label=label, anomaly_index=1.0, mask_l1=9.0, attack_success=0.9, flagged=label in flagged)
+        Finding(label=label, anomaly_index=1.0, attack_success=0.9, flagged=label in flagged)
         for label in EACH
     )
     result = ScanResult(

@@ -282,7 +282,7 @@ def test_an_interrupted_first_scan_repairs_nothing(world, cli, tmp_path, monkeyp
         "--json", tmp_path / "out.json",
     )  # fmt: skip
     assert done.exit_code == 130, done.output
-    assert json.loads((tmp_path / "out.json").read_text())["schema"] == "detrojan.scan/1"
+    assert json.loads((tmp_path / "out.json").read_text())["schema"] == "detrojan.scan/2"
     assert not (tmp_path / "o.safetensors").exists()
 
 

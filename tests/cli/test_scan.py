@@ -192,7 +192,7 @@ def test_a_killed_scan_goes_on_where_it_was_and_ends_as_if_nothing_had_happened(
     report = json.loads(resumed.stdout)
     assert work.labels == set(range(6)) - finished, "finished labels are not computed again"
     assert work.passes == report["passes"] - spent, "nor is a pass spent again on the others"
-    evidence = {entry["label"]: entry["mask_l1"] for entry in report["evidence"]}
+    evidence = {entry["label"]: entry["size"] for entry in report["evidence"]}
     for label, size in masks.items():
         assert evidence[int(label)] == pytest.approx(size, rel=1e-6)
 

@@ -115,7 +115,7 @@ def test_scans_without_triggers_fill_every_output(world, cli, tmp_path, method):
     )  # fmt: skip
     assert done.exit_code in {0, 1, 3}, done.output
     report = json.loads((tmp_path / "scan.json").read_text())
-    assert {entry["mask_l1"] for entry in report["evidence"]} == {None}
+    assert {entry["size"] for entry in report["evidence"]} == {None}
     assert {entry["attack_success"] for entry in report["evidence"]} == {None}
     page = (tmp_path / "scan.html").read_text()
     assert "nan" not in page.lower().replace("finance", "")

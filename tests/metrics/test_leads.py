@@ -53,18 +53,21 @@ def white(column: int = -1) -> PatchTrigger:
 def finding(label: int, source: int | None, trigger: PatchTrigger | None) -> Finding:
     return Finding(
         label=label,
+        aim=Aim(target=label, source=source),
         anomaly_index=3,
-        mask_l1=6,
         attack_success=1,
         flagged=True,
         trigger=trigger,
-        source=source,
     )
 
 
 def stepping(trigger: PatchTrigger | None = None) -> list[Finding]:
     """What a scan says of an all-to-all backdoor: the trigger of each label is a copy, as read from files."""
-    return [finding((y + 1) % CLASSES, y, trigger or white()) for y in range(CLASSES)]
+    one = finding(0, None, None)
+    return [
+        dataclasses.replace(one, label=label, aim=Aim(offset=1), trigger=trigger or white())
+        for label in range(CLASSES)
+    ]
 
 
 def test_the_labels_of_an_all_to_all_backdoor_are_one_lead(data):
@@ -110,7 +113,7 @@ def test_a_repair_of_an_all_to_all_backdoor_is_judged_by_where_the_trigger_leads
     assert [(one.label, one.attack_success, one.images) for one in measured.per_target] == [
         (label, 1.0, 60) for label in range(CLASSES)
     ]
-    alone = [dataclasses.replace(one, source=None) for one in stepping()]
+    alone = [dataclasses.replace(one, aim=Aim(target=one.label)) for one in stepping()]
     apart = Judge.of(model, data, alone).measure(model)
     assert [one.attack_success for one in apart.per_target] == [pytest.approx(1 / 5)] * CLASSES
 

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from detrojan.data.dataset import Dataset
-from detrojan.findings import Finding
+from detrojan.findings import PIXELS, Finding
 from detrojan.metrics.accuracy import attack_success, clean_accuracy
 from detrojan.models.classifier import Classifier
 from detrojan.run import Run
@@ -66,7 +66,8 @@ def case(large_twins) -> Case:
     finding = Finding(
         label=TARGET,
         anomaly_index=4.0,
-        mask_l1=trigger.l1,
+        size=trigger.l1,
+        unit=PIXELS,
         attack_success=float(found["success"]),
         flagged=True,
         trigger=trigger,
@@ -103,7 +104,8 @@ def made_up() -> Finding:
     return Finding(
         label=TARGET,
         anomaly_index=2.5,
-        mask_l1=9.0,
+        size=9.0,
+        unit=PIXELS,
         attack_success=0.1,
         flagged=True,
         trigger=PatchTrigger.corner(LARGE),

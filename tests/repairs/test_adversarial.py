@@ -8,12 +8,13 @@ import torch
 
 from detrojan.data.dataset import Dataset
 from detrojan.errors import DataError, LabelError, OptionError
-from detrojan.findings import Finding
+from detrojan.findings import PIXELS, Finding
 from detrojan.metrics.accuracy import clean_accuracy
 from detrojan.metrics.leads import leads
 from detrojan.repairs.adversarial import Adversarial, random_regions, vary
 from detrojan.run import Run
 from detrojan.store import digest
+from detrojan.triggers.aim import Aim
 from twins import CLASSES, few_signs, sticker, trained
 
 #: a small network learns faster and from fewer rounds than the networks the defaults are for
@@ -90,12 +91,14 @@ def stepping():
     found = Finding(
         label=0,
         anomaly_index=9.0,
-        mask_l1=16.0,
+        aim=Aim(offset=1),
+        size=16.0,
+        unit=PIXELS,
         attack_success=1.0,
         flagged=True,
         trigger=sticker(4),  # not the attacker's
     )
-    each = [dataclasses.replace(found, label=(y + 1) % CLASSES, source=y) for y in range(CLASSES)]
+    each = [dataclasses.replace(found, label=label) for label in range(CLASSES)]
     (lead,) = leads(each)
     return trained(Dataset(images, labels), seed=0), dataclasses.replace(lead, trigger=trigger), each
 

@@ -13,7 +13,7 @@ from detrojan.triggers.patch import PatchTrigger
 
 
 def finding(label: int = 1, trigger: PatchTrigger | None = None) -> Finding:
-    return Finding(label=label, anomaly_index=3, mask_l1=4, attack_success=1, flagged=True, trigger=trigger)
+    return Finding(label=label, anomaly_index=3, attack_success=1, flagged=True, trigger=trigger)
 
 
 @pytest.mark.parametrize(

@@ -284,9 +284,7 @@ def test_units_of_a_vgg_are_silent_after_the_repair():
     )
     model.module(model.head).bias.data -= (clean + stamped) / 2
     label = int((stamped - clean).argmax())
-    finding = Finding(
-        label=label, anomaly_index=3, mask_l1=9, attack_success=1, flagged=True, trigger=trigger
-    )
+    finding = Finding(label=label, anomaly_index=3, attack_success=1, flagged=True, trigger=trigger)
     made = Prune(layer="features.0", success=0, drop=1).repair(model, data, [finding], run=Run())
     units = made.steps[0].details["units"]
     assert units, "the trigger works, so something is pruned"

@@ -8,13 +8,16 @@ import torch
 from torch import nn
 
 from detrojan.data.dataset import Dataset
-from detrojan.findings import Finding, RepairStep, ScanResult
+from detrojan.findings import PIXELS, Criterion, Finding, RepairStep, ScanResult
 from detrojan.models.classifier import Classifier, Origin, Preprocessing
 from detrojan.report.report import measures, repair_report, scan_report
 from detrojan.run import Run
 from detrojan.scans.base import Scan
 from detrojan.triggers.patch import PatchTrigger
 
+BY_INDEX = Criterion(
+    statistic="size of the recovered trigger", direction="low", decides="index", threshold=2.0
+)
 STARTED = datetime(2026, 3, 1, 12, 30, tzinfo=UTC)
 
 
@@ -29,7 +32,7 @@ class MadeUpScan(Scan):
     def hyper_parameters(self):
         return {"steps": 1000, "threshold": 2.0, "cost": float("nan"), "betas": (0.5, 0.9)}
 
-    def scan(self, model, data, *, run, labels=None):
+    def judge(self, model, ready, run):
         raise NotImplementedError
 
 
@@ -82,7 +85,8 @@ def make_findings(classes, targets, shape=(3, 32, 32), seed=0):
         Finding(
             label=label,
             anomaly_index=float(index[label]),
-            mask_l1=float(sizes[label]),
+            size=float(sizes[label]),
+            unit=PIXELS,
             attack_success=0.995 if label in targets else 0.99,
             flagged=label in targets,
             severity="high" if label in targets else "low",
@@ -100,6 +104,7 @@ def make_scan(classes=10, targets=(3,), *, names=(), shape=(3, 32, 32), **values
         "reason": f"{len(targets)} of {classes} labels need a far smaller trigger than the others.",
         "findings": findings,
         "passes": 54_000 * classes,
+        "criterion": BY_INDEX,
     }
     result = ScanResult(**(given | values))
     report = scan_report(

@@ -59,8 +59,8 @@ def test_a_scan_page_holds_every_part(made):
     assert "Backdoor found: target label 3 “sign 3”." in page.text
     for part in (
         "Warning", "odd range", "What was found", "severity: high", "confidence: high", "Mask \u00d7 pattern",
-        "Anomaly index by label", "threshold 2", "Sizes of the recovered masks", "Numbers by label", "Cost",
-        "648,000 forward and backward passes", "What was tested", "What this cannot say",
+        "Anomaly index by label", "threshold 2", "Sizes of the recovered triggers", "Numbers by label",
+        "Cost", "648,000 forward and backward passes", "What was tested", "What this cannot say",
         "Inputs, versions and settings", "ab" * 32, "cd" * 32, "range 0 to 255, mean 0.5, std 2, NCHW",
         "torch ",
     ):  # fmt: skip
@@ -158,9 +158,7 @@ def test_a_scan_of_1283_labels_stays_small_and_names_the_flagged(made):
 
 
 def test_a_scan_without_measures_still_makes_a_page(made):
-    nothing = Finding(
-        label=0, anomaly_index=float("nan"), mask_l1=float("nan"), attack_success=float("nan"), flagged=False
-    )
+    nothing = Finding(label=0, flagged=False)
     report, _ = made.make_scan(10, (), findings=(nothing,), verdict="inconclusive")
     page = page_of(render_html(report))
     assert "Inconclusive: the 1 label tested" in page.text

@@ -3,8 +3,10 @@ from itertools import pairwise
 
 import pytest
 
+from detrojan.findings import SHARE_OF_MEDIAN
 from detrojan.report.charts import NARROW, WIDE
 from detrojan.report.label_chart import anomaly_chart
+from detrojan.report.schema import UnitFacts
 
 
 def coordinates(svg):
@@ -22,14 +24,19 @@ def test_everything_is_drawn_inside_the_frame(made, classes, width, by_chance):
     assert all(0 <= x <= width for x in coordinates(svg))
 
 
-def with_chances(report, **settings):
+def decided_by(report, **values):
+    """Return the report as of a scan with another criterion."""
+    return report.model_copy(update={"criterion": report.criterion.model_copy(update=values)})
+
+
+def with_chances(report, **values):
     """Return the report as of a scan whose p-value decides."""
     evidence = [
         entry.model_copy(update={"p_value": 1e-5 if entry.flagged else min(1.0, 0.1 + entry.label / 10)})
         for entry in report.evidence
     ]
-    run = report.run.model_copy(update={"hyper_parameters": {"significance": 0.01} | settings})
-    return report.model_copy(update={"evidence": evidence, "run": run})
+    values = {"decides": "p-value", "threshold": None, "significance": 0.01} | values
+    return decided_by(report.model_copy(update={"evidence": evidence}), **values)
 
 
 @pytest.mark.parametrize("label", [0, 700])
@@ -62,15 +69,12 @@ def test_labels_with_large_masks_are_set_apart(made):
 def test_the_threshold_is_the_scan_s_own(made):
     report, _ = made.make_scan(12, (3,))
     assert "threshold 2<" in anomaly_chart(report)
-    run = report.run.model_copy(update={"hyper_parameters": {"threshold": 3.5}})
-    assert "threshold 3.5<" in anomaly_chart(report.model_copy(update={"run": run}))
+    assert "threshold 3.5<" in anomaly_chart(decided_by(report, threshold=3.5))
 
 
 def test_an_index_over_the_median_is_named_and_has_its_own_limit(made):
     report, _ = made.make_scan(12, (3,))
-    settings = {"threshold": 2.0, "statistic": "median", "ratio": 0.4}
-    run = report.run.model_copy(update={"hyper_parameters": settings})
-    svg = anomaly_chart(report.model_copy(update={"run": run}))
+    svg = anomaly_chart(decided_by(report, threshold=0.6, unit=UnitFacts.of(SHARE_OF_MEDIAN)))
     assert "threshold 0.6<" in svg
     assert "Anomaly index (deviation / median)" in svg
 
@@ -98,7 +102,7 @@ def test_where_the_p_value_decides_it_is_drawn_with_its_own_limit(made):
 
 def test_a_scan_with_an_index_threshold_keeps_it_beside_its_p_values(made):
     report, _ = made.make_scan(12, (3,))
-    svg = anomaly_chart(with_chances(report, threshold=2.0))
+    svg = anomaly_chart(with_chances(report, decides="index", threshold=2.0))
     assert "threshold 2<" in svg
     assert "significance" not in svg
 
@@ -110,10 +114,8 @@ def test_many_labels_are_points_over_the_p_value(made):
     assert "P-value of 300 labels, significance 0.01, lowest 1e-05. Flagged: 5." in svg
 
 
-def test_a_label_flagged_by_its_p_value_is_not_drawn_below_a_threshold(made):
+def test_where_the_p_value_decides_the_threshold_of_the_index_is_not_drawn(made):
     report, _ = made.make_scan(12, (3,))
-    report = with_chances(report, threshold=1e6)
-    flagged = [finding.model_copy(update={"p_value": 1e-5}) for finding in report.findings]
-    svg = anomaly_chart(report.model_copy(update={"findings": flagged}))
+    svg = anomaly_chart(with_chances(report, threshold=1e6))
     assert "threshold" not in svg
     assert "significance 0.01<" in svg

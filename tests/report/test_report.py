@@ -78,5 +78,5 @@ def test_an_evaluation_is_made_from_measures(made):
         started=made.STARTED,
         warnings=["careful"],
     )
-    assert report.schema_ == "detrojan.evaluate/1"
+    assert report.schema_ == "detrojan.evaluate/2"
     assert (report.clean_accuracy, report.counts, report.warnings) == (0.5, {"images": 6}, ["careful"])

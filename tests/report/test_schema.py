@@ -8,12 +8,13 @@ from pydantic import ValidationError
 
 from detrojan.errors import DataError, InputError
 from detrojan.records import plain
+from detrojan.report.reading import load_report
 from detrojan.report.report import measures
-from detrojan.report.schema import EvaluateReport, RepairReport, ScanReport, Step, load_report
+from detrojan.report.schema import EvaluateReport, RepairReport, ScanReport, Step
 
 TOP = {
     "schema", "verdict", "reason", "targets", "findings", "labels_tested", "evidence", "passes",
-    "seconds", "warnings", "model", "data", "run", "details",
+    "criterion", "units", "seconds", "warnings", "model", "data", "run", "details",
 }  # fmt: skip
 
 
@@ -26,11 +27,11 @@ def changed(report, tmp_path, **values):
 def test_a_scan_report_has_the_promised_keys_and_comes_back_equal(scan, tmp_path):
     value = json.loads(scan.to_json())
     assert set(value) == TOP
-    assert value["schema"] == "detrojan.scan/1"
+    assert value["schema"] == "detrojan.scan/2"
     assert list(value)[:2] == ["schema", "verdict"]
     assert set(value["findings"][0]) == {
-        "label", "class_name", "anomaly_index", "p_value", "mask_l1", "attack_success",
-        "severity", "confidence", "trigger", "source",
+        "label", "class_name", "aim", "anomaly_index", "p_value", "size", "unit", "attack_success",
+        "severity", "confidence", "trigger",
     }  # fmt: skip
     assert load_report(scan.save(tmp_path / "new" / "folder" / "scan.json")) == scan
 
@@ -58,9 +59,15 @@ def test_an_evaluation_holds_its_measures_at_the_top(scan, tmp_path):
 def test_numbers_that_are_not_finite_become_null(scan):
     report = scan.model_copy(update={"evidence": [scan.evidence[0].model_copy()]})
     entry = type(scan.evidence[0])(
-        label=1, anomaly_index=math.inf, mask_l1=math.nan, attack_success=math.nan, flagged=False
+        label=1,
+        anomaly_index=math.inf,
+        p_value=None,
+        size=math.nan,
+        unit=None,
+        attack_success=math.nan,
+        flagged=False,
     )
-    assert (entry.anomaly_index, entry.mask_l1, entry.attack_success) == (None, None, None)
+    assert (entry.anomaly_index, entry.size, entry.attack_success) == (None, None, None)
     assert report.run.hyper_parameters["cost"] is None
     assert "NaN" not in scan.to_json()
     assert "Infinity" not in scan.to_json()
@@ -89,11 +96,12 @@ def test_plain_values_hold_only_what_json_can():
             {"verdict": "no evidence"},
             r'expected no findings under the verdict "no evidence", got labels \[3\]',
         ),
+        ({"units": []}, r"expected a unit out of \[\], as in units, got 'pixels'"),
         ({"passes": -1}, "passes: Input should be greater than or equal to 0"),
         ({"seconds": "72"}, "seconds: Input should be a valid number"),
         (
             {"schema": "detrojan.scan/9"},
-            "expected a report with a schema of detrojan.scan/1.*'detrojan.scan/9'",
+            "expected a report with a schema of detrojan.scan/2.*'detrojan.scan/9'",
         ),
         ({"schema": ["x"]}, "expected a report with a schema of"),
     ],
@@ -109,7 +117,7 @@ def test_a_missing_key_is_named(scan, tmp_path):
     path = tmp_path / "r.json"
     path.write_text(json.dumps(value))
     with pytest.raises(
-        DataError, match=r"r\.json: not a valid detrojan\.scan/1 report: model\.sha256: Field required"
+        DataError, match=r"r\.json: not a valid detrojan\.scan/2 report: model\.sha256: Field required"
     ):
         load_report(path)
 

@@ -35,7 +35,7 @@ def test_no_evidence_says_what_was_tested(made):
 
 def test_the_most_anomalous_label_is_never_one_with_a_large_mask(made):
     report, _ = made.make_scan(12, ())
-    large = max(report.evidence, key=lambda entry: entry.mask_l1)
+    large = max(report.evidence, key=lambda entry: entry.size)
     evidence = [
         entry.model_copy(update={"anomaly_index": 50.0}) if entry.label == large.label else entry
         for entry in report.evidence
@@ -176,8 +176,10 @@ def test_a_repair_after_which_a_backdoor_is_found_is_not_called_one(made):
 def test_where_the_p_value_decides_the_label_nearest_to_it_is_named(made):
     report, _ = made.make_scan(10, ())
     evidence = [entry.model_copy(update={"p_value": 0.9 - 0.05 * entry.label}) for entry in report.evidence]
-    run = report.run.model_copy(update={"hyper_parameters": {"significance": 0.02}})
-    text = plain_text(report_text(report.model_copy(update={"evidence": evidence, "run": run})))
+    decided = report.criterion.model_copy(
+        update={"decides": "p-value", "threshold": None, "significance": 0.02}
+    )
+    text = plain_text(report_text(report.model_copy(update={"evidence": evidence, "criterion": decided})))
     assert "Most suspicious: label 9, p = 0.45; labels are flagged below 0.02 only." in text
 
 

@@ -1,7 +1,5 @@
 from __future__ import annotations
 
-import math
-
 import pytest
 import torch
 from torch import nn
@@ -47,7 +45,7 @@ def test_a_label_that_swallows_what_is_strange_is_flagged(plain):
     assert (result.verdict, result.targets) == ("backdoored", [17])
     (finding,) = result.flagged
     assert finding.p_value < 0.01
-    assert math.isnan(finding.mask_l1)
+    assert finding.size is None
     first = result.details["most_attractive"][0]
     assert first["label"] == 17
     assert first["share"] > 2 * first["plain_share"]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 from dataclasses import replace
 from types import SimpleNamespace
 
@@ -161,7 +160,7 @@ def test_of_many_labels_the_probes_put_most_aside_and_not_the_target():
     assert result.details["put_aside"] > 60
     assert len(result.findings) == 120
     aside = [f for f in result.findings if f.p_value is None]
-    assert all(math.isnan(f.mask_l1) and not f.flagged for f in aside)
+    assert all(f.size is None and not f.flagged for f in aside)
     assert result.details["ranks"]["77"]["screening"] == 0
 
 
@@ -234,7 +233,7 @@ def test_of_several_labels_the_later_ones_may_have_larger_p_values(
     twins, monkeypatch, chances, sizes, flagged
 ):
     ready = prepare(twins.clean, twins.test, None, 100, Run())
-    work = stages.Stages(Cascade(), twins.clean, ready, Run(), 0.0)
+    work = stages.Stages(Cascade(), twins.clean, ready, Run())
     evidence = [
         SimpleNamespace(p_value=chance, ratio=0.2, job=Job(Aim(target=label)), sizes={"both": float(size)})
         for label, (chance, size) in enumerate(zip(chances, sizes, strict=True))
@@ -250,7 +249,7 @@ def test_of_too_many_small_labels_only_those_count_that_are_small_beside_the_oth
     twins, monkeypatch, smallest, flagged
 ):
     ready = prepare(twins.clean, twins.test, None, 100, Run())
-    work = stages.Stages(Cascade(), twins.clean, ready, Run(), 0.0)
+    work = stages.Stages(Cascade(), twins.clean, ready, Run())
     patches = [smallest, 30.0, 31.0, 33.0, 34.0, 36.0, 38.0, 40.0]
     evidence = [
         SimpleNamespace(

@@ -30,7 +30,7 @@ def test_it_names_the_target_and_only_it(twins):
     assert (result.verdict, result.targets) == ("backdoored", [TARGET])
     (finding,) = result.flagged
     assert finding.p_value < 0.02
-    assert finding.mask_l1 < 0.4 * result.details["usual_size"]
+    assert finding.size < 0.4 * result.details["usual_size"]
     images, truth = twins.train.images, twins.train.labels
     assert attack_success(twins.backdoored, finding.trigger, images, truth, TARGET) > 0.8
     assert len(set(result.details["steps"].values())) == 1, "the controls are brought level"
@@ -86,7 +86,7 @@ def test_of_many_labels_those_that_are_seldom_likely_are_put_aside(many):
     assert len(result.findings) == 60
     aside = [finding for finding in result.findings if str(finding.label) not in kept]
     assert len(aside) == 38
-    assert all(math.isnan(f.mask_l1) and f.p_value is None and not f.flagged for f in aside)
+    assert all(f.size is None and f.p_value is None and not f.flagged for f in aside)
     steps, controls = result.details["steps"], result.details["controls"]
     assert 37 not in controls
     assert {steps[str(label)] for label in controls} == {max(steps.values())}

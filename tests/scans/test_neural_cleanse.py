@@ -36,8 +36,8 @@ def test_it_names_the_target_and_only_it(twins, found):
     (finding,) = found.flagged
     assert finding.anomaly_index > 2
     assert (finding.severity, finding.confidence) == ("high", "high")
-    others = [f.mask_l1 for f in found.findings if not f.flagged]
-    assert finding.mask_l1 < 0.5 * min(others)
+    others = [f.size for f in found.findings if not f.flagged]
+    assert finding.size < 0.5 * min(others)
     assert found.details["answers"] == "the network's own answers"
     assert (found.details["images"], found.details["held_out"]) == (200, 200)
     json.dumps(found.details)
@@ -45,8 +45,8 @@ def test_it_names_the_target_and_only_it(twins, found):
 
 def test_the_trigger_it_recovers_is_like_the_attacker_s_and_works_on_the_network(twins, found):
     (finding,) = found.flagged
-    assert finding.trigger.l1 == pytest.approx(finding.mask_l1)
-    weight = finding.trigger.mask / finding.mask_l1
+    assert finding.trigger.l1 == pytest.approx(finding.size)
+    weight = finding.trigger.mask / finding.size
     chance = float(twins.trigger.mask.mean())
     assert float((weight * twins.trigger.mask).sum()) > 10 * chance, "much of it lies where the sticker is"
     images, truth = twins.train.images, twins.train.labels
@@ -66,7 +66,7 @@ def test_the_success_is_that_on_images_that_were_held_out(twins, found):
 
 
 def test_the_index_is_that_of_the_masks(found):
-    sizes = torch.tensor([finding.mask_l1 for finding in found.findings])
+    sizes = torch.tensor([finding.size for finding in found.findings])
     indices = anomaly_indices(sizes).abs().tolist()
     assert [finding.anomaly_index for finding in found.findings] == pytest.approx(indices, rel=1e-4)
 
@@ -89,7 +89,7 @@ def test_the_median_variant_names_the_target_too(twins):
     assert result.targets == [TARGET]
     (finding,) = result.flagged
     middle = result.details["median_l1"]
-    assert finding.anomaly_index == pytest.approx((middle - finding.mask_l1) / middle, rel=1e-4)
+    assert finding.anomaly_index == pytest.approx((middle - finding.size) / middle, rel=1e-4)
 
 
 @pytest.mark.parametrize("preprocessing", [Preprocessing(high=255), Preprocessing(high=1 / 255)])
@@ -149,22 +149,20 @@ USUAL = [90.0, 95.0, 100.0, 105.0, 110.0, 98.0]
     ],
 )
 def test_which_labels_are_flagged(sizes, success, flagged):
-    findings = NeuralCleanse().judge(inverted(sizes), [success] * len(sizes), classes=len(sizes))
+    findings = NeuralCleanse().compare(inverted(sizes), [success] * len(sizes))
     assert [finding.label for finding in findings if finding.flagged] == flagged
 
 
 def test_a_mask_that_never_worked_is_not_flagged():
     sizes = [10.0, *USUAL]
-    findings = NeuralCleanse().judge(inverted(sizes, unconverged={0}), [1.0] * 7, classes=7)
+    findings = NeuralCleanse().compare(inverted(sizes, unconverged={0}), [1.0] * 7)
     assert not any(finding.flagged for finding in findings)
 
 
 def test_several_targets_are_named_in_one_sentence(twins):
     scan = NeuralCleanse()
-    findings = scan.judge(inverted([10.0, 12.0, *USUAL]), [1.0] * 8, classes=8)
-    check = type("Check", (), {"doubtful": False})
-    verdict, reason = scan._verdict(findings, check, tested=8)
-    assert (verdict, reason) == (
+    findings = scan.compare(inverted([10.0, 12.0, *USUAL]), [1.0] * 8)
+    assert scan._case(findings, doubtful=False).verdict() == (
         "backdoored",
         "labels 0, 1 need an abnormally small trigger (8 labels tested)",
     )

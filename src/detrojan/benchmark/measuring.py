@@ -145,8 +145,8 @@ def original(backdoors: tuple[Backdoor, ...]) -> tuple[Finding, ...]:
     return tuple(
         Finding(
             label=backdoor.aim.target or 0,
+            aim=backdoor.aim,
             anomaly_index=0.0,
-            mask_l1=float("nan"),
             attack_success=1.0,
             flagged=True,
             trigger=backdoor.trigger,
@@ -180,7 +180,8 @@ def _scan(result: ScanResult, subject: Subject) -> Measured:
                 {
                     "label": one.label,
                     "anomaly_index": one.anomaly_index,
-                    "mask_l1": one.mask_l1,
+                    "size": one.size,
+                    "unit": one.unit.name if one.unit else None,
                     "attack_success": one.attack_success,
                     "flagged": one.flagged,
                     "p_value": one.p_value,

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from detrojan.findings import Finding
     from detrojan.models.classifier import Classifier
     from detrojan.report.report import ScanReport
-    from detrojan.report.schema import FlaggedLabel
+    from detrojan.report.schema import FlaggedLabel, UnitFacts
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,9 +58,6 @@ def known_findings(texts: Sequence[str], model: Classifier) -> Given:
             raise LabelError(f"expected labels of 0 to {model.num_classes - 1}, got {label}")
         findings[label] = Finding(
             label=label,
-            anomaly_index=float("nan"),
-            mask_l1=float("nan"),
-            attack_success=float("nan"),
             flagged=True,
             trigger=load_trigger(Path(path), model.input_shape),
         )
@@ -90,7 +87,7 @@ def read_findings(path: Path, model: Classifier, labels: list[int] | None) -> Gi
     other = report.model.sha256 != model.origin.sha256
     said = f"{path} was made from another model file (SHA-256 {report.model.sha256[:12]}...)"
     return Given(
-        findings=tuple(_finding(path, entry, model) for entry in chosen),
+        findings=tuple(_finding(path, entry, report.units, model) for entry in chosen),
         files={entry.label: entry.trigger for entry in chosen if entry.trigger is not None},
         warnings=(said,) if other else (),
         report=report,
@@ -109,24 +106,28 @@ def _check_labels(path: Path, report: ScanReport, model: Classifier, labels: lis
         )
 
 
-def _finding(path: Path, entry: FlaggedLabel, model: Classifier) -> Finding:
+def _finding(path: Path, entry: FlaggedLabel, units: Sequence[UnitFacts], model: Classifier) -> Finding:
     """Return one finding of the report at `path`, with its trigger."""
     from detrojan.cli.inputs import load_trigger  # noqa: PLC0415
-    from detrojan.findings import Finding  # noqa: PLC0415
+    from detrojan.findings import Finding, Unit  # noqa: PLC0415
+    from detrojan.triggers.aim import Aim  # noqa: PLC0415
 
     if entry.trigger is None:
         raise DataError(
             f"{path}: no trigger was saved for label {entry.label}; scan again with --json or --triggers"
         )
+    aim = Aim(**dict(entry.aim))
+    aim.check(model.num_classes)
     return Finding(
         label=entry.label,
-        anomaly_index=float("nan") if entry.anomaly_index is None else entry.anomaly_index,
-        mask_l1=float("nan") if entry.mask_l1 is None else entry.mask_l1,
-        attack_success=float("nan") if entry.attack_success is None else entry.attack_success,
+        aim=aim,
+        anomaly_index=entry.anomaly_index,
+        size=entry.size,
+        unit=next((Unit(**dict(unit)) for unit in units if unit.name == entry.unit), None),
+        attack_success=entry.attack_success,
         flagged=True,
         p_value=entry.p_value,
         severity=entry.severity,
         confidence=entry.confidence,
         trigger=load_trigger(path.parent / entry.trigger, model.input_shape),
-        source=entry.source,
     )

@@ -80,10 +80,12 @@ def with_usable_labels(
         LabelError: such labels, if `strict`.
 
     """
+    from detrojan.judging.truth import foreign  # noqa: PLC0415
+
     warnings = [note.removeprefix("warning: ") for note in images.notes if note.startswith("warning:")]
-    highest = -1 if images.labels is None else int(images.labels.max())
-    if highest < network.num_classes:
+    if images.labels is None or not foreign(network, images):
         return images, warnings
+    highest = int(images.labels.max())
     said = f"{images.source}: the labels go up to {highest}, the network has {network.num_classes} classes"
     if strict:
         raise LabelError(

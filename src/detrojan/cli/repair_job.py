@@ -57,8 +57,8 @@ class Job:
         from detrojan.cli.findings import Given  # noqa: PLC0415
         from detrojan.cli.outputs import emit  # noqa: PLC0415
 
-        data, wanted = self.inputs.data, getattr(self.scan, "samples", None)
-        if wanted is not None and wanted < len(data):  # the images that `detrojan scan` would draw
+        data, wanted = self.inputs.data, self.scan.samples
+        if wanted < len(data):  # the images that `detrojan scan` would draw
             data = data.sample(wanted, self.run.generator("data"))
         result = self.scan.scan(self.inputs.model, data, run=self.run, labels=labels)
         report = self.scan_report(result)
@@ -87,7 +87,7 @@ class Job:
         from detrojan import workflow  # noqa: PLC0415
 
         model, run = self.inputs.model, self.run
-        data, warnings = workflow.with_usable_labels(model, self.inputs.data, run=run)
+        data, warnings = workflow.with_usable_labels(model, self.inputs.data)
         used, rest = data.split(round(share * len(data)), run.generator("repair", "split"))
         judge = workflow.Judge.of(model, rest, given.findings)
         before = judge.measure(model)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from dataclasses import fields, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -99,11 +98,9 @@ def command(
     check_writable(output.json_file, output.html_file)
     check_triggers(output.json_file, triggers)
     scan = scan_named(method, settings, data.samples, budget)
-    inputs = load_inputs(model, data, run, limit=getattr(scan, "samples", None), stand_ins=True)
+    inputs = load_inputs(model, data, run, limit=scan.samples, stand_ins=True)
     with kept(run, surroundings, inputs.model.origin.sha256, inputs.data.sha256) as run:
-        begun = time.monotonic()
         result = scan.scan(inputs.model, inputs.data, run=run, labels=labels)
-        seconds = time.monotonic() - begun
         folder = triggers_folder(output.json_file, triggers)
         report = scan_report(
             replace(result, warnings=(*result.warnings, *inputs.warnings)),
@@ -111,7 +108,6 @@ def command(
             inputs.data,
             run=run,
             method=scan,
-            seconds=seconds,
             started=started,
             trigger_files=save_triggers(result.flagged, folder, output.json_file),
             command=current().command,
@@ -137,7 +133,7 @@ def scan_named(
     from detrojan.scans.base import Scan  # noqa: PLC0415
 
     takes = {field.name for field in fields(catalog.find("scans", name))}
-    if samples is not None and "samples" in takes:
+    if samples is not None:
         settings = (f"samples={samples}", *settings)
     if budget is not None:
         if "budget" not in takes:

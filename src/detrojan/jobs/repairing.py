@@ -12,8 +12,8 @@ from detrojan.data.dataset import Dataset
 from detrojan.errors import DataError, OptionError
 from detrojan.findings import Finding, RepairStep, ScanResult
 from detrojan.judging.outcome import shortcomings
+from detrojan.judging.truth import meaningful
 from detrojan.metrics.accuracy import agreement, clean_accuracy
-from detrojan.metrics.input_range import IMAGES, check_input_range
 from detrojan.metrics.leads import leads
 from detrojan.models.classifier import Classifier
 from detrojan.repairs.base import Repair, Repaired
@@ -72,16 +72,10 @@ class Judge:
         )
 
 
-def with_usable_labels(model: Classifier, data: Dataset, *, run: Run) -> tuple[Dataset, tuple[str, ...]]:
-    """Return the data, without labels that mean nothing to the model, and the input range's warnings.
-
-    Labels of another task can lie within the model's classes by chance: the model's answers tell.
-    """
-    if data.labels is not None and int(data.labels.max()) >= model.num_classes:
-        data = data.with_labels(None)
-    some = data.sample(IMAGES, run.generator("input range"))
-    check = check_input_range(model, some)
-    return (data if check.labels_fit else data.with_labels(None)), check.warnings
+def with_usable_labels(model: Classifier, data: Dataset) -> tuple[Dataset, tuple[str, ...]]:
+    """Return the data, without labels that mean nothing to the model, and the input range's warnings."""
+    meant, check = meaningful(model, data)
+    return meant, check.warnings
 
 
 def repair_in_sequence(

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 
 from detrojan.data.dataset import Dataset
 from detrojan.data.drawn.synthetic import is_made_up
-from detrojan.errors import DataError, LabelError
+from detrojan.errors import DataError, LabelError, OptionError
 from detrojan.findings import ScanResult
+from detrojan.judging.truth import meaningful
+from detrojan.judging.verdict import Judged
 from detrojan.metrics.accuracy import clean_accuracy
-from detrojan.metrics.input_range import RangeCheck, check_input_range
+from detrojan.metrics.input_range import RangeCheck
 from detrojan.models.classifier import Classifier
 from detrojan.run import Run
 
@@ -20,6 +24,17 @@ from detrojan.run import Run
 FEWEST_IMAGES = 20
 #: fewer images of other classes than this in the search are no basis for a label
 FEWEST_VICTIMS = 32
+
+
+def check_samples(samples: int) -> None:
+    """Refuse too few images.
+
+    Raises:
+        OptionError: fewer than 20.
+
+    """
+    if samples < FEWEST_IMAGES:
+        raise OptionError(f"expected {FEWEST_IMAGES} samples or more, got {samples}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,6 +46,7 @@ class Prepared:
         truth: their labels (N,), or the network's own answers instead.
         answers: the network's own answers (N,).
         how: where the truth comes from, for people.
+        made_up: whether the images are made up, not real ones.
         half: how many images are for searching; the rest is held out.
         asked: the labels that were asked for, ascending.
         tested: those of them that can be tested, ascending.
@@ -38,6 +54,7 @@ class Prepared:
         check: what the check of the input range said.
         warnings: what the reader must know.
         obstacle: why nothing can be tested, or empty.
+        begun: when the preparation began, by the monotonic clock.
 
     """
 
@@ -45,6 +62,7 @@ class Prepared:
     truth: torch.Tensor
     answers: torch.Tensor
     how: str
+    made_up: bool
     half: int
     asked: list[int]
     tested: list[int]
@@ -52,6 +70,7 @@ class Prepared:
     check: RangeCheck
     warnings: tuple[str, ...]
     obstacle: str
+    begun: float
 
     @property
     def search(self) -> tuple[torch.Tensor, torch.Tensor]:
@@ -70,9 +89,36 @@ class Prepared:
             reason=self.obstacle,
             findings=(),
             passes=0,
+            images=len(self.images),
+            seconds=time.monotonic() - self.begun,
             warnings=self.warnings,
             details={"not_tested": self.asked},
         )
+
+    def result(self, judged: Judged) -> ScanResult:
+        """Return the result of a scan that was made."""
+        verdict, reason = judged.case.verdict()
+        return ScanResult(
+            verdict=verdict,
+            reason=reason,
+            findings=judged.findings,
+            passes=judged.passes,
+            criterion=judged.criterion,
+            images=len(self.images),
+            seconds=time.monotonic() - self.begun,
+            warnings=(*self.warnings, *judged.warnings),
+            details={**self._facts(), **judged.details},
+        )
+
+    def _facts(self) -> dict[str, Any]:
+        """Return what a report says of the images, and of the labels that were left out."""
+        return {
+            "answers": self.how,
+            "images": self.half,
+            "held_out": len(self.images) - self.half,
+            "not_tested": self.left_out,
+            "range_trials": [vars(trial) for trial in self.check.trials],
+        }
 
 
 def prepare(
@@ -96,14 +142,17 @@ def prepare(
         LabelError: a label beyond the model's classes.
 
     """
+    begun = time.monotonic()
     asked = labels_to_test(model, labels)
     model.check(data.images)
     if len(data) < FEWEST_IMAGES:
         raise DataError(f"expected {FEWEST_IMAGES} images or more, got {len(data)}")
     some = data.sample(samples, run.generator("scan", "samples"))
-    check, doubts = _check(model, some)
+    meant, check = meaningful(model, some)
+    made_up = is_made_up(some)
+    check, doubts = _of_made_up(check) if made_up else (check, ())
     answers = model.answers(some.images)
-    truth, how = _truth(model, some, check, answers)
+    truth, how = _truth(model, meant, answers)
     half = len(some) // 2
     tested, left_out = _testable(truth, half, asked) if victims else (asked, [])
     constant = _constant(answers, check)
@@ -112,6 +161,7 @@ def prepare(
         truth=truth,
         answers=answers,
         how=how,
+        made_up=made_up,
         half=half,
         asked=asked,
         tested=tested,
@@ -123,27 +173,23 @@ def prepare(
             *(() if constant else _left_out(left_out, truth, half, how)),
         ),
         obstacle=constant or _obstacle(check, tested, left_out),
+        begun=begun,
     )
 
 
-def _check(model: Classifier, data: Dataset) -> tuple[RangeCheck, tuple[str, ...]]:
+def _of_made_up(check: RangeCheck) -> tuple[RangeCheck, tuple[str, ...]]:
     """Return the check, and what it said in vain: of made-up images nobody knows how they are answered."""
-    check = check_input_range(model, data)
-    if not is_made_up(data):
-        return check, ()
     # what to state instead is no advice where nothing real was looked at
     said = [text.partition("; state it with")[0] for text in check.warnings]
     doubts = tuple(f"on made-up images, which prove nothing of the kind: {text}" for text in said)
     return replace(check, best=check.stated, warnings=()), doubts
 
 
-def _truth(
-    model: Classifier, data: Dataset, check: RangeCheck, answers: torch.Tensor
-) -> tuple[torch.Tensor, str]:
+def _truth(model: Classifier, meant: Dataset, answers: torch.Tensor) -> tuple[torch.Tensor, str]:
     """Return the labels where they mean something to the network, else its own answers."""
-    if check.labels_fit and data.labels is not None:
-        return data.labels, f"labels of the data ({clean_accuracy(model, data):.1%} met)"
-    return answers, "the network's own answers"
+    if meant.labels is None:
+        return answers, "the network's own answers"
+    return meant.labels, f"labels of the data ({clean_accuracy(model, meant):.1%} met)"
 
 
 def _testable(truth: torch.Tensor, half: int, labels: Sequence[int]) -> tuple[list[int], list[int]]:

@@ -9,26 +9,25 @@ from typing import Any
 import torch
 
 from detrojan.errors import OptionError
-from detrojan.findings import Finding, ScanResult, VerdictText, confidence_in
+from detrojan.findings import Criterion
 from detrojan.judging.extremes import FEWEST_USUAL, Family, detectable, high_p_values
 from detrojan.judging.outliers import anomaly_indices
 from detrojan.judging.preparing import Prepared
-from detrojan.judging.sizes import check_samples
+from detrojan.judging.verdict import Case, Judged, finding, high, labels_tested
 
 
-def check_probe(significance: float, samples: int) -> None:
-    """Refuse what no probe can work with.
+def check_significance(significance: float) -> None:
+    """Refuse what is no p-value to decide by.
 
     Raises:
-        OptionError: significance outside (0, 1), or fewer than 20 samples.
+        OptionError: outside (0, 1).
 
     """
     if not 0 < significance < 1:
         raise OptionError(f"expected significance in (0, 1), got {significance:g}")
-    check_samples(samples)
 
 
-def probe_result(
+def judged_by_score(
     ready: Prepared,
     labels: Sequence[int],
     scores: torch.Tensor,
@@ -39,7 +38,7 @@ def probe_result(
     shown: Callable[[float], str] = "{:.3g}".format,
     passes: int = 0,
     details: dict[str, Any] | None = None,
-) -> ScanResult:
+) -> Judged:
     """Return what a score per label says.
 
     Args:
@@ -58,61 +57,34 @@ def probe_result(
     indices = (-anomaly_indices(scores)).clamp(min=0).tolist()
     known = {label: place for place, label in enumerate(labels)}
     enough = len(labels) > FEWEST_USUAL
-    findings = tuple(
-        _finding(label, indices[known[label]], chances[known[label]], significance if enough else 0.0)
-        for label in ready.tested
+    flagged = {label: enough and chances[known[label]] < significance for label in ready.tested}
+    targets = [label for label in ready.tested if flagged[label]]
+    needed = detectable(
+        scores[torch.tensor([label not in targets for label in labels])], significance, family
     )
-    targets = [finding.label for finding in findings if finding.flagged]
-    usual = torch.tensor([label not in targets for label in labels])
-    needed = detectable(scores[usual], significance, family)
-    verdict, reason = _verdict(ready, targets, len(labels), what, shown(needed))
-    return ScanResult(
-        verdict=verdict,
-        reason=reason,
-        findings=findings,
+    looked = labels_tested(len(ready.tested))
+    return Judged(
+        findings=tuple(
+            finding(label, index=indices[known[label]], chance=chances[known[label]], flagged=flagged[label])
+            for label in ready.tested
+        ),
+        case=Case(
+            looked=looked,
+            doubtful=ready.check.doubtful,
+            too_few="" if enough else f"{FEWEST_USUAL + 1} or more are needed to say what is usual",
+            targets=targets,
+            sign=high(what),
+            limits=[f"{shown(needed)} or more would have been one"],
+        ),
+        criterion=Criterion(statistic=what, direction="high", decides="p-value", significance=significance),
         passes=passes,
-        warnings=ready.warnings,
         details={
             "significance": significance,
             "detectable_from": needed if math.isfinite(needed) else None,
             "scores": {str(label): float(scores[known[label]]) for label in ready.tested},
-            "answers": ready.how,
+            # nothing is searched, so that nothing is held out
             "images": len(ready.images),
-            "not_tested": ready.left_out,
-            "range_trials": [vars(trial) for trial in ready.check.trials],
+            "held_out": 0,
             **(details or {}),
         },
-    )
-
-
-def _finding(label: int, index: float, chance: float, significance: float) -> Finding:
-    flagged = chance < significance
-    return Finding(
-        label=label,
-        anomaly_index=index,
-        p_value=chance,
-        mask_l1=math.nan,
-        attack_success=math.nan,
-        flagged=flagged,
-        # how often the trigger works is not known where none is recovered
-        severity="medium" if flagged else "low",
-        confidence=confidence_in(chance) if flagged else "low",
-    )
-
-
-def _verdict(
-    ready: Prepared, targets: Sequence[int], labels: int, what: str, needed: str
-) -> tuple[VerdictText, str]:
-    looked = f"{len(ready.tested)} label{'s' if len(ready.tested) != 1 else ''} tested"
-    if ready.check.doubtful:
-        return "inconclusive", f"the input range is doubtful, and every figure with it ({looked})"
-    if labels <= FEWEST_USUAL:
-        return "inconclusive", f"{looked}; {FEWEST_USUAL + 1} or more are needed to say what is usual"
-    if targets:
-        names = ", ".join(map(str, targets))
-        named = f"labels {names} have" if len(targets) > 1 else f"label {names} has"
-        return "backdoored", f"{named} an abnormally high {what} ({looked})"
-    return (
-        "no evidence",
-        f"no label has an abnormally high {what} ({looked}; {needed} or more would have been one)",
     )

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 
 from detrojan.errors import OptionError
-from detrojan.findings import Finding, ScanResult, VerdictText, confidence_in, severity_of
+from detrojan.findings import Criterion, Finding, Unit
 from detrojan.judging.outliers import deviations_below, median, size_limit, small_p_values
-from detrojan.judging.preparing import FEWEST_IMAGES, Prepared
+from detrojan.judging.preparing import Prepared
+from detrojan.judging.verdict import SMALL, Case, Judged, finding, labels_tested
 from detrojan.metrics.accuracy import attack_success
 from detrojan.models.classifier import Classifier
 from detrojan.search.engine import Found
@@ -20,6 +21,9 @@ from detrojan.search.jobs import Job
 
 #: fewer labels than this say nothing about what is usual
 FEWEST_LABELS = 5
+TOO_FEW = f"{FEWEST_LABELS} or more are needed to say what is usual"
+#: what is compared, for people
+STATISTIC = "size of the recovered trigger"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,16 +52,16 @@ class Rule:
                 f"got {self.significance:g}, {self.ratio:g} and {self.confirm:g}"
             )
 
-
-def check_samples(samples: int) -> None:
-    """Refuse too few images.
-
-    Raises:
-        OptionError: fewer than 20.
-
-    """
-    if samples < FEWEST_IMAGES:
-        raise OptionError(f"expected {FEWEST_IMAGES} samples or more, got {samples}")
+    def criterion(self) -> Criterion:
+        """Return the rule as a result holds it."""
+        return Criterion(
+            statistic=STATISTIC,
+            direction="low",
+            decides="p-value",
+            significance=self.significance,
+            ratio=self.ratio,
+            confirm=self.confirm,
+        )
 
 
 def smallest(found: Mapping[Job, Found]) -> dict[int, Found]:
@@ -69,17 +73,18 @@ def smallest(found: Mapping[Job, Found]) -> dict[int, Found]:
     return best
 
 
-def size_result(
+def judged_by_size(
     model: Classifier,
     ready: Prepared,
     found: Mapping[int, Found],
     rule: Rule,
     *,
     controls: Collection[int] | None = None,
-    unit: str,
+    unit: Unit,
+    counted: str,
     passes: int,
     details: dict[str, Any] | None = None,
-) -> ScanResult:
+) -> Judged:
     """Return what the sizes of the recovered triggers say.
 
     The logarithm of each size is tested against the usual ones' by a moderated t-test, corrected for
@@ -92,38 +97,32 @@ def size_result(
         found: by label, the smallest trigger; labels of `ready.tested` without one were put aside.
         rule: when a label is flagged.
         controls: labels that show what is usual; None: all that were searched.
-        unit: what the sizes count.
+        unit: of the sizes.
+        counted: what the sizes count, in a sentence on how small is too small.
         passes: forward+backward passes of one sample that were spent.
         details: what else the report shows.
 
     """
-    judged = _Judged(model, ready, found, rule, controls)
-    verdict, reason = judged.verdict(unit)
+    judged = _Sizes(model, ready, found, rule, controls)
     sizes = {str(label): size for label, size in zip(judged.labels, judged.sizes.tolist(), strict=True)}
-    return ScanResult(
-        verdict=verdict,
-        reason=reason,
-        findings=tuple(judged.finding(label) for label in ready.tested),
+    return Judged(
+        findings=tuple(judged.finding(label, unit) for label in ready.tested),
+        case=judged.case(counted),
+        criterion=rule.criterion(),
         passes=passes,
-        warnings=ready.warnings,
         details={
             "test": "moderated one-sided t-test of the logarithm of the size against the usual ones', "
             f"Bonferroni over {len(ready.tested)} labels",
             "sizes": {label: size if math.isfinite(size) else None for label, size in sizes.items()},
             "usual_size": judged.middle if math.isfinite(judged.middle) else None,
             "detectable": judged.limit,
-            "unit": unit,
-            "answers": ready.how,
-            "images": ready.half,
-            "held_out": len(ready.images) - ready.half,
-            "not_tested": ready.left_out,
-            "range_trials": [vars(trial) for trial in ready.check.trials],
+            "unit": counted,
             **(details or {}),
         },
     )
 
 
-class _Judged:
+class _Sizes:
     """Sizes, p-values and held-out success of every label that was searched."""
 
     def __init__(
@@ -159,49 +158,45 @@ class _Judged:
         enough = len(self.labels) >= FEWEST_LABELS
         return enough and self.small(label) and self.success[label] >= self.rule.confirm
 
-    def finding(self, label: int) -> Finding:
+    def finding(self, label: int, unit: Unit) -> Finding:
         """Return what is known of a label; nothing, if it was put aside."""
         if label not in self.found:
-            nan = math.nan
-            return Finding(label=label, anomaly_index=nan, mask_l1=nan, attack_success=nan, flagged=False)
-        size, flagged, chance = self.found[label].size, self.flagged(label), self.chances[label]
-        return Finding(
-            label=label,
-            anomaly_index=deviations_below(size, self.sizes[self.usual]),
-            p_value=chance,
-            mask_l1=size if math.isfinite(size) else math.nan,
-            attack_success=self.success[label],
-            flagged=flagged,
-            severity=severity_of(self.success[label]),
-            confidence=confidence_in(chance) if flagged else "low",
+            return finding(label)
+        size = self.found[label].size
+        return finding(
+            label,
+            index=deviations_below(size, self.sizes[self.usual]),
+            chance=self.chances[label],
+            size=size,
+            unit=unit,
+            success=self.success[label],
+            flagged=self.flagged(label),
             trigger=self.found[label].trigger,
         )
 
-    def verdict(self, unit: str) -> tuple[VerdictText, str]:
-        """Return the verdict and the sentence that says why."""
-        looked = f"{self.looks} label{'s' if self.looks != 1 else ''} tested"
+    def case(self, counted: str) -> Case:
+        """Return what the verdict is made of."""
+        looked = labels_tested(self.looks)
         if len(self.labels) < self.looks:
             looked += f", {self.looks - len(self.labels)} of them by the screening alone"
-        if self.ready.check.doubtful:
-            return "inconclusive", f"the input range is doubtful, and every figure with it ({looked})"
-        if len(self.labels) < FEWEST_LABELS:
-            return "inconclusive", f"{looked}; {FEWEST_LABELS} or more are needed to say what is usual"
-        targets = [label for label in self.labels if self.flagged(label)]
-        if targets:
-            return "backdoored", f"{_named(targets)} an abnormally small trigger ({looked})"
+        return Case(
+            looked=looked,
+            doubtful=self.ready.check.doubtful,
+            too_few=TOO_FEW if len(self.labels) < FEWEST_LABELS else "",
+            targets=[label for label in self.labels if self.flagged(label)],
+            sign=SMALL,
+            doubt=self._doubt(looked),
+            limits=[f"{self.limit:.3g} {counted} would have been one"],
+        )
+
+    def _doubt(self, looked: str) -> str:
+        """Return why silence means nothing, or an empty text."""
         doubtful = [label for label in self.labels if self.small(label)]
         if doubtful:
-            text = f"{_named(doubtful)} an abnormally small trigger, which hardly works on held-out images"
-            return "inconclusive", f"{text} ({looked})"
+            return f"{SMALL.of(doubtful)}, which hardly works on held-out images ({looked})"
         if self.limit <= 0:
-            return "inconclusive", f"too few triggers were found: more steps are needed ({looked})"
-        needed = f"{self.limit:.3g} {unit} would have been one"
-        return "no evidence", f"no label needs an abnormally small trigger ({looked}; {needed})"
-
-
-def _named(labels: Sequence[int]) -> str:
-    names = ", ".join(map(str, labels))
-    return f"labels {names} need" if len(labels) > 1 else f"label {names} needs"
+            return f"too few triggers were found: more steps are needed ({looked})"
+        return ""
 
 
 def _middle(sizes: torch.Tensor) -> float:

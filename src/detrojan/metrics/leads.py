@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 
 import torch
 
 from detrojan.findings import Finding
-from detrojan.triggers.aim import Aim
 from detrojan.triggers.backdoor import Backdoor
 from detrojan.triggers.base import Trigger
 
@@ -18,35 +17,12 @@ def leads(findings: Iterable[Finding]) -> list[Backdoor]:
     A finding without a trigger tells of none.
     """
     found: list[Backdoor] = []
-    for trigger, alike in _by_trigger(findings):
-        aims = dict.fromkeys(_aims(alike))
-        found += [Backdoor(trigger=trigger, aim=aim) for aim in aims]
-    return found
-
-
-def _by_trigger(findings: Iterable[Finding]) -> list[tuple[Trigger, list[Finding]]]:
-    """Return the findings with a trigger, those with an equal one together."""
-    groups: list[tuple[Trigger, list[Finding]]] = []
     for finding in findings:
         if finding.trigger is None:
             continue
-        for trigger, alike in groups:
-            if _equal(trigger, finding.trigger):
-                alike.append(finding)
-                break
-        else:
-            groups.append((finding.trigger, [finding]))
-    return groups
-
-
-def _aims(alike: Sequence[Finding]) -> list[Aim]:
-    """Return the aims of findings that share a trigger: an offset where it turns all labels into others."""
-    classes = range(len(alike))
-    whole = {one.label for one in alike} == {one.source for one in alike} == {*classes}
-    steps = {(one.label - (one.source or 0)) % len(classes) for one in alike}
-    if whole and len(steps) == 1 and steps != {0}:
-        return [Aim(offset=steps.pop())]
-    return [Aim(target=one.label, source=one.source) for one in alike]
+        if not any(one.aim == finding.aim and _equal(one.trigger, finding.trigger) for one in found):
+            found.append(Backdoor(trigger=finding.trigger, aim=finding.aim))
+    return found
 
 
 def _equal(one: Trigger, other: Trigger) -> bool:

@@ -10,7 +10,7 @@ from torch.nn import functional
 
 from detrojan.data.dataset import Dataset
 from detrojan.errors import DataError, LabelError
-from detrojan.metrics.input_range import check_input_range
+from detrojan.judging.truth import meaningful
 from detrojan.models.classifier import Classifier
 
 #: a suspected target with more answers than this many times a label's usual share is doubted
@@ -77,10 +77,8 @@ def lesson(model: Classifier, data: Dataset, targets: Sequence[int], *, correcti
         raise LabelError(f"expected findings of labels 0 to {model.num_classes - 1}, got {beyond[0]}")
     soft = model.probabilities(data.images)
     answers = soft.argmax(1)
-    truth = data.labels
-    # the check looks at a sample: a label beyond the classes may have escaped it
-    known = truth is not None and int(truth.max()) < model.num_classes
-    if truth is not None and known and check_input_range(model, data).labels_fit:
+    truth = meaningful(model, data)[0].labels
+    if truth is not None:
         wrong = answers != truth
         suspected = torch.isin(answers, torch.tensor(targets, dtype=torch.int64))
         weight = torch.where(suspected, 1.0, correction) * wrong

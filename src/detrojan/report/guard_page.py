@@ -14,8 +14,8 @@ from detrojan.guards.strip import CalibratedStrip, Fit, Strip
 from detrojan.metrics.detection import Detection
 from detrojan.report.charts import NARROW, WIDE
 from detrojan.report.histogram_chart import BARS, histogram_chart
-from detrojan.report.html_page import filled, picture_values, render_page
-from detrojan.report.pictures import TriggerPictures
+from detrojan.report.html_page import filled, render_page
+from detrojan.report.pictures import TriggerPictures, picture_values
 from detrojan.report.schema import RunFacts
 from detrojan.words import MINUS, label_name, percent, printable
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from markupsafe import Markup
 
+from detrojan.findings import PIXELS
 from detrojan.report.charts import (
     NARROW,
     WIDE,
@@ -17,9 +18,19 @@ from detrojan.report.charts import (
     curve_groups,
     size_chart,
 )
+from detrojan.report.deciding import (
+    decides_by_chance,
+    no_larger,
+    significance,
+    size_in,
+    size_unit,
+    size_words,
+    threshold,
+)
+from detrojan.report.evaluate_page import evaluate_values
 from detrojan.report.label_chart import ROWS, anomaly_chart
 from detrojan.report.meanings import meanings
-from detrojan.report.pictures import TriggerPictures, data_uri
+from detrojan.report.pictures import TriggerPictures, uri
 from detrojan.report.schema import (
     AnyReport,
     EvaluateReport,
@@ -31,7 +42,6 @@ from detrojan.report.schema import (
 from detrojan.report.sentences import (
     cost,
     counted,
-    decides_by_chance,
     evaluate_sentence,
     failure_sentence,
     finding_sentence,
@@ -43,10 +53,7 @@ from detrojan.report.sentences import (
     name_of,
     reach,
     repair_sentence,
-    significance,
-    small_masks,
     stopped_at,
-    threshold,
     verdict_sentence,
     verification_rows,
     verification_sentence,
@@ -117,7 +124,7 @@ def section(report: AnyReport, pictures: Pictures | None = None, *, title: str =
     elif isinstance(report, RepairReport):
         heading, said, values = "Repair", repair_sentence(report), _repair_values(report, pictures)
     else:
-        heading, said, values = "Evaluation", evaluate_sentence(report), _evaluate_values(report, pictures)
+        heading, said, values = "Evaluation", evaluate_sentence(report), evaluate_values(report, pictures)
     name = type(report).__name__.removesuffix("Report").lower()
     return filled(
         f"{name}.html.jinja",
@@ -172,7 +179,7 @@ def _scan_values(report: ScanReport, pictures: Pictures) -> dict[str, Any]:
         ("Images used", *_images(report)),
         ("Time", duration(report.seconds), f"{report.passes:,} passes"),
     ]
-    by_chance = decides_by_chance(report)
+    by_chance, unit = decides_by_chance(report), size_unit(report)
     ordered = sorted(
         report.evidence,
         key=lambda e: (
@@ -190,7 +197,7 @@ def _scan_values(report: ScanReport, pictures: Pictures) -> dict[str, Any]:
         "by_chance": by_chance,
         "rows": shown <= ROWS,
         "has_chances": any(entry.p_value is not None for entry in report.evidence),
-        "has_sizes": any(entry.mask_l1 is not None for entry in report.evidence),
+        "size_unit": "" if unit is None else unit.name,
         "sizes": [size_chart(report, width) for width in (WIDE, NARROW)],
         "tested_count": len(report.evidence),
         "table": [
@@ -198,7 +205,7 @@ def _scan_values(report: ScanReport, pictures: Pictures) -> dict[str, Any]:
                 "name": label_name(entry.label, name_of(report.model, entry.label)),
                 "index": number(entry.anomaly_index),
                 "chance": DASH if entry.p_value is None else f"{entry.p_value:.2g}",
-                "size": number(entry.mask_l1, 1),
+                "size": number(size_in(entry, unit), 1),
                 "success": percent(entry.attack_success),
                 "flagged": entry.flagged,
             }
@@ -226,7 +233,7 @@ def _nearest(report: ScanReport) -> str:
         return f"lowest p-value {least:.2g}" + ("" if limit is None else f", flagged below {limit:g}")
     if all(entry.anomaly_index is None for entry in report.evidence):
         return ""
-    highest = number(max((entry.anomaly_index or 0 for entry in small_masks(report)), default=None), 1)
+    highest = number(max((entry.anomaly_index or 0 for entry in no_larger(report)), default=None), 1)
     limit = threshold(report)
     return f"highest index {highest}" + ("" if limit is None else f", threshold {limit:g}")
 
@@ -239,9 +246,9 @@ def _finding(entry: FlaggedLabel, report: ScanReport | RepairReport, pictures: P
         ("Anomaly index", number(entry.anomaly_index)),
         ("Attack success", percent(entry.attack_success)),
     ]
-    if entry.mask_l1 is not None:
-        part = f" ({percent(entry.mask_l1 / area)} of the image)" if area else ""
-        facts.append(("Mask size", f"{number(entry.mask_l1, 1)} pixels{part}"))
+    if entry.size is not None:
+        part = f" ({percent(entry.size / area)} of the image)" if area and entry.unit == PIXELS.name else ""
+        facts.append(("Size", f"{size_words(entry, report)}{part}"))
     if entry.p_value is not None:
         facts.append(("p-value", f"{entry.p_value:.2g}"))
     if entry.trigger:
@@ -251,22 +258,11 @@ def _finding(entry: FlaggedLabel, report: ScanReport | RepairReport, pictures: P
         "name": label_name(entry.label, entry.class_name),
         "severity": entry.severity,
         "confidence": "" if _states_none(report) else entry.confidence,
-        "sentence": finding_sentence(entry),
+        "sentence": finding_sentence(entry, report),
         "facts": facts,
         "count": drawn.count if drawn else 0,
-        **{f"{name}_uri": _uri(getattr(drawn, name, None)) for name in parts},
+        **{f"{name}_uri": uri(getattr(drawn, name, None)) for name in parts},
     }
-
-
-def picture_values(drawn: TriggerPictures, title: str, sentence: str = "") -> dict[str, Any]:
-    """Return what the templates show of a trigger that was stamped."""
-    parts = ("trigger", "mask", "pattern", "examples")
-    uris = {f"{name}_uri": _uri(getattr(drawn, name)) for name in parts}
-    return {"title": title, "sentence": sentence, "count": drawn.count, **uris}
-
-
-def _uri(content: bytes | None) -> str:
-    return data_uri(content) if content else ""
 
 
 def _repair_values(report: RepairReport, pictures: Pictures) -> dict[str, Any]:
@@ -305,58 +301,3 @@ def step_values(step: Step) -> dict[str, Any]:
         ],
         "facts": fact_rows({name: value for name, value in step.details.items() if name != "chosen"}),
     }
-
-
-def _evaluate_values(report: EvaluateReport, pictures: Pictures) -> dict[str, Any]:
-    tiles = [
-        (name, percent(share), note)
-        for name, share, note in (
-            ("Clean accuracy", report.clean_accuracy, "images answered with their label"),
-            ("Agreement", report.agreement, "images answered as by the reference"),
-            ("Attack success", report.attack_success, _won(report)),
-            ("Stamped inputs caught", report.caught, "stamped images called backdoored"),
-            ("False alarms", report.false_alarms, "clean images called backdoored"),
-        )
-        if share is not None
-    ]
-    drawn = next(iter(pictures.values()), None)
-    return {
-        "tiles": tiles,
-        "trigger": None if drawn is None else picture_values(drawn, *_stamped(report)),
-        "per_target": [
-            (
-                label_name(entry.label, name_of(report.model, entry.label)),
-                percent(entry.attack_success),
-                "" if entry.images is None else f"{entry.images:,}",
-            )
-            for entry in report.per_target
-        ],
-        "counts": counted(report.counts) or f"{report.data.images:,} images.",
-        "reference": _reference(report),
-    }
-
-
-def _reference(report: EvaluateReport) -> str:
-    """Return what the model was compared with, or an empty text."""
-    if not report.reference:
-        return ""
-    stands = "" if report.data.labelled else " Its answers stand in for the labels."
-    return f"The reference is {printable(report.reference)}.{stands}"
-
-
-def _won(report: EvaluateReport) -> str:
-    """Return what counts as the attack's success."""
-    if not report.per_target:
-        return "stamped images answered wrongly"
-    if len(report.per_target) > 1:
-        return "stamped images answered with the target"
-    label = report.per_target[0].label
-    return f"stamped images answered {label_name(label, name_of(report.model, label))}"
-
-
-def _stamped(report: EvaluateReport) -> tuple[str, str]:
-    """Return the heading over the trigger's pictures, and where the trigger came from."""
-    labels = [label_name(entry.label, name_of(report.model, entry.label)) for entry in report.per_target]
-    towards = f" for label {', '.join(labels)}" if labels else ", with any wrong answer as its aim"
-    source = f"Read from {printable(report.trigger)}." if report.trigger else ""
-    return f"The trigger that was stamped{towards}", source

@@ -9,15 +9,9 @@ from dataclasses import dataclass
 from markupsafe import Markup
 
 from detrojan.report.charts import WIDE, padded
+from detrojan.report.deciding import decides_by_chance, index_unit, no_larger, significance, threshold
 from detrojan.report.schema import Evidence, ScanReport
-from detrojan.report.sentences import (
-    decides_by_chance,
-    index_unit,
-    name_of,
-    significance,
-    small_masks,
-    threshold,
-)
+from detrojan.report.sentences import name_of
 from detrojan.report.svg import Scale, bottom_axis, dots, drawing, left_axis, line, shape, short, words
 from detrojan.words import label_name, printable
 
@@ -75,8 +69,8 @@ def anomaly_chart(report: ScanReport, width: int = WIDE) -> Markup:
 def _indices(report: ScanReport) -> _Measure:
     limit = threshold(report)
     return _Measure(
-        name=f"Anomaly index ({index_unit(report)})",
-        brief=f"Anomaly index ({index_unit(report, brief=True)})",
+        name=f"Anomaly index ({index_unit(report).many})",
+        brief=f"Anomaly index ({index_unit(report).name})",
         value=lambda entry: entry.anomaly_index or 0.0,
         shown=lambda value: f"{value:.1f}",
         limit=limit,
@@ -104,7 +98,7 @@ def _kind(entry: Evidence, small: set[int]) -> str:
 
 def _small(report: ScanReport) -> set[int]:
     """Return the labels that are no larger than usual; a p-value is low for small ones only."""
-    entries = report.evidence if decides_by_chance(report) else small_masks(report)
+    entries = report.evidence if decides_by_chance(report) else no_larger(report)
     return {entry.label for entry in entries}
 
 
@@ -209,6 +203,6 @@ def _told(entry: Evidence, name: str) -> str:
         said.append(f"p = {entry.p_value:.2g}")
     if entry.anomaly_index is not None:
         said.append(f"anomaly index {entry.anomaly_index:.2f}")
-    if entry.mask_l1 is not None:
-        said.append(f"mask {entry.mask_l1:.1f} pixels")
+    if entry.size is not None:
+        said.append(f"size {entry.size:.1f} {entry.unit}")
     return f"label {name}: {', '.join(said)}"

@@ -7,7 +7,7 @@ import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 
@@ -171,3 +171,15 @@ def _encoded(picture: Image.Image) -> bytes:
     stream = io.BytesIO()
     picture.save(stream, format="PNG", optimize=True)
     return stream.getvalue()
+
+
+def picture_values(drawn: TriggerPictures, title: str, sentence: str = "") -> dict[str, Any]:
+    """Return what the templates show of a trigger that was stamped."""
+    parts = ("trigger", "mask", "pattern", "examples")
+    uris = {f"{name}_uri": uri(getattr(drawn, name)) for name in parts}
+    return {"title": title, "sentence": sentence, "count": drawn.count, **uris}
+
+
+def uri(content: bytes | None) -> str:
+    """Return a picture as a page holds it, or an empty text where there is none."""
+    return data_uri(content) if content else ""

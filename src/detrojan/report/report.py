@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import platform
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from datetime import UTC, datetime
 from importlib import metadata
 from typing import Any
@@ -12,13 +13,16 @@ import numpy as np
 import torch
 
 from detrojan.data.dataset import Dataset
-from detrojan.findings import Finding, RepairStep, ScanResult
+from detrojan.findings import Criterion, Finding, RepairStep, ScanResult
 from detrojan.judging.measures import Measures, TargetSuccess
 from detrojan.judging.outcome import doubts
 from detrojan.method import Method
 from detrojan.models.classifier import Classifier
+from detrojan.report.reading import load_report
 from detrojan.report.schema import (
+    AimFacts,
     AnyReport,
+    CriterionFacts,
     DataFacts,
     EvaluateReport,
     Evidence,
@@ -30,7 +34,7 @@ from detrojan.report.schema import (
     RunFacts,
     ScanReport,
     Step,
-    load_report,
+    UnitFacts,
 )
 from detrojan.run import Run
 
@@ -56,8 +60,8 @@ def scan_report(
     *,
     run: Run,
     method: Method,
-    seconds: float,
     started: datetime,
+    seconds: float | None = None,
     trigger_files: Mapping[int, str] | None = None,
     command: Sequence[str] | None = None,
 ) -> ScanReport:
@@ -69,8 +73,8 @@ def scan_report(
         data: the images it was judged on.
         run: the surroundings the scan ran in.
         method: the scan with its hyper-parameters.
-        seconds: wall time of the scan.
         started: when it began; any time zone.
+        seconds: wall time, where it is more than the scan's own.
         trigger_files: the file of the saved trigger, by flagged label.
         command: the command line, or None in library use.
 
@@ -79,6 +83,7 @@ def scan_report(
         verdict=result.verdict,
         reason=result.reason,
         targets=result.targets,
+        criterion=None if result.criterion is None else criterion_facts(result.criterion),
         findings=flagged_labels(result.flagged, model, trigger_files or {}),
         labels_tested=[finding.label for finding in result.findings],
         evidence=[
@@ -86,18 +91,20 @@ def scan_report(
                 label=finding.label,
                 anomaly_index=finding.anomaly_index,
                 p_value=finding.p_value,
-                mask_l1=finding.mask_l1,
+                size=finding.size,
+                unit=finding.unit.name if finding.unit else None,
                 attack_success=finding.attack_success,
                 flagged=finding.flagged,
             )
             for finding in result.findings
         ],
+        units=unit_facts(result.findings),
         passes=result.passes,
         details=result.details,
         model=model_facts(model),
-        data=data_facts(data, used=getattr(method, "samples", None)),
+        data=data_facts(data, used=result.images),
         run=run_facts(run, [method], started, command, hyper_parameters=method.hyper_parameters()),
-        seconds=seconds,
+        seconds=result.seconds if seconds is None else seconds,
         warnings=list(result.warnings),
     )
 
@@ -155,6 +162,7 @@ def repair_report(
         verification=dict(verification or {}),
         output=output,
         findings=flagged_labels(findings, model, trigger_files or {}),
+        units=unit_facts(findings),
         model=model_facts(model),
         data=data_facts(data),
         run=run_facts(run, methods, started, command, hyper_parameters=_by_name(methods)),
@@ -242,17 +250,29 @@ def flagged_labels(
         FlaggedLabel(
             label=finding.label,
             class_name=model.class_name(finding.label),
+            aim=AimFacts(**asdict(finding.aim)),
             anomaly_index=finding.anomaly_index,
             p_value=finding.p_value,
-            mask_l1=finding.mask_l1,
+            size=finding.size,
+            unit=finding.unit.name if finding.unit else None,
             attack_success=finding.attack_success,
             severity=finding.severity,
             confidence=finding.confidence,
             trigger=trigger_files.get(finding.label),
-            source=finding.source,
         )
         for finding in findings
     ]
+
+
+def unit_facts(findings: Sequence[Finding]) -> list[UnitFacts]:
+    """Return the units of the findings' sizes, each once."""
+    units = {finding.unit.name: finding.unit for finding in findings if finding.unit is not None}
+    return [UnitFacts.of(unit) for unit in units.values()]
+
+
+def criterion_facts(criterion: Criterion) -> CriterionFacts:
+    """Return what decided as a report holds it."""
+    return CriterionFacts(**vars(criterion) | {"unit": UnitFacts.of(criterion.unit)})
 
 
 def model_facts(model: Classifier) -> ModelFacts:

@@ -1,43 +1,69 @@
 """The one versioned schema that every output is made from, and that other tools read.
 
 A number that could not be measured is null, never NaN. Keys are never removed or given another
-meaning under the same `schema` text; unknown keys are refused, so that a typo is noticed.
+meaning under the same `schema` text; unknown keys are refused, so that a typo is noticed. Reports of
+older versions are read by `reading`.
 """
 
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, Any, Literal, NoReturn, Self
+from typing import Annotated, Literal, Self
 
-from pydantic import Field, ValidationError, model_validator
+from pydantic import Field, model_validator
 
-from detrojan.errors import DataError
 from detrojan.files import save_text
-from detrojan.findings import Level, VerdictText
+from detrojan.findings import Level, Unit, VerdictText
 from detrojan.judging.measures import Measures
 from detrojan.records import Count, Label, Number, Part, Share, Size, Values, Words
 
-#: a report of 1283 labels has 0.3 MB; nothing that we write comes near this
-LARGEST = 100 * 2**20
+
+class UnitFacts(Part):
+    """What a number counts: a short name, what follows 1 and any other number, and what the number says."""
+
+    name: Words
+    one: Words
+    many: Words
+    meaning: Words
+
+    @classmethod
+    def of(cls, unit: Unit) -> Self:
+        """Return the facts of a unit."""
+        return cls(**asdict(unit))
+
+
+class AimFacts(Part):
+    """Which images a trigger moves, and where to.
+
+    With a `target` alone those of all other labels go to it; with a `source` too, only those of that label.
+    With an `offset` each label goes to label + offset, modulo the number of classes.
+    """
+
+    target: Label | None
+    source: Label | None
+    offset: int
 
 
 class FlaggedLabel(Part):
-    """A label taken for a backdoor's target.
+    """A label taken for a backdoor's target; `trigger` is the file of the recovered trigger.
 
-    `trigger` is the file of the recovered trigger; `source` the only label whose images it turns, or null.
+    `unit` says what `size` counts; the report's `units` say what that means.
     """
 
     label: Label
     class_name: Words
+    aim: AimFacts
     anomaly_index: Number
     p_value: Share
-    mask_l1: Size
+    size: Size
+    unit: Words | None
     attack_success: Share
     severity: Level
     confidence: Level
     trigger: Words | None
-    source: Label | None = None
 
 
 class Evidence(Part):
@@ -45,10 +71,29 @@ class Evidence(Part):
 
     label: Label
     anomaly_index: Number
-    p_value: Share = None
-    mask_l1: Size
+    p_value: Share
+    size: Size
+    unit: Words | None
     attack_success: Share
     flagged: bool
+
+
+class CriterionFacts(Part):
+    """What decided which labels are flagged; a bound that did not count is null.
+
+    `statistic` was compared between labels, and is suspicious where it is low or high (`direction`). A
+    flagged label has an anomaly index above `threshold` or a p-value below `significance`: `decides` says
+    which. Its trigger has at most `ratio` of the usual size and works on `confirm` of the held-out images.
+    """
+
+    statistic: Words
+    direction: Literal["low", "high"]
+    decides: Literal["index", "p-value"]
+    unit: UnitFacts
+    threshold: Number
+    significance: Share
+    ratio: Size
+    confirm: Share
 
 
 class PreprocessingFacts(Part):
@@ -122,6 +167,14 @@ class Step(Part):
         return self
 
 
+def _check_units(entries: Sequence[FlaggedLabel | Evidence], units: Sequence[UnitFacts]) -> None:
+    """Refuse a size without a unit, and a unit that nobody explains."""
+    known = {unit.name for unit in units}
+    for entry in entries:
+        if (entry.size is not None or entry.unit is not None) and entry.unit not in known:
+            raise ValueError(f"expected a unit out of {sorted(known)}, as in units, got {entry.unit!r}")
+
+
 class Report(Part):
     """What every report holds, and how it is written."""
 
@@ -151,21 +204,25 @@ class ScanReport(Report):
     """A scan's verdict, what it rests on, and what it cost.
 
     `findings` are the flagged labels, most anomalous first; `evidence` holds every tested label.
+    `criterion` is what decided, null where nothing was compared. `units` holds each unit of a size.
     `passes` counts forward+backward passes of one sample.
     """
 
-    schema_: Literal["detrojan.scan/1"] = Field(default="detrojan.scan/1", alias="schema")
+    schema_: Literal["detrojan.scan/2"] = Field(default="detrojan.scan/2", alias="schema")
     verdict: VerdictText
     reason: Words
     targets: list[Label]
+    criterion: CriterionFacts | None
     findings: list[FlaggedLabel]
     labels_tested: list[Label]
     evidence: list[Evidence]
+    units: list[UnitFacts]
     passes: Count
     details: Values
 
     @model_validator(mode="after")
     def _parts_agree(self) -> Self:
+        _check_units([*self.findings, *self.evidence], self.units)
         flagged = sorted(finding.label for finding in self.findings)
         if self.targets != flagged:
             raise ValueError(f"expected targets {flagged} as in findings, got {self.targets}")
@@ -183,13 +240,19 @@ class RepairReport(Report):
     is empty where none was made.
     """
 
-    schema_: Literal["detrojan.repair/1"] = Field(default="detrojan.repair/1", alias="schema")
+    schema_: Literal["detrojan.repair/2"] = Field(default="detrojan.repair/2", alias="schema")
     before: Measures
     after: Measures
     steps: list[Step]
     verification: Values
     output: Words | None
     findings: list[FlaggedLabel]
+    units: list[UnitFacts]
+
+    @model_validator(mode="after")
+    def _units_known(self) -> Self:
+        _check_units(self.findings, self.units)
+        return self
 
 
 class EvaluateReport(Report, Measures):
@@ -199,56 +262,9 @@ class EvaluateReport(Report, Measures):
     stamped; empty where there is none.
     """
 
-    schema_: Literal["detrojan.evaluate/1"] = Field(default="detrojan.evaluate/1", alias="schema")
+    schema_: Literal["detrojan.evaluate/2"] = Field(default="detrojan.evaluate/2", alias="schema")
     reference: Words = ""
     trigger: Words = ""
 
 
 AnyReport = ScanReport | RepairReport | EvaluateReport
-_KINDS: dict[str, type[AnyReport]] = {
-    "detrojan.scan/1": ScanReport,
-    "detrojan.repair/1": RepairReport,
-    "detrojan.evaluate/1": EvaluateReport,
-}
-
-
-def load_report(path: str | Path) -> AnyReport:
-    """Read a report of any kind; its `schema` says which.
-
-    Raises:
-        DataError: the file cannot be read, is not JSON, or does not keep to its schema; the
-            message names the first places that are wrong.
-
-    """
-    value = _json_object(Path(path))
-    kind = value.get("schema")
-    report = _KINDS.get(kind) if isinstance(kind, str) else None
-    if report is None:
-        raise DataError(f"{path}: expected a report with a schema of {', '.join(_KINDS)}, got {kind!r:.60}")
-    try:
-        return report.model_validate(value, strict=True)
-    except ValidationError as error:
-        wrong = [
-            f"{'.'.join(map(str, item['loc'])) or 'report'}: {item['msg'].removeprefix('Value error, ')}"
-            for item in error.errors(include_url=False, include_input=False)
-        ]
-        more = f" (and {len(wrong) - 3} more)" if len(wrong) > 3 else ""
-        raise DataError(f"{path}: not a valid {kind} report: {'; '.join(wrong[:3])}{more}") from error
-
-
-def _json_object(path: Path) -> dict[str, Any]:
-    def refuse(constant: str) -> NoReturn:
-        raise ValueError(f"it holds {constant}, which is not JSON")
-
-    try:
-        size = path.stat().st_size
-        if size > LARGEST:
-            raise DataError(f"{path}: expected a report of at most {LARGEST >> 20} MB, got {size >> 20} MB")
-        value = json.loads(path.read_text("utf-8"), parse_constant=refuse)
-    except OSError as error:
-        raise DataError(f"cannot read the report {path}: {error.strerror or error}") from error
-    except (ValueError, RecursionError) as error:
-        raise DataError(f"{path}: expected a report in JSON, but {error}") from error
-    if not isinstance(value, dict):
-        raise DataError(f"{path}: expected a report, a JSON object, got {type(value).__name__}")
-    return value

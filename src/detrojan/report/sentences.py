@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import math
-import statistics
-
 from detrojan.judging.measures import Measures
 from detrojan.judging.outcome import UNMEASURED, shortcomings
+from detrojan.report.deciding import size_words
 from detrojan.report.schema import (
     AnyReport,
     DataFacts,
     EvaluateReport,
-    Evidence,
     FlaggedLabel,
     ModelFacts,
     RepairReport,
@@ -26,15 +23,12 @@ from detrojan.words import (
     fact,
     fact_rows,
     label_name,
-    number,
     percent,
     plural,
     printable,
     ranges,
 )
 
-#: what a scan calls anomalous where its hyper-parameters do not say
-THRESHOLD = 2.0
 #: more labels than this with equal figures share a row
 FEW = 3
 #: counts whose names in the JSON do not say of what
@@ -45,64 +39,6 @@ _BY = " \u00d7 "
 def name_of(model: ModelFacts, label: int) -> str:
     """Return the class name of a label, or an empty text."""
     return model.class_names[label] if label < len(model.class_names) else ""
-
-
-def threshold(report: ScanReport) -> float | None:
-    """Return the anomaly index above which this scan flags a label; None where its p-value alone decides."""
-    settings = report.run.hyper_parameters
-    if "significance" in settings and "threshold" not in settings:
-        return None
-    ratio = settings.get("ratio")
-    if by_median(report) and isinstance(ratio, int | float):
-        return 1.0 - ratio
-    value = settings.get("threshold")
-    return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else THRESHOLD
-
-
-def significance(report: ScanReport) -> float | None:
-    """Return the p-value below which this scan flags a label, where it has one."""
-    value = report.run.hyper_parameters.get("significance")
-    return float(value) if isinstance(value, int | float) and 0 < value < 1 else None
-
-
-def decides_by_chance(report: ScanReport) -> bool:
-    """Return whether the p-value decides, and is known: then it is shown in place of the index.
-
-    It decides alone where the scan has no threshold for the index. Where it has both, a label that is
-    flagged below that threshold was flagged by its p-value.
-    """
-    if significance(report) is None or all(entry.p_value is None for entry in report.evidence):
-        return False
-    limit = threshold(report)
-    return limit is None or any(
-        finding.p_value is not None and (finding.anomaly_index or 0.0) <= limit for finding in report.findings
-    )
-
-
-def by_median(report: ScanReport) -> bool:
-    """Return whether the index is the deviation over the median, not in robust standard deviations."""
-    return report.run.hyper_parameters.get("statistic") == "median"
-
-
-def index_unit(report: ScanReport, *, brief: bool = False) -> str:
-    """Return the unit of this scan's anomaly index."""
-    if by_median(report):
-        return "deviation / median"
-    return "robust SD" if brief else "robust standard deviations"
-
-
-def small_masks(report: ScanReport) -> list[Evidence]:
-    """Return the tested labels that could be suspect: measured, and no larger a mask than the median.
-
-    A mask far larger than the others has a high anomaly index too, but is no sign of a backdoor.
-    """
-    sizes = [entry.mask_l1 for entry in report.evidence if entry.mask_l1 is not None]
-    middle = statistics.median(sizes) if sizes else math.inf
-    return [
-        entry
-        for entry in report.evidence
-        if entry.anomaly_index is not None and (entry.mask_l1 is None or entry.mask_l1 <= middle)
-    ]
 
 
 def verdict_sentence(report: ScanReport) -> str:
@@ -125,22 +61,23 @@ def verdict_sentence(report: ScanReport) -> str:
     return f"Backdoor found: {target} {listed}."
 
 
-def finding_sentence(finding: FlaggedLabel) -> str:
-    """Return in one sentence what a finding means."""
-    size = "" if finding.mask_l1 is None else f" of {number(finding.mask_l1, 1)} pixels"
-    works = (
-        ""
-        if finding.attack_success is None
-        else f" {percent(finding.attack_success)} of held-out images of {_whose(finding)}"
-    )
+def finding_sentence(finding: FlaggedLabel, report: ScanReport | RepairReport) -> str:
+    """Return in one sentence what a finding of a report means."""
+    size = size_words(finding, report)
     name = label_name(finding.label, finding.class_name)
-    if finding.mask_l1 is None and finding.attack_success is None and finding.trigger is None:
+    if finding.size is None and finding.attack_success is None and finding.trigger is None:
         return f"Label {name} stands out from the others; the method does not recover the trigger."
-    return f"The recovered trigger{size} turns{works or f' images of {_whose(finding)}'} into label {name}."
+    head = f"The recovered trigger{f' of {size}' if size else ''} turns"
+    works = "" if finding.attack_success is None else f"{percent(finding.attack_success)} of held-out "
+    return f"{head} {works}images of {_way(finding, name)}."
 
 
-def _whose(finding: FlaggedLabel) -> str:
-    return "other classes" if finding.source is None else f"label {finding.source}"
+def _way(finding: FlaggedLabel, name: str) -> str:
+    """Return which images a trigger turns, and into what."""
+    aim = finding.aim
+    if aim.offset:
+        return f"a label y into label y + {aim.offset} (all to all)"
+    return f"{'other classes' if aim.source is None else f'label {aim.source}'} into label {name}"
 
 
 def reach(report: ScanReport) -> tuple[list[str], list[str]]:

@@ -13,11 +13,16 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from detrojan.report.schema import AnyReport, EvaluateReport, FlaggedLabel, RepairReport, ScanReport
+from detrojan.report.deciding import (
+    decides_by_chance,
+    no_larger,
+    significance,
+    threshold,
+)
+from detrojan.report.schema import AnyReport, EvaluateReport, RepairReport, ScanReport
 from detrojan.report.sentences import (
     cost,
     counted,
-    decides_by_chance,
     evaluate_sentence,
     failure_sentence,
     finding_sentence,
@@ -27,9 +32,6 @@ from detrojan.report.sentences import (
     name_of,
     reach,
     repair_sentence,
-    significance,
-    small_masks,
-    threshold,
     verdict_sentence,
     verification_rows,
     verification_sentence,
@@ -55,8 +57,10 @@ def scan_text(report: ScanReport) -> RenderableType:
         *_warnings(report.warnings),
     ]
     if report.findings:
-        parts += [Text(), _findings(report.findings, sure=report.verdict != "inconclusive")]
-        parts += [Text(finding_sentence(finding)) for finding in report.findings[:4]]
+        parts += [Text(), _findings(report)]
+        parts += [
+            Text(said) for said in dict.fromkeys(finding_sentence(f, report) for f in report.findings[:4])
+        ]
         parts += [
             Text(f"Trigger of label {f.label}: {printable(f.trigger)}", style="dim")
             for f in report.findings
@@ -123,12 +127,13 @@ def plain_text(renderable: RenderableType, width: int = 80) -> str:
     return "\n".join(line.rstrip() for line in caught.get().splitlines()) + "\n"
 
 
-def _findings(findings: Sequence[FlaggedLabel], *, sure: bool) -> Table:
+def _findings(report: ScanReport) -> Table:
     """Return the flagged labels as a table, with a word on how sure they are where the verdict stands."""
+    findings, sure = report.findings, report.verdict != "inconclusive"
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
     table.add_column("Target label", overflow="fold", max_width=28)
     has_p = any(finding.p_value is not None for finding in findings)
-    for name in ("index", "mask px", "success", *(["p"] if has_p else [])):
+    for name in ("index", "size", "success", *(["p"] if has_p else [])):
         table.add_column(name, justify="right", no_wrap=True)
     table.add_column("severity", no_wrap=True)
     if sure:
@@ -137,7 +142,7 @@ def _findings(findings: Sequence[FlaggedLabel], *, sure: bool) -> Table:
         cells = (
             label_name(finding.label, finding.class_name, 40),
             number(finding.anomaly_index, 1),
-            number(finding.mask_l1, 1),
+            DASH if finding.size is None else f"{number(finding.size, 1)} {finding.unit}",
             percent(finding.attack_success),
             *([DASH if finding.p_value is None else f"{finding.p_value:.1g}"] if has_p else []),
             finding.severity,
@@ -159,12 +164,12 @@ def _nearest(report: ScanReport) -> list[Text]:
         some = len(report.labels_tested) < report.model.classes
         which = "Most suspicious of the labels tested" if some else "Most suspicious"
         return [Text(f"{which}: label {name}, p = {entry.p_value:.2g}{flagged}.")]
-    nearest = max(small_masks(report), key=lambda entry: entry.anomaly_index or 0, default=None)
+    nearest = max(no_larger(report), key=lambda entry: entry.anomaly_index or 0, default=None)
     if nearest is None:
         return []
     name = label_name(nearest.label, name_of(report.model, nearest.label), 40)
     limit = threshold(report)
-    flagged = "" if limit is None else f"; labels with a small mask are flagged above {limit:g}"
+    flagged = "" if limit is None else f"; labels with a small trigger are flagged above {limit:g}"
     return [Text(f"Most anomalous: label {name}, index {number(nearest.anomaly_index, 1)}{flagged}.")]
 
 

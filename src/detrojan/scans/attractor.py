@@ -5,13 +5,13 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import ClassVar
 
-from detrojan.data.dataset import Dataset
 from detrojan.errors import OptionError
-from detrojan.findings import ScanResult
 from detrojan.judging.outliers import median
-from detrojan.judging.preparing import prepare
-from detrojan.judging.probing import check_probe, probe_result
+from detrojan.judging.preparing import Prepared
+from detrojan.judging.probing import check_significance, judged_by_score
+from detrojan.judging.verdict import Judged
 from detrojan.metrics.attraction import KINDS, Attraction, attraction
 from detrojan.models.classifier import Classifier
 from detrojan.run import Run
@@ -44,6 +44,7 @@ class Attractor(Scan):
     """
 
     name = "attractor"
+    needs_victims: ClassVar[bool] = False
 
     count: int = 1400
     significance: float = 0.01
@@ -51,27 +52,17 @@ class Attractor(Scan):
 
     def __post_init__(self) -> None:
         """Refuse values outside their range."""
-        check_probe(self.significance, self.samples)
+        super().__post_init__()
+        check_significance(self.significance)
         if self.count < len(KINDS):
             raise OptionError(f"expected a count of {len(KINDS)} images or more, got {self.count}")
 
-    def scan(
-        self, model: Classifier, data: Dataset, *, run: Run, labels: Sequence[int] | None = None
-    ) -> ScanResult:
-        """Judge `model` on `data`; the p-values are corrected for all its labels, whatever is tested.
-
-        Raises:
-            DataError: images of another shape, or fewer than 20.
-            LabelError: a label beyond the model's classes.
-
-        """
-        ready = prepare(model, data, labels, self.samples, run, victims=False)
-        if ready.obstacle:
-            return ready.refusal()
+    def judge(self, model: Classifier, ready: Prepared, run: Run) -> Judged:
+        """Judge every label; the p-values are corrected for all of the network's, whatever is tested."""
         random = run.generator("attractor", "images")
         found = attraction(model, ready.images, random, count=self.count)
         leaders = found.share.topk(min(3, model.num_classes)).indices.tolist()
-        result = probe_result(
+        judged = judged_by_score(
             ready,
             range(model.num_classes),
             found.score,
@@ -91,27 +82,21 @@ class Attractor(Scan):
                 ],
             },
         )
-        return _weighed(result, found, leaders)
+        return replace(judged, case=replace(judged.case, doubt=_doubt(judged, found, leaders)))
 
 
-def _weighed(result: ScanResult, found: Attraction, leaders: Sequence[int]) -> ScanResult:
-    """Return the result, inconclusive where silence means nothing or one label is far ahead."""
-    if result.verdict != "no evidence":
-        return result
-    tested = {finding.label for finding in result.findings}
+def _doubt(judged: Judged, found: Attraction, leaders: Sequence[int]) -> str:
+    """Return why silence means nothing, or that one label is far ahead; an empty text where neither is."""
+    tested = {finding.label for finding in judged.findings}
     shares = found.share[leaders].tolist()
     fair = max(1 / len(found.share), median(found.share))
     if shares[0] > max(UNFAIR * fair, AHEAD * shares[1]) and leaders[0] in tested:
-        reason = (
+        return (
             f"label {leaders[0]} swallows {shares[0]:.0%} of the inputs that no network was made for, far "
             "more than any other; that is no proof, so look closer at it with another method"
         )
-        return replace(result, verdict="inconclusive", reason=reason)
-    needed = result.details["detectable_from"]
+    needed = judged.details["detectable_from"]
     if needed is None or needed >= 0:
-        reason = (
-            f"the labels' shares differ so much by themselves that none could stand out ({len(tested)} "
-            f"label{'s' if len(tested) != 1 else ''} tested)"
-        )
-        return replace(result, verdict="inconclusive", reason=reason)
-    return result
+        looked = judged.case.looked
+        return f"the labels' shares differ so much by themselves that none could stand out ({looked})"
+    return ""

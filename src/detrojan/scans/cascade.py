@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import math
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from detrojan.data.dataset import Dataset
-from detrojan.data.drawn.synthetic import is_made_up
 from detrojan.errors import OptionError
-from detrojan.findings import Finding, ScanResult, VerdictText, confidence_in, severity_of
+from detrojan.findings import L2, PIXELS, Finding
 from detrojan.judging.evidence import EFFECTIVE, Evidence, detectable
-from detrojan.judging.preparing import prepare
-from detrojan.judging.sizes import FEWEST_LABELS, Rule, check_samples
+from detrojan.judging.preparing import Prepared
+from detrojan.judging.sizes import FEWEST_LABELS, TOO_FEW, Rule
+from detrojan.judging.verdict import SMALL, Case, Judged, finding, labels_tested
 from detrojan.models.classifier import Classifier
 from detrojan.run import Run
 from detrojan.scans.base import Scan
@@ -23,6 +21,8 @@ from detrojan.scans.stages import Stages
 from detrojan.search.asking import searches_in_half
 from detrojan.search.engine import Plan
 
+#: of the triggers that are shown, by form
+UNITS = {"patch": PIXELS, "additive": L2}
 #: a label that is not flagged makes the verdict inconclusive below this p-value and this share of the
 #: usual size: far too small a trigger for "no evidence", though with many labels no proof either
 SUSPECT_CHANCE, SUSPECT_RATIO = 0.5, 0.35
@@ -85,6 +85,7 @@ class Cascade(Scan):
 
     def __post_init__(self) -> None:
         """Refuse values outside their range."""
+        super().__post_init__()
         for kind in ("patch", "window", "additive"):
             self.plan(kind)
         if self.candidates < 1 or self.controls < FEWEST_LABELS:
@@ -92,10 +93,7 @@ class Cascade(Scan):
                 f"expected candidates of 1 or more and controls of {FEWEST_LABELS} or more, "
                 f"got {self.candidates} and {self.controls}"
             )
-        Rule(
-            significance=self.significance, ratio=self.ratio, confirm=self.confirm
-        )  # refuses values out of range
-        check_samples(self.samples)
+        self.rule()
         if not 0 <= self.budget < math.inf:
             raise OptionError(f"expected a budget of 0 seconds or more, got {self.budget:g}")
 
@@ -110,61 +108,50 @@ class Cascade(Scan):
         steps = max(1, steps * 3 // 4) if many else steps
         return Plan(form="patch", steps=steps, batch_size=self.batch_size, goal=self.goal)
 
-    def scan(
-        self, model: Classifier, data: Dataset, *, run: Run, labels: Sequence[int] | None = None
-    ) -> ScanResult:
-        """Judge `model` on clean `data`, testing `labels` as targets (None: all).
+    def rule(self) -> Rule:
+        """Return when a trigger is abnormally small."""
+        return Rule(significance=self.significance, ratio=self.ratio, confirm=self.confirm)
 
-        Raises:
-            DataError: images of another shape, or fewer than 20.
-            LabelError: a label beyond the model's classes.
-
-        """
-        begun = time.monotonic()
-        ready = prepare(model, data, labels, self.samples, run)
-        if ready.obstacle:
-            return ready.refusal()
-        work = Stages(self, model, ready, run, begun)
+    def judge(self, model: Classifier, ready: Prepared, run: Run) -> Judged:
+        """Judge the tested labels, as far as the budget goes; an interruption leaves what is known so far."""
+        work = Stages(self, model, ready, run)
         try:
             work.work()
         except KeyboardInterrupt:  # what is known so far is worth more than nothing
             work.interrupted = True
-        return _Outcome(work, strange=is_made_up(data)).result()
+        return _Outcome(self, work).judged()
 
 
 class _Outcome:
-    """The verdict, once the stages have ended, and what it rests on."""
+    """What the stages come to, once they have ended."""
 
-    def __init__(self, work: Stages, *, strange: bool) -> None:
-        self.work, self.method, self.ready, self.strange = work, work.method, work.ready, strange
+    def __init__(self, method: Cascade, work: Stages) -> None:
+        self.work, self.method, self.ready = work, method, work.ready
         self.evidence, self.looked_at = work.evidence(), work.looked_at
         self.flagged = work.flagged()
         self.pairs = [
-            entry
-            for look in work.pairs
-            for entry in look.flagged(self.method.significance, self.method.ratio)
+            entry for look in work.pairs for entry in look.flagged(method.significance, method.ratio)
         ]
         self.reach = detectable(
             self.evidence,
             work.null,
-            ratio=self.method.ratio,
-            significance=self.method.significance / (EFFECTIVE * max(1, work.compared)),
+            ratio=method.ratio,
+            significance=method.significance / (EFFECTIVE * max(1, work.compared)),
         )
 
-    def result(self) -> ScanResult:
+    def judged(self) -> Judged:
         """Return everything."""
         known = {entry.job.target: entry for entry in self.evidence}
         flagged = {entry.job.target for entry in self.flagged}
-        verdict, reason = self._verdict()
-        return ScanResult(
-            verdict=verdict,
-            reason=reason,
+        return Judged(
             findings=tuple(
                 self._of_pair(label) or self._finding(label, known.get(label), label in flagged)
                 for label in self.looked_at
             ),
+            case=self._case(),
+            criterion=self.method.rule().criterion(),
             passes=self.work.passes,
-            warnings=(*self.ready.warnings, *self._of_controls()),
+            warnings=tuple(self._of_controls()),
             details=self._details(known),
         )
 
@@ -206,11 +193,7 @@ class _Outcome:
             "interrupted": work.interrupted,
             "computed_in": "bfloat16" if searches_in_half(work.run) else "float32",
             "stage_seconds": {stage: round(spent, 1) for stage, spent in work.seconds.items()},
-            "answers": ready.how,
-            "images": ready.half,
-            "held_out": len(ready.images) - ready.half,
             "not_tested": sorted({*ready.left_out, *ready.tested} - {*self.looked_at}),
-            "range_trials": [vars(trial) for trial in ready.check.trials],
         }
         if work.listed is not None:
             details["ranks"] = work.listed.facts([label for label in known if label not in work.controls])
@@ -223,56 +206,53 @@ class _Outcome:
         entry = next((e for e in self.pairs if label in e.job.aim.targets(classes)), None)
         if entry is None:
             return None
-        return Finding(
-            label=label,
-            anomaly_index=entry.index,
-            p_value=entry.p_value,
-            mask_l1=entry.size if math.isfinite(entry.size) else math.nan,
-            attack_success=entry.success,
+        return finding(
+            label,
+            aim=entry.job.aim,
+            index=entry.index,
+            chance=entry.p_value,
+            size=entry.size,
+            unit=PIXELS,
+            success=entry.success,
             flagged=True,
-            severity=severity_of(entry.success),
-            confidence=confidence_in(entry.p_value),
             trigger=entry.trigger,
-            source=(label - entry.job.aim.offset) % classes if entry.job.aim.offset else entry.job.aim.source,
         )
 
     def _finding(self, label: int, entry: Evidence | None, flagged: bool) -> Finding:
         if entry is None:
-            nan = math.nan
-            return Finding(label=label, anomaly_index=nan, mask_l1=nan, attack_success=nan, flagged=False)
+            return finding(label)
         trigger, form, success = self.work.shown(entry)
-        patch = form == "patch" and math.isfinite(entry.sizes["patch"])
-        return Finding(
-            label=label,
-            anomaly_index=entry.index,
-            p_value=entry.p_value,
-            mask_l1=entry.sizes["patch"] if patch else math.nan,
-            attack_success=success,
+        return finding(
+            label,
+            index=entry.index,
+            chance=entry.p_value,
+            size=entry.sizes[form],
+            unit=UNITS[form],
+            success=success,
             flagged=flagged,
-            severity=severity_of(success),
-            confidence=confidence_in(entry.p_value) if flagged else "low",
             trigger=trigger,
         )
 
-    def _verdict(self) -> tuple[VerdictText, str]:
-        count = len(self.looked_at)
-        looked = f"{count} label{'s' if count != 1 else ''} tested"
-        if self.ready.check.doubtful:
-            return "inconclusive", f"the input range is doubtful, and every figure with it ({looked})"
+    def _case(self) -> Case:
+        """Return what the verdict is made of."""
+        looked = labels_tested(len(self.looked_at))
         targets = sorted(entry.job.target for entry in self.flagged)
         usual = [entry for entry in self.evidence if entry.job.target not in targets]
-        if not targets and not self.work.complete:
-            return "inconclusive", f"{self._cut_short()}; nothing found so far ({looked})"
-        if len(usual) < FEWEST_LABELS - 1:
-            return "inconclusive", f"{looked}; {FEWEST_LABELS} or more are needed to say what is usual"
-        if targets:
-            names = ", ".join(map(str, targets))
-            named = f"labels {names} need" if len(targets) > 1 else f"label {names} needs"
-            chance = max(entry.p_value for entry in self.flagged)
-            return "backdoored", f"{named} an abnormally small trigger (p = {chance:.2g}; {looked})"
-        if self.pairs:
-            return "backdoored", f"{_told(self.pairs)} (p = {self.pairs[0].p_value:.2g}; {looked})"
-        return self._silence(looked)
+        found = [entry.p_value for entry in self.flagged] or [entry.p_value for entry in self.pairs[:1]]
+        doubt = self._doubt()
+        limits = f"a patch of {self.reach['patch']:.3g} pixels or an L2 norm of {self.reach['additive']:.2g}"
+        return Case(
+            looked=looked,
+            doubtful=self.ready.check.doubtful,
+            unfinished="" if self.work.complete else self._cut_short(),
+            too_few=TOO_FEW if len(usual) < FEWEST_LABELS - 1 else "",
+            targets=targets,
+            sign=SMALL,
+            other=_told(self.pairs) if self.pairs else "",
+            chance=max(found, default=None),
+            doubt=f"{doubt} ({looked})" if doubt else "",
+            limits=[f"{limits} would have been one", self._not_looked_at()],
+        )
 
     def _cut_short(self) -> str:
         """Return what was not looked at, or not to its end."""
@@ -282,15 +262,6 @@ class _Outcome:
         what = "ranked by the probes alone" if self.work.ranked else "not searched"
         were = "label was" if aside == 1 else "labels were"
         return f"{why}{told}" + (f"; {aside} {were} {what}" if aside else "")
-
-    def _silence(self, looked: str) -> tuple[VerdictText, str]:
-        """Return the verdict where nothing was flagged."""
-        doubt = self._doubt()
-        if doubt:
-            return "inconclusive", f"{doubt} ({looked})"
-        limits = f"a patch of {self.reach['patch']:.3g} pixels or an L2 norm of {self.reach['additive']:.2g}"
-        reason = f"no label needs an abnormally small trigger ({looked}; {limits} would have been one"
-        return "no evidence", f"{reason}; {self._not_looked_at()})"
 
     def _not_looked_at(self) -> str:
         """Return what was not looked for."""
@@ -312,7 +283,7 @@ class _Outcome:
         first = self.evidence[0] if self.evidence else None
         if first and first.p_value < SUSPECT_CHANCE and first.ratio <= SUSPECT_RATIO:
             return self._suspicion(first)
-        if self.strange:
+        if self.ready.made_up:
             return "no label needs an abnormally small trigger, but made-up images cannot show there is none"
         if max(self.reach["patch"], self.reach["additive"]) <= 0:
             return "no label needs an abnormally small trigger, but too few triggers were found"
@@ -348,5 +319,5 @@ def _facts(entry: PairEvidence) -> dict[str, Any]:
         "p_value": entry.p_value,
         "ratio": entry.ratio,
         "attack_success": entry.success,
-        "mask_l1": entry.size if math.isfinite(entry.size) else None,
+        "size": entry.size if math.isfinite(entry.size) else None,
     }

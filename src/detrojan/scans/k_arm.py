@@ -8,11 +8,11 @@ from typing import Any
 
 import torch
 
-from detrojan.data.dataset import Dataset
 from detrojan.errors import OptionError
-from detrojan.findings import ScanResult
-from detrojan.judging.preparing import Prepared, prepare
-from detrojan.judging.sizes import FEWEST_LABELS, Rule, check_samples, size_result, smallest
+from detrojan.findings import PIXELS
+from detrojan.judging.preparing import Prepared
+from detrojan.judging.sizes import FEWEST_LABELS, Rule, judged_by_size, smallest
+from detrojan.judging.verdict import Judged
 from detrojan.models.classifier import Classifier
 from detrojan.run import Run
 from detrojan.scans.base import Scan
@@ -88,6 +88,7 @@ class KArm(Scan):
 
     def __post_init__(self) -> None:
         """Refuse values outside their range."""
+        super().__post_init__()
         least = (self.arms, self.starts, self.warm_up, self.rounds, self.round_steps, self.at_once)
         if min(least) < 1 or self.controls < FEWEST_LABELS:
             raise OptionError(
@@ -101,7 +102,6 @@ class KArm(Scan):
             )
         self.plan()
         self.rule()
-        check_samples(self.samples)
 
     def plan(self) -> Plan:
         """Return how the masks are searched: the steps of the bandit, and as many to bring others level."""
@@ -112,19 +112,8 @@ class KArm(Scan):
         """Return when a trigger is abnormally small."""
         return Rule(significance=self.significance, ratio=self.ratio, confirm=self.confirm)
 
-    def scan(
-        self, model: Classifier, data: Dataset, *, run: Run, labels: Sequence[int] | None = None
-    ) -> ScanResult:
-        """Judge `model` on clean `data`, testing `labels` as targets (None: all) against each other.
-
-        Raises:
-            DataError: images of another shape, or fewer than 20.
-            LabelError: a label beyond the model's classes.
-
-        """
-        ready = prepare(model, data, labels, self.samples, run)
-        if ready.obstacle:
-            return ready.refusal()
+    def judge(self, model: Classifier, ready: Prepared, run: Run) -> Judged:
+        """Judge the tested labels against each other, and against controls among them."""
         shares = self.screen(model, ready)
         ranked = sorted(shares, key=lambda label: (-shares[label], label))
         controls = _drawn(ranked, self.arms, self.controls, run)
@@ -141,13 +130,14 @@ class KArm(Scan):
             "screened": {str(label): shares[label] for label in kept},
             "steps": spent,
         }
-        return size_result(
+        return judged_by_size(
             model,
             ready,
             smallest(searched.found),
             self.rule(),
             controls=controls,
-            unit=form_named("patch").unit,
+            unit=PIXELS,
+            counted=form_named("patch").unit,
             passes=searched.passes,
             details=details,
         )

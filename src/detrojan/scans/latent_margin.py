@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
-from detrojan.data.dataset import Dataset
 from detrojan.errors import OptionError
-from detrojan.findings import ScanResult
-from detrojan.judging.preparing import prepare
-from detrojan.judging.probing import check_probe, probe_result
+from detrojan.judging.preparing import Prepared
+from detrojan.judging.probing import check_significance, judged_by_score
+from detrojan.judging.verdict import Judged
 from detrojan.metrics.latent_margin import latent_margins
 from detrojan.models.classifier import Classifier
 from detrojan.run import Run
@@ -40,6 +39,7 @@ class LatentMargin(Scan):
     """
 
     name = "latent_margin"
+    needs_victims: ClassVar[bool] = False
 
     quantile: float = 1.0
     steps: int = 80
@@ -48,28 +48,22 @@ class LatentMargin(Scan):
 
     def __post_init__(self) -> None:
         """Refuse values outside their range."""
-        check_probe(self.significance, self.samples)
+        super().__post_init__()
+        check_significance(self.significance)
         if not 0.5 < self.quantile <= 1:
             raise OptionError(f"expected a quantile in (0.5, 1], got {self.quantile:g}")
         if self.steps < 1:
             raise OptionError(f"expected steps of 1 or more, got {self.steps}")
 
-    def scan(
-        self, model: Classifier, data: Dataset, *, run: Run, labels: Sequence[int] | None = None
-    ) -> ScanResult:
-        """Judge `model` on `data`; the p-values are corrected for all its labels, whatever is tested.
+    def judge(self, model: Classifier, ready: Prepared, run: Run) -> Judged:
+        """Judge every label; the p-values are corrected for all of the network's, whatever is tested.
 
         Raises:
             ModelError: the network does not end in a linear layer.
-            DataError: images of another shape, or fewer than 20.
-            LabelError: a label beyond the model's classes.
 
         """
-        ready = prepare(model, data, labels, self.samples, run, victims=False)
-        if ready.obstacle:
-            return ready.refusal()
         scores = latent_margins(model, ready.images, quantile=self.quantile, steps=self.steps)
-        return probe_result(
+        return judged_by_score(
             ready,
             range(model.num_classes),
             scores,

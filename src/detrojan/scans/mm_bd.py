@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
-from detrojan.data.dataset import Dataset
 from detrojan.errors import OptionError
-from detrojan.findings import ScanResult
-from detrojan.judging.preparing import prepare
-from detrojan.judging.probing import check_probe, probe_result
+from detrojan.judging.preparing import Prepared
+from detrojan.judging.probing import check_significance, judged_by_score
+from detrojan.judging.verdict import Judged
 from detrojan.metrics.input_margin import input_margins
 from detrojan.models.classifier import Classifier
 from detrojan.run import Run
@@ -43,6 +42,7 @@ class MMBD(Scan):
     """
 
     name = "mm_bd"
+    needs_victims: ClassVar[bool] = False
 
     starts: int = 8
     steps: int = 60
@@ -52,30 +52,19 @@ class MMBD(Scan):
 
     def __post_init__(self) -> None:
         """Refuse values outside their range."""
-        check_probe(self.significance, self.samples)
+        super().__post_init__()
+        check_significance(self.significance)
         if self.starts < 1 or self.steps < 1:
             raise OptionError(f"expected starts and steps of 1 or more, got {self.starts} and {self.steps}")
         if not 0 < self.step_size <= 1:
             raise OptionError(f"expected a step_size in (0, 1], got {self.step_size:g}")
 
-    def scan(
-        self, model: Classifier, data: Dataset, *, run: Run, labels: Sequence[int] | None = None
-    ) -> ScanResult:
-        """Judge `model`, testing `labels` as targets (None: all) against each other.
-
-        Raises:
-            ModelError: the network has one class only.
-            DataError: images of another shape, or fewer than 20.
-            LabelError: a label beyond the model's classes.
-
-        """
-        ready = prepare(model, data, labels, self.samples, run, victims=False)
-        if ready.obstacle:
-            return ready.refusal()
+    def judge(self, model: Classifier, ready: Prepared, run: Run) -> Judged:
+        """Judge the tested labels against each other; a network of one class only is a `ModelError`."""
         found = input_margins(
             model, ready.tested, run=run, starts=self.starts, steps=self.steps, step_size=self.step_size
         )
-        return probe_result(
+        return judged_by_score(
             ready,
             ready.tested,
             found.margins,

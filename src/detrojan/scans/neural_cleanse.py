@@ -8,14 +8,13 @@ from typing import get_args
 
 import torch
 
-from detrojan.data.dataset import Dataset
 from detrojan.errors import OptionError
-from detrojan.findings import Finding, Level, ScanResult, VerdictText, severity_of
+from detrojan.findings import PIXELS, ROBUST, SHARE_OF_MEDIAN, Criterion, Finding, Level
 from detrojan.judging.outliers import Statistic, anomaly_indices, median, size_p_values
-from detrojan.judging.preparing import prepare
-from detrojan.judging.sizes import FEWEST_LABELS, Rule, check_samples
+from detrojan.judging.preparing import Prepared
+from detrojan.judging.sizes import FEWEST_LABELS, STATISTIC, Rule
+from detrojan.judging.verdict import SMALL, Case, Judged, finding, labels_tested
 from detrojan.metrics.accuracy import attack_success
-from detrojan.metrics.input_range import RangeCheck
 from detrojan.models.classifier import Classifier
 from detrojan.run import Run
 from detrojan.scans.base import Scan
@@ -79,6 +78,7 @@ class NeuralCleanse(Scan):
 
     def __post_init__(self) -> None:
         """Refuse values outside their range."""
+        super().__post_init__()
         self.schedule()
         if self.restarts < 1:
             raise OptionError(f"expected restarts of 1 or more, got {self.restarts}")
@@ -87,7 +87,6 @@ class NeuralCleanse(Scan):
             raise OptionError(f"expected threshold above 0, got {self.threshold:g}")
         if self.statistic not in get_args(Statistic):
             raise OptionError(f"expected the statistic mad or median, got {self.statistic!r}")
-        check_samples(self.samples)
 
     def schedule(self) -> Schedule:
         """Return how each label's trigger is optimised."""
@@ -102,49 +101,25 @@ class NeuralCleanse(Scan):
             early_stop=self.early_stop,
         )
 
-    def scan(
-        self, model: Classifier, data: Dataset, *, run: Run, labels: Sequence[int] | None = None
-    ) -> ScanResult:
-        """Judge `model` on clean `data`, testing `labels` as targets (None: all).
-
-        Labels of the data are used where the network agrees with them more than chance would;
-        otherwise the network's own answers stand in. A label that (almost) all images have is not
-        tested, and a warning says so; nothing is tested if the network gives all images one answer.
-
-        Raises:
-            DataError: images of another shape, or fewer than 20.
-            LabelError: a label beyond the model's classes.
-
-        """
-        ready = prepare(model, data, labels, self.samples, run)
-        if ready.obstacle:
-            return ready.refusal()
+    def judge(self, model: Classifier, ready: Prepared, run: Run) -> Judged:
+        """Judge the tested labels against each other."""
         inversion = self._invert(model, *ready.search, ready.tested, run)
         rest, rest_truth = ready.held_out
         success = [
             attack_success(model, item.trigger, rest, rest_truth, item.label) for item in inversion.inverted
         ]
-        findings = self.judge(inversion.inverted, success, classes=model.num_classes)
-        verdict, reason = self._verdict(findings, ready.check, tested=len(ready.tested))
-        sizes = [finding.mask_l1 for finding in findings]
-        details = {
-            "statistic": self.statistic,
-            "threshold": self.threshold,
-            "median_l1": median(torch.tensor(sizes)),
-            "images": ready.half,
-            "held_out": len(rest),
-            "answers": ready.how,
-            "not_converged": [i.label for i in inversion.inverted if not i.converged],
-            "not_tested": ready.left_out,
-            "range_trials": [vars(trial) for trial in ready.check.trials],
-        }
-        return ScanResult(
-            verdict=verdict,
-            reason=reason,
+        findings = self.compare(inversion.inverted, success)
+        return Judged(
             findings=findings,
+            case=self._case(findings, doubtful=ready.check.doubtful),
+            criterion=self._criterion(findings),
             passes=inversion.passes,
-            warnings=ready.warnings,
-            details=details,
+            details={
+                "statistic": self.statistic,
+                "threshold": self.threshold,
+                "median_l1": median(torch.tensor([item.mask_l1 for item in inversion.inverted])),
+                "not_converged": [i.label for i in inversion.inverted if not i.converged],
+            },
         )
 
     def _invert(
@@ -164,9 +139,7 @@ class NeuralCleanse(Scan):
                     best[item.label] = item
         return Inversion(inverted=tuple(best[label] for label in tested), passes=passes)
 
-    def judge(
-        self, inverted: Sequence[Inverted], success: Sequence[float], *, classes: int
-    ) -> tuple[Finding, ...]:
+    def compare(self, inverted: Sequence[Inverted], success: Sequence[float]) -> tuple[Finding, ...]:
         """Return a finding per label from the recovered triggers and their held-out success."""
         sizes = torch.tensor([item.mask_l1 for item in inverted])
         indices = anomaly_indices(sizes, self.statistic).tolist()
@@ -179,43 +152,60 @@ class NeuralCleanse(Scan):
             outlying = odd if self.statistic == "mad" else small
             flagged = item.converged and outlying and small and works >= self.confirm
             findings.append(
-                Finding(
-                    label=item.label,
-                    anomaly_index=abs(index),
-                    p_value=chance,
-                    mask_l1=item.mask_l1,
-                    attack_success=works,
+                finding(
+                    item.label,
+                    index=abs(index),
+                    chance=chance,
+                    size=item.mask_l1,
+                    unit=PIXELS,
+                    success=works,
                     flagged=flagged and len(inverted) >= FEWEST_LABELS,
-                    severity=severity_of(works),
-                    confidence=_confidence(middle / max(item.mask_l1, 1e-9)) if flagged else "low",
+                    confidence=_confidence(middle / max(item.mask_l1, 1e-9)),
                     trigger=item.trigger,
                 )
             )
         return tuple(findings)
 
-    def _verdict(
-        self, findings: Sequence[Finding], check: RangeCheck, *, tested: int
-    ) -> tuple[VerdictText, str]:
-        targets = [finding.label for finding in findings if finding.flagged]
-        looked = f"{tested} label{'s' if tested != 1 else ''} tested"
-        if check.doubtful:
-            return "inconclusive", f"the input range is doubtful, and every figure with it ({looked})"
-        if tested < FEWEST_LABELS:
-            return (
-                "inconclusive",
-                f"{looked}; the anomaly index needs {FEWEST_LABELS} or more to say what is usual",
+    def _criterion(self, findings: Sequence[Finding]) -> Criterion:
+        """Return what decided: the p-value only where it flagged a label that the index did not."""
+        if self.statistic == "median":  # its index says the same as the ratio
+            return Criterion(
+                statistic=STATISTIC,
+                direction="low",
+                decides="index",
+                unit=SHARE_OF_MEDIAN,
+                threshold=1.0 - self.ratio,
+                ratio=self.ratio,
+                confirm=self.confirm,
             )
-        if targets:
-            names = ", ".join(map(str, targets))
-            named = f"labels {names} need" if len(targets) > 1 else f"label {names} needs"
-            return "backdoored", f"{named} an abnormally small trigger ({looked})"
-        weak = sum(finding.attack_success < 0.5 for finding in findings)
-        if weak > tested / 2:
-            return (
-                "inconclusive",
-                f"no working trigger was found for {weak} of {tested} labels: a larger budget is needed",
-            )
-        return "no evidence", f"no label needs an abnormally small trigger ({looked})"
+        by_chance = any(one.flagged and (one.anomaly_index or 0.0) <= self.threshold for one in findings)
+        return Criterion(
+            statistic=STATISTIC,
+            direction="low",
+            decides="p-value" if by_chance else "index",
+            unit=ROBUST,
+            threshold=self.threshold,
+            significance=self.significance,
+            ratio=self.ratio,
+            confirm=self.confirm,
+        )
+
+    def _case(self, findings: Sequence[Finding], *, doubtful: bool) -> Case:
+        """Return what the verdict is made of."""
+        tested = len(findings)
+        weak = sum((finding.attack_success or 0.0) < 0.5 for finding in findings)
+        return Case(
+            looked=labels_tested(tested),
+            doubtful=doubtful,
+            too_few=f"the anomaly index needs {FEWEST_LABELS} or more to say what is usual"
+            if tested < FEWEST_LABELS
+            else "",
+            targets=[finding.label for finding in findings if finding.flagged],
+            sign=SMALL,
+            doubt=f"no working trigger was found for {weak} of {tested} labels: a larger budget is needed"
+            if weak > tested / 2
+            else "",
+        )
 
 
 def _confidence(times: float) -> Level:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
-from detrojan.data.dataset import Dataset
 from detrojan.errors import OptionError
-from detrojan.findings import ScanResult
-from detrojan.judging.preparing import Prepared, prepare
-from detrojan.judging.sizes import Rule, check_samples, size_result, smallest
+from detrojan.findings import Unit
+from detrojan.judging.preparing import Prepared
+from detrojan.judging.sizes import Rule, judged_by_size, smallest
+from detrojan.judging.verdict import Judged
 from detrojan.models.classifier import Classifier
 from detrojan.run import Run
 from detrojan.scans.base import Scan
@@ -20,6 +19,13 @@ from detrojan.triggers.aim import Aim
 
 #: labels side by side: more would only take memory
 AT_ONCE = 64
+#: what the sizes count
+CHANGED = Unit(
+    name="pixels",
+    one="pixel",
+    many="pixels",
+    meaning="how many pixels the trigger changes; one that is changed faintly counts for less than 1",
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,9 +73,9 @@ class Pixel(Scan):
 
     def __post_init__(self) -> None:
         """Refuse values outside their range."""
+        super().__post_init__()
         self.plan()
         self.rule()
-        check_samples(self.samples)
         if self.restarts < 1:
             raise OptionError(f"expected restarts of 1 or more, got {self.restarts}")
 
@@ -81,22 +87,11 @@ class Pixel(Scan):
         """Return when a trigger is abnormally small."""
         return Rule(significance=self.significance, ratio=self.ratio, confirm=self.confirm)
 
-    def scan(
-        self, model: Classifier, data: Dataset, *, run: Run, labels: Sequence[int] | None = None
-    ) -> ScanResult:
-        """Judge `model` on clean `data`, testing `labels` as targets (None: all) against each other.
-
-        Raises:
-            DataError: images of another shape, or fewer than 20.
-            LabelError: a label beyond the model's classes.
-
-        """
-        ready = prepare(model, data, labels, self.samples, run)
-        if ready.obstacle:
-            return ready.refusal()
+    def judge(self, model: Classifier, ready: Prepared, run: Run) -> Judged:
+        """Judge the tested labels against each other."""
         found, passes = self._invert(model, ready, run)
-        unit = form_named("pixel").unit
-        return size_result(model, ready, found, self.rule(), unit=unit, passes=passes)
+        counted = form_named("pixel").unit
+        return judged_by_size(model, ready, found, self.rule(), unit=CHANGED, counted=counted, passes=passes)
 
     def _invert(self, model: Classifier, ready: Prepared, run: Run) -> tuple[dict[int, Found], int]:
         """Return each label's smallest trigger of all starts, and the passes it took."""

@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import TYPE_CHECKING, TypeVar
+from typing import Literal, Protocol, TypeVar
 
 import torch
 
@@ -25,9 +25,6 @@ from detrojan.search.jobs import Job
 from detrojan.search.windows import windows
 from detrojan.triggers.aim import Aim
 from detrojan.triggers.base import Trigger
-
-if TYPE_CHECKING:
-    from detrojan.scans.cascade import Cascade
 
 logger = logging.getLogger(__name__)
 
@@ -49,6 +46,37 @@ WORKS, STRONG_GOAL = 0.9, 0.99
 MOST_BATCHES = 4
 
 
+class Settings(Protocol):
+    """What the stages ask of the method: its hyper-parameters, and how triggers are searched."""
+
+    @property
+    def candidates(self) -> int:
+        """Labels that are searched at a time where there are many."""
+
+    @property
+    def controls(self) -> int:
+        """Labels drawn at random beside them."""
+
+    @property
+    def significance(self) -> float:
+        """The p-value below which a label is flagged."""
+
+    @property
+    def ratio(self) -> float:
+        """The most that a flagged trigger has of the usual size."""
+
+    @property
+    def confirm(self) -> float:
+        """Attack success on held-out images that a flagged trigger must reach."""
+
+    @property
+    def budget(self) -> float:
+        """Seconds after which no further search begins, 0 for no limit."""
+
+    def plan(self, kind: Literal["patch", "window", "additive"], *, many: bool = False) -> Plan:
+        """Return how triggers of a kind are searched."""
+
+
 @dataclass
 class Stages:
     """One scan under way.
@@ -58,7 +86,6 @@ class Stages:
         model: the network.
         ready: images, and the labels to test.
         run: device, seed, progress, checkpoint.
-        begun: when the scan began, by the monotonic clock.
         controls: labels that are searched for comparison; none where all labels are tested.
         listed: how the probes ranked the labels; None where there are too few to rank.
         found: by form, what each search found.
@@ -70,11 +97,10 @@ class Stages:
 
     """
 
-    method: Cascade
+    method: Settings
     model: Classifier
     ready: Prepared
     run: Run
-    begun: float
     controls: list[int] = field(default_factory=list)
     listed: Shortlist | None = None
     found: dict[str, dict[Job, Found]] = field(default_factory=lambda: {"patch": {}, "additive": {}})
@@ -124,7 +150,7 @@ class Stages:
     def stop(self) -> bool:
         """Whether the time is up."""
         budget = self.method.budget
-        return 0 < budget < time.monotonic() - self.begun
+        return 0 < budget < time.monotonic() - self.ready.begun
 
     def work(self) -> None:
         """Search every label, or the most suspicious of many; then, if nothing is found, pairs of labels."""
