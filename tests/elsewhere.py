@@ -44,7 +44,7 @@ def judged(model: Classifier, data: Dataset, samples: int) -> dict[str, Any]:
     return {
         "verdict": result.verdict,
         "targets": result.targets,
-        "sizes": [finding.mask_l1 for finding in result.findings],
+        "sizes": [finding.size for finding in result.findings],
         "capability": torch.backends.cpu.get_cpu_capability(),
     }
 

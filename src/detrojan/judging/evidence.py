@@ -15,19 +15,14 @@ from detrojan.judging.outliers import (
     size_limit,
     small_p_values,
 )
+from detrojan.judging.policy import POLICY
 from detrojan.search.engine import Found
 from detrojan.search.jobs import Job, order
 
 #: the statistics: each form's size, and both together
 STATISTICS = ("patch", "additive", "both")
-#: as how many independent tests the three count: (sum of the square roots)^2 / sum of the eigenvalues of
-#: their correlations, 0.8 between the forms and 0.95 of each with both (Galwey, Genetic Epidemiology 2009)
-EFFECTIVE = 1.5
-#: how closely the ranks in the probes and those of the sizes go together on labels without a backdoor (0.52
-#: over 80 control labels of four face networks with a thousand labels, 0.2 to 0.8 on single ones)
-CORRELATION = 0.55
-#: how closely the logarithms of the two sizes go together there (0.7 to 0.9)
-FORMS_CORRELATION = 0.8
+#: as how many independent tests the three count
+EFFECTIVE = POLICY.effective
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,11 +82,11 @@ def weigh(
     sizes["both"] = (sizes["patch"] * sizes["additive"]).sqrt()
     usual = _usual(sizes, jobs, controls, ratio)
     chances = {name: small_p_values(sizes[name], usual) for name in ("patch", "additive")}
-    chances["both"] = combined_p_values(chances["patch"], chances["additive"], FORMS_CORRELATION)
+    chances["both"] = combined_p_values(chances["patch"], chances["additive"], POLICY.forms_correlation)
     least = torch.stack(list(chances.values())).amin(0).mul(EFFECTIVE).clamp(max=1)
     if probes:
         scored = torch.tensor([probes.get(job.target, 1.0) for job in jobs], dtype=torch.float64)
-        least = combined_p_values(least, scored, CORRELATION)
+        least = combined_p_values(least, scored, POLICY.correlation)
     least = (least * looks).clamp(max=1)
     middles = {name: _middle(sizes[name][usual]) for name in STATISTICS}
     evidence = []

@@ -10,22 +10,20 @@ from typing import Any, Literal
 from detrojan.errors import OptionError
 from detrojan.findings import L2, PIXELS, Finding
 from detrojan.judging.evidence import EFFECTIVE, Evidence, detectable
+from detrojan.judging.policy import POLICY
 from detrojan.judging.preparing import Prepared
 from detrojan.judging.sizes import FEWEST_LABELS, TOO_FEW, Rule
 from detrojan.judging.verdict import SMALL, Case, Judged, finding, labels_tested
 from detrojan.models.classifier import Classifier
 from detrojan.run import Run
 from detrojan.scans.base import Scan
-from detrojan.scans.pairwise import MOST_LABELS, PairEvidence
+from detrojan.scans.pairwise import PairEvidence
 from detrojan.scans.stages import Stages
 from detrojan.search.asking import searches_in_half
 from detrojan.search.engine import Plan
 
 #: of the triggers that are shown, by form
 UNITS = {"patch": PIXELS, "additive": L2}
-#: a label that is not flagged makes the verdict inconclusive below this p-value and this share of the
-#: usual size: far too small a trigger for "no evidence", though with many labels no proof either
-SUSPECT_CHANCE, SUSPECT_RATIO = 0.5, 0.35
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -114,7 +112,7 @@ class Cascade(Scan):
 
     def judge(self, model: Classifier, ready: Prepared, run: Run) -> Judged:
         """Judge the tested labels, as far as the budget goes; an interruption leaves what is known so far."""
-        work = Stages(self, model, ready, run)
+        work = Stages(self, model, ready, run, ready.begun)
         try:
             work.work()
         except KeyboardInterrupt:  # what is known so far is worth more than nothing
@@ -188,6 +186,7 @@ class _Outcome:
             },
             "pairs": {look.what: [_facts(entry) for entry in look.evidence] for look in work.pairs},
             "detectable": self.reach,
+            "policy": POLICY.facts(),
             "complete": work.complete,
             "cut_short": work.cut,
             "interrupted": work.interrupted,
@@ -268,7 +267,7 @@ class _Outcome:
         looks = {look.what for look in self.work.pairs}
         if not looks:
             return "backdoors of pairs of labels, such as all-to-all ones, were not looked for"
-        if self.work.model.num_classes > MOST_LABELS:
+        if self.work.model.num_classes > POLICY.most_pair_labels:
             return "no patch moves all labels in step; triggers for one source label were not looked for"
         return "no patch moves all labels in step, and none is abnormally small for one source label"
 
@@ -281,7 +280,8 @@ class _Outcome:
                 "network's labels differ more than its controls show; look closer at the first of them"
             )
         first = self.evidence[0] if self.evidence else None
-        if first and first.p_value < SUSPECT_CHANCE and first.ratio <= SUSPECT_RATIO:
+        suspect = first and first.p_value < POLICY.suspect_chance and first.ratio <= POLICY.suspect_ratio
+        if first and suspect:
             return self._suspicion(first)
         if self.ready.made_up:
             return "no label needs an abnormally small trigger, but made-up images cannot show there is none"

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import torch
 
 from detrojan.judging.outliers import MAD_TO_SIGMA, deviations_below, median, small_p_values
+from detrojan.judging.policy import POLICY
 from detrojan.judging.preparing import Prepared
 from detrojan.models.classifier import Classifier
 from detrojan.run import Run
@@ -17,26 +18,6 @@ from detrojan.search.jobs import Job
 from detrojan.search.windows import windows
 from detrojan.triggers.aim import Aim
 from detrojan.triggers.base import Trigger
-
-#: how many shifts are compared; the first of them is the one of the literature, y + 1
-MOST_SHIFTS = 16
-#: up to this many labels, all pairs of them are searched
-MOST_LABELS = 12
-#: a source with fewer images than this, searching or held out, is left out
-FEWEST_OF_SOURCE = 6
-#: the pairs that are searched again with more care
-FINALISTS = 8
-#: share of held-out images that a flagged change must send where it shall
-CONFIRM_SHIFT, CONFIRM_PAIR = 0.4, 0.6
-#: the tail of pairs' residuals is heavier than normal; that of Student's t with so many degrees is nearer
-TAIL_FREEDOM = 5
-#: what the residuals' spread is averaged with: that of clean networks of three data sets is 0.12 to 0.22, and
-#: by a small one of its own a network's most alike classes would stand out
-PRIOR_SPREAD = 0.2
-#: a flagged pair's residual is at most this share of the usual one, since alike classes come to 0.4
-PAIR_RATIO = 0.3
-#: how much of a pair's likeness goes both ways (a truck for a car, a car for a truck)
-MUTUAL = 0.7
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -112,8 +93,10 @@ def look_at_shifts(
     """
     classes = model.num_classes
     shifts = list(range(1, classes))
-    if len(shifts) > MOST_SHIFTS:
-        drawn = torch.randperm(len(shifts) - 1, generator=run.generator("shifts"))[: MOST_SHIFTS - 1] + 2
+    if len(shifts) > POLICY.most_shifts:
+        drawn = (
+            torch.randperm(len(shifts) - 1, generator=run.generator("shifts"))[: POLICY.most_shifts - 1] + 2
+        )
         shifts = [1, *sorted(drawn.tolist())]
     jobs = [Job(Aim(offset=shift)) for shift in shifts]
     images, truth = ready.search
@@ -121,9 +104,9 @@ def look_at_shifts(
     starts = seen.starts(1)
     if len(seen.jobs) < len(jobs):
         return Pairwise(
-            what="all to all", evidence=(), passes=seen.passes, complete=False, confirm=CONFIRM_SHIFT
+            what="all to all", evidence=(), passes=seen.passes, complete=False, confirm=POLICY.confirm_shift
         )
-    plan = Plan(form="patch", steps=60, goal=0.8)
+    plan = Plan(form="patch", steps=POLICY.shift_steps, goal=POLICY.shift_goal)
     found = search(
         model, images, truth, list(starts), plan, run=run, starts=starts, title="all to all", stop=stop
     )
@@ -150,12 +133,12 @@ def look_at_shifts(
         evidence=tuple(sorted(evidence, key=lambda entry: (entry.p_value, entry.ratio))),
         passes=seen.passes + found.passes,
         complete=found.complete,
-        confirm=CONFIRM_SHIFT,
+        confirm=POLICY.confirm_shift,
     )
 
 
 def _not_small(odds: torch.Tensor) -> torch.Tensor:
-    return odds > 0.4 * median(odds)
+    return odds > POLICY.usual_odds * median(odds)
 
 
 def look_at_pairs(
@@ -168,21 +151,23 @@ def look_at_pairs(
     likeness goes both ways and a backdoor does not. What is left is compared with that of all pairs.
 
     Args:
-        model: the network, of up to `MOST_LABELS` labels; nothing is done for more.
+        model: the network, of up to 12 labels; nothing is done for more.
         ready: images, and what stands in for their truth.
         run: device, seed, progress.
         stop: where it says yes, the search ends.
 
     """
-    nothing = Pairwise(what="source to target", evidence=(), passes=0, complete=True, confirm=CONFIRM_PAIR)
+    nothing = Pairwise(
+        what="source to target", evidence=(), passes=0, complete=True, confirm=POLICY.confirm_pair
+    )
     images, truth = ready.search
     held, held_truth = ready.held_out
     sources = [
         label
         for label in ready.tested
-        if min(int((part == label).sum()) for part in (truth, held_truth)) >= FEWEST_OF_SOURCE
+        if min(int((part == label).sum()) for part in (truth, held_truth)) >= POLICY.fewest_of_source
     ]
-    if model.num_classes > MOST_LABELS or len(sources) < 4:
+    if model.num_classes > POLICY.most_pair_labels or len(sources) < POLICY.fewest_sources:
         return nothing
     jobs = [
         Job(Aim(target=target, source=source))
@@ -193,17 +178,17 @@ def look_at_pairs(
     seen = windows(model, images, truth, jobs, run=run, grid=3, title="pairs, windows", stop=stop)
     if len(seen.jobs) < len(jobs):
         return Pairwise(
-            what=nothing.what, evidence=(), passes=seen.passes, complete=False, confirm=CONFIRM_PAIR
+            what=nothing.what, evidence=(), passes=seen.passes, complete=False, confirm=POLICY.confirm_pair
         )
     starts = seen.starts(1)
-    plan = Plan(form="patch", steps=40, batch_size=8)
+    plan = Plan(form="patch", steps=POLICY.pair_steps, batch_size=POLICY.pair_batch)
     first = search(model, images, truth, list(starts), plan, run=run, starts=starts, title="pairs", stop=stop)
     sizes = {Job(job.aim): entry.size for job, entry in first.found.items()}
     scores = _residuals(sizes, sources, ready.tested)
     own = MAD_TO_SIGMA * median(torch.tensor([abs(score) for score in scores.values()]))
-    spread = ((own**2 + PRIOR_SPREAD**2) / 2) ** 0.5
-    finalists = sorted(scores, key=lambda job: scores[job])[:FINALISTS]
-    plan = Plan(form="patch", steps=60, batch_size=16, goal=0.95)
+    spread = ((own**2 + POLICY.pair_prior**2) / 2) ** 0.5
+    finalists = sorted(scores, key=lambda job: scores[job])[: POLICY.finalists]
+    plan = Plan(form="patch", steps=POLICY.again_steps, batch_size=POLICY.again_batch, goal=POLICY.again_goal)
     chosen = {job: raw for job, raw in seen.starts(2).items() if Job(job.aim) in finalists}
     second = search(
         model, images, truth, list(chosen), plan, run=run, starts=chosen, title="pairs, again", stop=stop
@@ -229,15 +214,15 @@ def look_at_pairs(
         evidence=tuple(evidence),
         passes=seen.passes + first.passes + second.passes,
         complete=first.complete and second.complete,
-        confirm=CONFIRM_PAIR,
-        most=PAIR_RATIO,
+        confirm=POLICY.confirm_pair,
+        most=POLICY.pair_ratio,
     )
 
 
 def _tail(score: float) -> float:
     from scipy import stats  # noqa: PLC0415 - takes longer to import than to use
 
-    return float(stats.t.cdf(score, TAIL_FREEDOM))
+    return float(stats.t.cdf(score, POLICY.pair_freedom))
 
 
 def _pair(job: Job) -> tuple[int, int]:
@@ -253,7 +238,7 @@ def _residuals(sizes: dict[Job, float], sources: Sequence[int], targets: Sequenc
     for job, size in sizes.items():
         source, target = _pair(job)
         table[rows[source], columns[target]] = math.log(max(min(size, most), 1e-3))
-    for _ in range(6):
+    for _ in range(POLICY.polishes):
         table = table - torch.nanmedian(table, 1, keepdim=True).values
         table = table - torch.nanmedian(table, 0, keepdim=True).values
     scores = {}
@@ -263,5 +248,5 @@ def _residuals(sizes: dict[Job, float], sources: Sequence[int], targets: Sequenc
         reverse = 0.0
         if target in rows and source in columns:
             reverse = float(table[rows[target], columns[source]])
-        scores[job] = own - MUTUAL * min(0.0, reverse)
+        scores[job] = own - POLICY.mutual * min(0.0, reverse)
     return scores

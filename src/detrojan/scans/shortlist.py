@@ -10,25 +10,13 @@ import torch
 
 from detrojan.errors import ModelError
 from detrojan.judging.outliers import rank_p_values
+from detrojan.judging.policy import POLICY
 from detrojan.judging.preparing import Prepared
 from detrojan.metrics.attraction import attraction
 from detrojan.metrics.latent_margin import latent_margins
 from detrojan.models.classifier import Classifier
 from detrojan.run import Run
 from detrojan.search.screen import screen
-
-#: the first screening looks at every label, the second, with more care, at this share of them
-SECOND_LOOK = 0.15
-#: changes of the two screenings: a strong one is found in fewer steps, a fainter one tells more
-STRONG, FAINT = 0.15, 0.07
-#: how many strange images the attractor probe is shown
-STRANGE = 700
-#: each probe's turns when the shortlist is put together: the screening has the most to say
-TURNS = ("screening", "screening", "latent_margin", "attractor")
-
-
-#: fewer labels than this do not show the tail of their scores
-FEWEST_FOR_TAIL = 50
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,19 +59,23 @@ def shortlist(model: Classifier, ready: Prepared, *, run: Run, stop: Callable[[]
     """
     images, truth = ready.search
     labels, skipped = ready.tested, dict[str, str]()
-    coarse = screen(model, images, truth, labels, run=run, strength=STRONG, title="screening", stop=stop)
+    coarse = screen(
+        model, images, truth, labels, run=run, strength=POLICY.strong, title="screening", stop=stop
+    )
     scores = {"screening": coarse.margins}
     order = coarse.margins.argsort(descending=True, stable=True)
-    kept = sorted(labels[place] for place in order[: max(1, round(SECOND_LOOK * len(labels)))].tolist())
+    kept = sorted(
+        labels[place] for place in order[: max(1, round(POLICY.second_look * len(labels)))].tolist()
+    )
     fine = screen(
         model,
         images,
         truth,
         kept,
         run=run.within("fine"),
-        strength=FAINT,
-        steps=6,
-        images_each=8,
+        strength=POLICY.faint,
+        steps=POLICY.faint_steps,
+        images_each=POLICY.faint_images,
         title="second look",
         stop=stop,
     )
@@ -94,7 +86,7 @@ def shortlist(model: Classifier, ready: Prepared, *, run: Run, stop: Callable[[]
     except ModelError as error:
         skipped["latent_margin"] = str(error)
     if not stop():
-        found = attraction(model, images, run.generator("attractor"), count=STRANGE)
+        found = attraction(model, images, run.generator("attractor"), count=POLICY.strange)
         scores["attractor"] = found.score[labels]
         rankings["attractor"] = _ranked(labels, scores["attractor"])
     rest = [labels[place] for place in order.tolist()]
@@ -109,7 +101,9 @@ def shortlist(model: Classifier, ready: Prepared, *, run: Run, stop: Callable[[]
 
 def _chances(labels: Sequence[int], scores: dict[str, torch.Tensor]) -> dict[int, float]:
     """Return each label's chance of so high ranks in all probes together."""
-    if len(labels) < FEWEST_FOR_TAIL or not all(bool(values.isfinite().all()) for values in scores.values()):
+    if len(labels) < POLICY.fewest_for_tail or not all(
+        bool(values.isfinite().all()) for values in scores.values()
+    ):
         return {}
     return dict(zip(labels, rank_p_values(list(scores.values())).tolist(), strict=True))
 
@@ -123,7 +117,7 @@ def _by_turns(rankings: dict[str, list[int]], rest: Sequence[int]) -> list[int]:
     queues = {name: iter(order) for name, order in rankings.items()}
     merged = dict[int, None]()
     while queues:
-        for name in TURNS:
+        for name in POLICY.turns:
             if name in queues:
                 following = next((label for label in queues[name] if label not in merged), None)
                 if following is None:

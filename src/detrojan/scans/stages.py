@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import Literal, Protocol, TypeVar
+from typing import TypeVar
 
 import torch
 
@@ -19,6 +19,7 @@ from detrojan.metrics.accuracy import attack_success
 from detrojan.models.classifier import Classifier
 from detrojan.run import Run
 from detrojan.scans.pairwise import Pairwise, look_at_pairs, look_at_shifts
+from detrojan.scans.settings import Settings
 from detrojan.scans.shortlist import Shortlist, shortlist
 from detrojan.search.engine import Found, Plan, search
 from detrojan.search.jobs import Job
@@ -46,37 +47,6 @@ WORKS, STRONG_GOAL = 0.9, 0.99
 MOST_BATCHES = 4
 
 
-class Settings(Protocol):
-    """What the stages ask of the method: its hyper-parameters, and how triggers are searched."""
-
-    @property
-    def candidates(self) -> int:
-        """Labels that are searched at a time where there are many."""
-
-    @property
-    def controls(self) -> int:
-        """Labels drawn at random beside them."""
-
-    @property
-    def significance(self) -> float:
-        """The p-value below which a label is flagged."""
-
-    @property
-    def ratio(self) -> float:
-        """The most that a flagged trigger has of the usual size."""
-
-    @property
-    def confirm(self) -> float:
-        """Attack success on held-out images that a flagged trigger must reach."""
-
-    @property
-    def budget(self) -> float:
-        """Seconds after which no further search begins, 0 for no limit."""
-
-    def plan(self, kind: Literal["patch", "window", "additive"], *, many: bool = False) -> Plan:
-        """Return how triggers of a kind are searched."""
-
-
 @dataclass
 class Stages:
     """One scan under way.
@@ -86,6 +56,7 @@ class Stages:
         model: the network.
         ready: images, and the labels to test.
         run: device, seed, progress, checkpoint.
+        begun: when the scan began, by the monotonic clock.
         controls: labels that are searched for comparison; none where all labels are tested.
         listed: how the probes ranked the labels; None where there are too few to rank.
         found: by form, what each search found.
@@ -101,6 +72,7 @@ class Stages:
     model: Classifier
     ready: Prepared
     run: Run
+    begun: float
     controls: list[int] = field(default_factory=list)
     listed: Shortlist | None = None
     found: dict[str, dict[Job, Found]] = field(default_factory=lambda: {"patch": {}, "additive": {}})
@@ -150,7 +122,7 @@ class Stages:
     def stop(self) -> bool:
         """Whether the time is up."""
         budget = self.method.budget
-        return 0 < budget < time.monotonic() - self.ready.begun
+        return 0 < budget < time.monotonic() - self.begun
 
     def work(self) -> None:
         """Search every label, or the most suspicious of many; then, if nothing is found, pairs of labels."""

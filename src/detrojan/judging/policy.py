@@ -1,0 +1,122 @@
+"""The constants that the default scan judges by, each with a word on what set it."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field, fields
+from typing import Any, Literal, TypeVar
+
+#: what can set a constant: a measurement, a publication, the time it takes, or judgement alone
+SetBy = Literal["measured", "published", "cost", "judgement"]
+Value = TypeVar("Value")
+
+
+def _set(value: Value, by: SetBy, why: str) -> Value:
+    """Return a field with this default, and what set it."""
+    made: Value = field(default=value, metadata={"set_by": by, "why": why})
+    return made
+
+
+@dataclass(frozen=True, kw_only=True)
+class Policy:
+    """What the default scan takes for granted; its hyper-parameters are not in here.
+
+    Attributes:
+        effective: as how many independent tests the three statistics of a label count.
+        correlation: of the ranks in the probes and of those of the sizes, on labels without a backdoor.
+        forms_correlation: of the logarithms of the two forms' sizes there.
+        second_look: share of the labels that the second, more careful screening looks at.
+        strong: length of the first screening's changes, in the images' units per pixel.
+        faint: that of the second one's.
+        faint_steps: updates of the second screening's changes.
+        faint_images: images for each label of the second screening.
+        strange: images that the attractor probe is shown.
+        turns: in which order the probes hand in labels for the shortlist.
+        fewest_for_tail: fewer labels than this do not show the tail of the probes' scores.
+        most_shifts: how many shifts of all labels are compared; the first is y + 1.
+        shift_steps: updates of each all-to-all patch.
+        shift_goal: share of a batch that it must move.
+        usual_odds: a shift's odds above this share of the median are usual.
+        confirm_shift: share of held-out images that a flagged all-to-all trigger must move.
+        most_pair_labels: up to this many labels, all pairs of them are searched.
+        fewest_of_source: a source with fewer images, searching or held out, is left out.
+        fewest_sources: with fewer sources than this no pair is searched.
+        pair_steps: updates of each pair's first patch.
+        pair_batch: images per update there.
+        finalists: the pairs that are searched again with more care.
+        again_steps: updates of their patches.
+        again_batch: images per update there.
+        again_goal: share of a batch that they must move.
+        polishes: how often medians of rows and columns are taken out of the pairs' sizes.
+        mutual: how much of a pair's likeness goes both ways (a truck for a car, a car for a truck).
+        pair_prior: standard deviation of usual pairs' residuals, with which a network's own is averaged.
+        pair_freedom: degrees of freedom of the t-distribution that the residuals' tail is taken for.
+        pair_ratio: a flagged pair's residual is at most this share of the usual one.
+        confirm_pair: share of held-out images that a flagged source-specific trigger must move.
+        suspect_chance: a p-value below this, ...
+        suspect_ratio: ... and at most this share of the usual size make a label that is not flagged suspect.
+
+    """
+
+    effective: float = _set(
+        1.5,
+        "published",
+        "(sum of square roots)^2 / sum of the eigenvalues of their correlations, 0.8 between the forms and "
+        "0.95 of each with both (Galwey, Genetic Epidemiology 2009)",
+    )
+    correlation: float = _set(
+        0.55,
+        "measured",
+        "0.52 over 80 control labels of four face networks with a thousand labels, 0.2 to 0.8 on single ones",
+    )
+    forms_correlation: float = _set(0.8, "measured", "0.7 to 0.9 on those networks")
+
+    second_look: float = _set(0.15, "cost", "the careful look is too dear for all labels")
+    strong: float = _set(0.15, "cost", "a strong change is found in fewer steps")
+    faint: float = _set(0.07, "judgement", "a fainter change tells more of a label")
+    faint_steps: int = _set(6, "cost", "the screening is to take seconds")
+    faint_images: int = _set(8, "cost", "the screening is to take seconds")
+    strange: int = _set(700, "cost", "half of what the attractor scan is shown")
+    turns: tuple[str, ...] = _set(
+        ("screening", "screening", "latent_margin", "attractor"),
+        "judgement",
+        "the screening has the most to say, and a probe may be blind to a backdoor",
+    )
+    fewest_for_tail: int = _set(50, "judgement", "ranks of few labels cannot be rare")
+
+    most_shifts: int = _set(16, "cost", "one search for each; y + 1 is the shift of the literature")
+    shift_steps: int = _set(60, "cost", "all shifts are searched side by side")
+    shift_goal: float = _set(0.8, "judgement", "an all-to-all trigger fails on some labels")
+    usual_odds: float = _set(0.4, "judgement", "as the ratio of the sizes")
+    confirm_shift: float = _set(0.4, "judgement", "chance moves 1 / K of the images")
+
+    most_pair_labels: int = _set(12, "cost", "pairs grow with the square of the labels")
+    fewest_of_source: int = _set(6, "judgement", "a trigger found on fewer images says little")
+    fewest_sources: int = _set(4, "judgement", "medians of rows and columns need a few of each")
+    pair_steps: int = _set(40, "cost", "132 pairs of 12 labels")
+    pair_batch: int = _set(8, "cost", "132 pairs of 12 labels")
+    finalists: int = _set(8, "cost", "more care only for those that may be flagged")
+    again_steps: int = _set(60, "judgement", "more than at first")
+    again_batch: int = _set(16, "judgement", "more than at first")
+    again_goal: float = _set(0.95, "judgement", "the trigger is to work on images that it has not seen")
+    polishes: int = _set(6, "judgement", "rounds of the median polish; not measured")
+    mutual: float = _set(0.7, "judgement", "likeness goes both ways, a backdoor does not")
+    pair_prior: float = _set(0.2, "measured", "clean networks of three data sets: 0.12 to 0.22")
+    pair_freedom: int = _set(5, "measured", "the residuals' tail is heavier than a normal one")
+    pair_ratio: float = _set(0.3, "measured", "alike classes come to 0.4 without a backdoor")
+    confirm_pair: float = _set(0.6, "judgement", "a source has few held-out images")
+
+    suspect_chance: float = _set(0.5, "judgement", 'no proof, but too odd for "no evidence"')
+    suspect_ratio: float = _set(0.35, "judgement", "below the ratio at which a label may be flagged")
+
+    def facts(self) -> dict[str, Any]:
+        """Return the constants as plain values, for a report's record."""
+        return asdict(self)
+
+    @classmethod
+    def reasons(cls) -> dict[str, tuple[SetBy, str]]:
+        """Return by constant what set it, and why."""
+        return {one.name: (one.metadata["set_by"], one.metadata["why"]) for one in fields(cls)}
+
+
+#: the one that holds
+POLICY = Policy()
