@@ -20,18 +20,24 @@ from twins import LARGE, Twins, make_twins
 CHECKOUT = Path(__file__).resolve().parent.parent
 #: the files that take longest: started first, so that no process waits at the end for another's
 LONG = (
-    "tests/test_examples.py",
-    "tests/trainers/test_abl.py",
-    "tests/cli/test_bench.py",
-    "tests/benchmark/test_execute.py",
     "tests/scans/test_cascade.py",
-    "tests/scans/test_neural_cleanse.py",
     "tests/test_contracts.py",
-    "tests/repairs/test_unlearn.py",
+    "tests/test_examples.py",
     "tests/repairs/test_adversarial.py",
-    "tests/repairs/test_nad.py",
+    "tests/repairs/test_unlearn.py",
+    "tests/trainers/test_abl.py",
+    "tests/search/test_engine.py",
     "tests/repairs/test_fine_pruning.py",
+    "tests/repairs/test_nad.py",
+    "tests/scans/test_pixel.py",
+    "tests/scans/test_neural_cleanse.py",
     "tests/cli/test_scan.py",
+    "tests/cli/test_repair.py",
+    "tests/benchmark/test_execute.py",
+    "tests/scans/test_k_arm.py",
+    "tests/repairs/test_direction_pruning.py",
+    "tests/cli/test_bench.py",
+    "tests/attacks/test_dynamic.py",
 )
 
 
