@@ -32,7 +32,7 @@ PROCESSOR = ("ATEN_CPU_CAPABILITY", "ONEDNN_MAX_CPU_ISA", "MKL_ENABLE_INSTRUCTIO
 
 
 def open_folder() -> tempfile.TemporaryDirectory[str] | None:
-    """Name a folder for this session and the processes that it starts, unless one is named."""
+    """Name a folder for this test run and the processes that it starts, unless one is named."""
     if FOLDER in os.environ:
         return None
     folder = tempfile.TemporaryDirectory(prefix="detrojan-test-networks-")
@@ -59,7 +59,7 @@ def _surroundings() -> str:
 
 
 def kept(name: str, make: Callable[[], Tensors], *depends: object) -> Tensors:
-    """Return the tensors that `make` makes, or made before in a process of this session.
+    """Return the tensors that `make` makes, or made before in a process of this test run.
 
     Args:
         name: the beginning of the file's name.

@@ -74,6 +74,7 @@ from detrojan.repairs.prune import Prune as Prune
 from detrojan.repairs.unlearn import Unlearn as Unlearn
 from detrojan.report.html_page import render_html as render_html
 from detrojan.report.pictures import pictures_of as pictures_of
+from detrojan.report.reading import load_report as load_report
 from detrojan.report.report import (
     evaluate_report as evaluate_report,
     repair_report as repair_report,
@@ -83,7 +84,6 @@ from detrojan.report.schema import (
     EvaluateReport as EvaluateReport,
     RepairReport as RepairReport,
     ScanReport as ScanReport,
-    load_report as load_report,
 )
 from detrojan.report.text import report_text as report_text
 from detrojan.run import Progress as Progress, Run as Run

@@ -67,7 +67,7 @@ class Case:
         doubtful: whether the input range is doubtful, and every figure with it.
         unfinished: why not all was looked at, or empty; it counts where no label is a target.
         too_few: what is missing to say what is usual, or empty.
-        targets: the labels held for targets.
+        targets: the labels taken for targets.
         sign: what they show.
         other: a backdoor that no single label shows, in words, or empty.
         chance: the p-value of the targets or of the other backdoor, 0 to 1; None where it is not shown.
@@ -149,7 +149,7 @@ def finding(
         size: of the trigger; infinite where none worked.
         unit: of the size.
         success: share of held-out images that the trigger moves, 0 to 1.
-        flagged: whether it is held for a target.
+        flagged: whether it is taken for a target.
         confidence: how sure that is; None: by the p-value.
         trigger: the recovered one.
 

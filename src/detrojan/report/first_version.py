@@ -105,7 +105,7 @@ def as_current(report: FirstReport) -> AnyReport:
     """Return a report of the first version in the schema of today.
 
     Raises:
-        ValidationError: its parts contradict each other.
+        ValueError: its parts contradict each other.
 
     """
     values = {name: getattr(report, name) for name in type(report).model_fields if name != "schema_"}
