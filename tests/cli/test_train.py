@@ -9,7 +9,7 @@ from PIL import Image
 QUICK = (
     "--set", "isolation_epochs=4", "--set", "epochs=4", "--set", "unlearn_epochs=6",
     "--set", "learning_rate=0.03", "--set", "batch_size=32", "--set", "shift_pixels=0",
-    "--set", "isolation_rate=0.05",
+    "--set", "isolation_rate=0.05", "--set", "isolation_updates=0",
 )  # fmt: skip
 
 
@@ -22,7 +22,7 @@ def test_abl_writes_the_model_the_isolated_samples_and_the_report(world, cli, tm
     )  # fmt: skip
     record = json.loads(done.stdout)
     works = record["attack_success"] >= 0.05
-    assert done.exit_code == works, done.output
+    assert done.exit_code == (1 if works else 3 if record["warnings"] else 0), done.output
     page = (tmp_path / "page.html").read_text()
     assert f"<dd>{100 * record['clean_accuracy']:.1f}%<" in page
     assert "<dd>60<small>5.0% of the samples</small>" in page
@@ -44,6 +44,24 @@ def test_abl_writes_the_model_the_isolated_samples_and_the_report(world, cli, tm
             assert picture.width > 100
     told = cli.call("predict", tmp_path / "o" / "model.safetensors", "--data", world.data)
     assert told.exit_code == 0
+
+
+def test_a_doubtful_isolation_is_warned_of(world, cli, tmp_path):
+    """One pass over the data isolates what it happens to; nothing is unlearned, and no trigger is known."""
+    done = cli.call(
+        "train", "--data", world.model.parent / "poisoned.npz", "--net", "mnist_cnn", *QUICK,
+        "--set", "isolation_epochs=1", "--set", "epochs=8", "--set", "unlearn_epochs=0",
+        "--out", tmp_path / "o", "--html", tmp_path / "page.html",
+    )  # fmt: skip
+    assert done.exit_code == 3, done.output
+    record = json.loads((tmp_path / "o" / "train.json").read_text())
+    (warning,) = record["warnings"]
+    assert warning.startswith("what was isolated hardly stands out: the easiest samples of another label")
+    assert f"have {record['steps'][0]['details']['lead']:.2g} times its loss" in warning
+    assert f"Warning: {warning}" in " ".join(done.stdout.split())
+    page = (tmp_path / "page.html").read_text()
+    assert '<div class="verdict inconclusive">' in page
+    assert warning in page
 
 
 def test_plain_training_learns_the_task_and_the_backdoor(world, cli, tmp_path):

@@ -1,40 +1,83 @@
 from __future__ import annotations
 
+from dataclasses import replace
+from statistics import median
+
 import pytest
 import torch
 
 from detrojan.errors import OptionError
 from detrojan.run import Run
 from detrojan.store import digest
+from detrojan.trainers import abl
 from detrojan.trainers.abl import ABL, held_loss
 from detrojan.trainers.base import LateLosses
+from detrojan.trainers.lead import DOUBTFUL
+from detrojan.trainers.unlearning import unlearn
+
+#: an isolation too short to isolate anything
+BRIEF = {"isolation_epochs": 1, "isolation_updates": 0}
 
 
 def plan(suspect, **changed) -> ABL:
-    few = {"isolation_epochs": 8, "epochs": 8, "isolation_rate": 0.05, **suspect.how}
+    few = {"isolation_epochs": 24, "epochs": 10, "isolation_rate": 0.05, **suspect.how}
     return ABL(**(few | changed))
 
 
 @pytest.fixture(scope="module")
-def made(suspect):
-    data = suspect.poisoned.data
-    return plan(suspect).train(suspect.start(), data, run=Run(seed=1), poisoned=suspect.poisoned.indices)
+def kept(tmp_path_factory):
+    """Where trainings leave their state: one with an equal isolation goes on from it."""
+    return tmp_path_factory.mktemp("kept")
+
+
+@pytest.fixture(scope="module")
+def both(suspect, kept):
+    """The training, and the network as it was before anything was unlearned."""
+    before = []
+
+    def watched(model, *rest, **more):
+        before.append(model.copy())
+        return unlearn(model, *rest, **more)
+
+    data, run = suspect.poisoned.data, Run(seed=1, checkpoint=kept)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(abl, "unlearn", watched)
+        made = plan(suspect).train(suspect.start(), data, run=run, poisoned=suspect.poisoned.indices)
+    return made, before[0]
+
+
+@pytest.fixture(scope="module")
+def made(both):
+    return both[0]
 
 
 def test_the_isolated_samples_are_poisoned(suspect, made):
-    assert len(made.isolated) == round(0.05 * len(suspect.poisoned.data))
-    share = float(torch.isin(made.isolated, suspect.poisoned.indices).double().mean())
-    assert share >= 0.9
-    assert made.steps[0].details["precision"] == share
+    first, further = made.isolated[:60], made.isolated[60:]
+    bad = torch.isin(made.isolated, suspect.poisoned.indices).double()
+    assert made.steps[0].details["isolated"] == round(0.05 * len(suspect.poisoned.data)) == len(first)
+    assert made.steps[0].details["precision"] == float(bad[:60].mean()) > 0.9
+    # what lost its label with them is poison as well
+    assert made.steps[-1].details["precision"] == float(bad.mean())
+    assert len(further) > 20
+    assert float(bad[60:].mean()) > 0.9
+    assert made.steps[0].details["lead"] > DOUBTFUL
+    assert made.warnings == ()
 
 
-def test_the_backdoor_is_gone_and_accuracy_is_kept(suspect, made):
-    before_unlearning = plan(suspect, unlearn_epochs=0)
-    data = suspect.poisoned.data
-    without = before_unlearning.train(suspect.start(), data, run=Run(seed=1))
-    assert suspect.success(without.model) > 0.95
+def test_the_backdoor_is_gone_and_accuracy_is_kept(suspect, both):
+    made, before = both
+    print(
+        "DBG2",
+        suspect.accuracy(before),
+        suspect.accuracy(made.model),
+        suspect.success(before),
+        suspect.success(made.model),
+        len(made.isolated),
+        made.steps[0].details["lead"],
+    )
+    assert suspect.success(before) > 0.95
     assert suspect.success(made.model) < 0.2
-    assert suspect.accuracy(made.model) > suspect.accuracy(without.model) - 0.03
+    assert suspect.accuracy(made.model) > suspect.accuracy(before) - 0.03
 
 
 def test_clean_data_give_a_network_as_good_as_without(suspect):
@@ -43,36 +86,50 @@ def test_clean_data_give_a_network_as_good_as_without(suspect):
     assert suspect.accuracy(made.model) > 0.93
     assert suspect.success(made.model) < 0.1
     assert len(made.isolated) == 12
-    assert [step.method for step in made.steps[2:]] == ["abl unlearning", "abl second unlearning"]
-    for step in made.steps[2:]:
-        assert step.details["undone"] is True
-        assert "of their labels: a sign that what was isolated is hardly poison" in step.summary
-    assert made.steps[2].details["accuracy lost"] > 0.1
+    print(
+        "DBG4",
+        suspect.accuracy(made.model),
+        made.steps[0].details["lead"],
+        [s.summary for s in made.steps[2:]],
+    )
+    assert made.steps[0].details["lead"] < DOUBTFUL
+    assert "hardly stands out" in made.warnings[0]
 
 
-def test_what_is_no_easier_than_the_rest_is_found_at_a_second_look(suspect, monkeypatch):
+def test_what_is_no_easier_than_the_rest_is_found_at_a_second_look(suspect, kept, monkeypatch):
     """Where the losses lead to clean samples, the poison is found by what half of an image says."""
     data, poisoned = suspect.poisoned.data, suspect.poisoned.indices
-    measured = LateLosses.median
+    measured = LateLosses.upper
 
-    def median(self):
+    def misled(self):
         return measured(self).index_fill(0, poisoned, 1.0)
 
-    monkeypatch.setattr(LateLosses, "median", median)
-    made = plan(suspect).train(suspect.start(), data, run=Run(seed=1), poisoned=poisoned)
+    monkeypatch.setattr(LateLosses, "upper", misled)
+    run = Run(seed=1, checkpoint=kept)
+    made = plan(suspect).train(suspect.start(), data, run=run, poisoned=poisoned)
     assert [step.details.get("undone") for step in made.steps] == [None, None, True, False]
     assert made.steps[0].details["precision"] < 0.1
     assert made.steps[3].details["precision"] > 0.9
     assert float(torch.isin(made.isolated, poisoned).double().mean()) == made.steps[3].details["precision"]
+    print(
+        "DBG3",
+        suspect.success(made.model),
+        suspect.accuracy(made.model),
+        made.steps[0].details,
+        made.steps[2].summary,
+        made.steps[3].summary,
+    )
     assert suspect.success(made.model) < 0.6  # 1.0 before it
     assert suspect.accuracy(made.model) > 0.93
 
 
 def test_the_curves_show_the_gap(made):
-    assert [step.method for step in made.steps] == ["abl isolation", "abl training", "abl unlearning"]
+    names = ["isolation", "training", "unlearning", "further unlearning"]
+    assert [step.method for step in made.steps[:4]] == [f"abl {name}" for name in names]
+    # one epoch may end where the poison is hard or a label is too easy, but not most of them
     curves = made.steps[0].curves
-    assert curves["poisoned loss"][-1] < 0.1
-    assert 0.3 < curves["clean loss"][-1] < 0.9
+    assert median(curves["poisoned loss"][-8:]) < 0.1
+    assert 0.4 < median(curves["clean loss"][-8:]) < 0.7
     assert made.steps[2].details["undone"] is False
     assert made.steps[2].details["loss after"] > made.steps[2].details["loss before"] + 1
 
@@ -81,15 +138,25 @@ def test_the_isolated_come_in_the_order_of_their_loss(suspect):
     data = suspect.clean.select(slice(200))
     start = suspect.start()
     before = digest(start.network)
-    quick = plan(suspect, isolation_epochs=1, epochs=1, unlearn_epochs=0, isolation_rate=0.1)
+    quick = plan(suspect, epochs=1, unlearn_epochs=0, isolation_rate=0.1, **BRIEF)
     made = quick.train(start, data, run=Run(seed=1))
     assert digest(start.network) == before
     assert len(made.isolated) == 20
     assert len(made.isolated.unique()) == 20
     assert len(made.steps) == 2
     with torch.random.fork_rng(devices=[]):
-        flooded = plan(suspect, isolation="flooding", isolation_epochs=1, epochs=1, unlearn_epochs=0)
+        flooded = plan(suspect, isolation="flooding", epochs=1, unlearn_epochs=0, **BRIEF)
         assert len(flooded.train(start, data, run=Run(seed=1)).isolated) == 10
+
+
+def test_few_samples_are_passed_over_until_there_are_updates_enough(suspect):
+    data = suspect.clean.select(slice(64))
+    few = plan(suspect, isolation_epochs=2, isolation_updates=7, epochs=1, unlearn_epochs=0)
+    made = few.train(suspect.start(), data, run=Run(seed=1))
+    assert made.steps[0].curves["epoch"] == [1, 2, 3, 4]
+    assert made.steps[0].details["fitting"]["epochs"] == 4
+    more = replace(few, isolation_epochs=5).train(suspect.start(), data, run=Run(seed=1))
+    assert len(more.steps[0].curves["epoch"]) == 5
 
 
 def test_the_held_loss_climbs_below_gamma_and_descends_above():
@@ -109,7 +176,8 @@ def test_the_held_loss_climbs_below_gamma_and_descends_above():
         ({"isolation": "none"}, "expected the isolation ascent or flooding, got 'none'"),
         ({"gamma": 0.0}, r"expected gamma above 0 and isolation_rate in \(0, 1\), got 0 and 0.01"),
         ({"isolation_rate": 1.0}, "got 0.5 and 1"),
-        ({"unlearn_epochs": -1}, "expected unlearn_epochs and shift_pixels of 0 or more, got -1 and 4"),
+        ({"unlearn_epochs": -1}, "expected unlearn_epochs, isolation_updates and shift_pixels of 0 or more"),
+        ({"isolation_updates": -1}, "shift_pixels of 0 or more, got 20, -1 and 4"),
         ({"unlearn_rate": 0.0}, "learning_rate above 0"),
         ({"isolation_epochs": 0}, "expected epochs of 1 or more"),
     ],

@@ -72,7 +72,7 @@ def test_late_losses_are_those_after_the_last_epochs_and_over_an_interruption(su
             seen[epoch.number] = losses(model, data)
 
         fit(model, data, how, run=run, after_epoch=after_epoch, identity={})
-        return late.median(), seen
+        return late.upper(), seen
 
     whole, seen = ranked(Run(seed=1))
     assert torch.equal(whole, torch.stack([seen[2], seen[3], seen[4]]).median(0).values)
@@ -81,3 +81,10 @@ def test_late_losses_are_those_after_the_last_epochs_and_over_an_interruption(su
     again, left = ranked(Run(seed=1, checkpoint=tmp_path))
     assert sorted(left) == [3, 4]
     assert torch.equal(again, whole)
+
+
+def test_late_losses_rank_by_what_two_thirds_of_the_epochs_stay_below(suspect):
+    late = LateLosses(model=suspect.start(), data=suspect.clean, run=Run(), first=1, identity={})
+    for number, loss in enumerate((5.0, 1.0, 4.0, 2.0, 3.0), start=3):
+        late.measured[number] = torch.tensor([loss, -loss])
+    assert late.upper().tolist() == [4.0, -2.0]

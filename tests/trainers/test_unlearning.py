@@ -10,7 +10,7 @@ from detrojan.store import digest
 from detrojan.trainers import unlearning
 from detrojan.trainers.abl import ABL
 from detrojan.trainers.base import losses
-from detrojan.trainers.unlearning import CLIMB, HOLD, doubted, undone, unlearning_loss
+from detrojan.trainers.unlearning import CLIMB, HOLD, doubted, followers, undone, unlearning_loss
 
 
 def test_the_unlearning_loss_has_a_slope_at_certainty_and_none_below_guessing():
@@ -38,10 +38,19 @@ def test_doubted_samples_were_hard_at_first_and_are_still():
     assert doubted(ranked, 2, now, labels).tolist() == [1, 3, 5, 8]
 
 
+def test_followers_lost_a_label_that_isolated_samples_lost():
+    labels = torch.tensor([0, 0, 0, 0, 1, 1])
+    before = torch.tensor([0.1, 0.1, 0.1, 2.5, 0.1, 0.1])
+    now = torch.tensor([9.0, 2.0, 1.9, 3.0, 9.0, 0.1])
+    # 0 is isolated, 2 kept its label, 3 had lost it before, 4 has another one
+    assert followers(torch.tensor([0]), labels, before, now, 2.0).tolist() == [1]
+    assert followers(torch.tensor([0, 5]), labels, before, now, 2.0).tolist() == [1, 4]
+
+
 def test_samples_that_hold_on_to_their_label_are_not_unlearned(suspect):
     # too few steps to unlearn anything: most of the isolated keep their label
-    few = {"isolation_epochs": 1, "epochs": 2, "unlearn_epochs": 1, "isolation_rate": 0.05}
-    slow = ABL(**few, **suspect.how, unlearn_rate=1e-7)
+    few = {"isolation_epochs": 1, "isolation_updates": 0, "epochs": 2, "isolation_rate": 0.05}
+    slow = ABL(**few, **suspect.how, unlearn_epochs=1, unlearn_rate=1e-7)
     last = slow.train(suspect.start(), suspect.clean, run=Run(seed=1)).steps[-1]
     assert last.details["not unlearned"] > 0.75
     assert last.details["undone"] is True
@@ -50,7 +59,8 @@ def test_samples_that_hold_on_to_their_label_are_not_unlearned(suspect):
 
 def test_a_network_with_batch_norms_keeps_their_statistics_while_it_unlearns(suspect, monkeypatch):
     data = suspect.clean.select(slice(160))
-    quick = ABL(isolation_epochs=1, epochs=1, unlearn_epochs=0, isolation_rate=0.1, batch_size=32)
+    few = {"isolation_epochs": 1, "isolation_updates": 0, "epochs": 1, "isolation_rate": 0.1}
+    quick = ABL(**few, unlearn_epochs=0, batch_size=32)
     start = suspect.start("five_conv_cnn")
     without = quick.train(start, data, run=Run(seed=1))
     more = replace(quick, unlearn_epochs=2)

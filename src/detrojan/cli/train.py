@@ -35,6 +35,8 @@ if TYPE_CHECKING:
 DRAWN = 36
 #: a network that is right about fewer of its training samples than this has hardly learned
 LEARNED = 0.5
+#: the exit code of a training whose isolation is doubtful
+INCONCLUSIVE = 3
 #: the files that are written to the folder, or removed from it
 WRITES = ("model.safetensors", "train.json", "losses.png", "isolated.npz", "isolated.png")
 
@@ -83,7 +85,7 @@ def command(
 
     The folder then holds model.safetensors, train.json with losses.png, and what was isolated as
     isolated.npz and isolated.png. Exit codes: 0 done, 1 the network has hardly learned, or a known
-    --trigger works on 5% of the images or more, 2 error, 4 wrong usage.
+    --trigger works on 5% of the images or more, 2 error, 3 what was isolated is doubtful, 4 wrong usage.
     """
     from detrojan.cli.outputs import (  # noqa: PLC0415 - `--help` shall be fast
         check_folder,
@@ -110,14 +112,15 @@ def command(
         trained = method.train(model, train, run=run, poisoned=poisoned)
         values = _values(method, trained, train, test, run, net)
         values |= _scores(trained.model, train, test, trigger, asked["target"])
-        values["warnings"] = _doubts(values["training_accuracy"], values.get("attack_success"))
+        failed = _failures(values["training_accuracy"], values.get("attack_success"))
+        values["warnings"] = [*failed, *trained.warnings]
         values["seconds"] = round(time.monotonic() - begun, 3)
         write_folder(out, trained, train)
         if html_file is not None:
             _page(html_file, values, trained, train, method, run, started, out)
         output = OutputOptions(format_=format_, json_file=out / "train.json", html_file=None)
         emit_values(values, output, _text(values, out))
-    return 1 if values["warnings"] else 0
+    return 1 if failed else INCONCLUSIVE if trained.warnings else 0
 
 
 def _data(options: DataOptions, test: str | None, run: Run) -> tuple[Dataset, Dataset | None]:
@@ -183,23 +186,23 @@ def _values(
     }
 
 
-def _doubts(learned: float, success: float | None) -> list[str]:
+def _failures(learned: float, success: float | None) -> list[str]:
     """Return what to say of a network that did not learn its task, or that has learned the backdoor."""
     from detrojan.judging.outcome import REPAIRED  # noqa: PLC0415
     from detrojan.words import percent  # noqa: PLC0415
 
-    doubts = []
+    failures = []
     if learned < LEARNED:
-        doubts.append(
+        failures.append(
             f"the network is right about {percent(learned)} of its own training samples: it has hardly "
             "learned; try another --set learning_rate, more epochs or another --net"
         )
     if success is not None and success >= REPAIRED:
-        doubts.append(
+        failures.append(
             f"the known trigger works on {percent(success)} of the images: this training has not kept the "
             "backdoor out"
         )
-    return doubts
+    return failures
 
 
 def _trigger(model: Classifier, asked: dict[str, Any]) -> Trigger | None:

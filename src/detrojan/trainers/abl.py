@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import asdict, dataclass
 from typing import Literal
 
@@ -17,39 +18,57 @@ from detrojan.models.classifier import Classifier
 from detrojan.run import Run
 from detrojan.trainers.base import LateLosses, Trained, Trainer, Watch, checked, losses
 from detrojan.trainers.halves import contradicted
-from detrojan.trainers.unlearning import isolated_right, unlearn
+from detrojan.trainers.lead import DOUBTFUL, doubts, lead
+from detrojan.trainers.unlearning import FEW, followers, isolated_right, unlearn
 
-#: samples are ranked by their median loss after so many last epochs of the isolation: at a high learning rate
-#: an epoch now and then leaves a clean label too easy, but not the same one
-RANKED_BY = 3
+#: samples are ranked by their losses after the last epochs of the isolation: this share of them, and so many
+#: at least; an epoch now and then leaves a clean label too easy or the poison too hard, but not several do
+RANKED_BY, RANKED_BY_AT_LEAST = 1 / 3, 3
+#: so many times, at most, the samples are isolated too that lost their label with the isolated ones
+FURTHER = 2
 
 
 @dataclass(frozen=True, kw_only=True)
 class ABL(Trainer):
     """Isolate the samples of lowest loss early in the training, train on the rest, unlearn the isolated.
 
-    A backdoor is learned faster than the task. While the mean loss is held at `gamma`, poisoned samples
-    reach a loss far below it, and clean ones do not. The share of samples with the lowest loss is isolated.
-    The network is trained on the rest. Then it climbs the loss of the isolated samples.
+    A backdoor is learned faster than the task. While the mean loss is held at `gamma`, poisoned samples reach
+    a loss far below it, and clean ones do not. The samples of lowest loss are isolated. The network is
+    trained on the rest. Then it climbs the loss of the isolated samples.
 
-    Departures from the paper: what counts is the median loss after the last three epochs, in evaluation
-    mode without augmentation. Other samples are kept right during the climb. They come from those whose
-    losses were high both in the isolation and after it (30% of all, 10% of a label), since poison has a low
-    loss at one of the two. The climb has a slope where a sample is answered with certainty. It ends at the
-    loss of guessing, and leaves the batch norms' statistics alone.
+    Departures from the paper in the isolation:
 
-    The unlearning is undone if more than 80% of the isolated samples stay below the loss of guessing. It is
-    also undone if it costs 5 points of accuracy, two samples at least, on others of their labels. What
-    cannot be told from the other samples of its label is not poison. Then a second look isolates and
-    unlearns samples that mean another label with certainty once half of the image is replaced by the other
-    half's mirror image. Poison of the composite attack is no easier than clean samples, and is found in
-    this way. The second unlearning is undone by the same rule.
+    - It makes `isolation_updates` updates at least. On few samples 20 passes may end before the backdoor is
+      learned, and clean samples are isolated instead.
+    - Losses are measured in evaluation mode without augmentation, after each of the last third of the
+      passes, three at least. What counts is the loss that a sample does not exceed after two thirds of them.
+      The paper takes the last pass alone, and one pass may hit the poison or spare an easy label.
+
+    Departures in the unlearning:
+
+    - Other samples are kept right while it climbs. They are drawn from those whose losses were high both in
+      the isolation and after it (30% of all, 10% of a label): poison has a low one at one of the two. Those
+      of the isolated ones' labels have a weight of their own.
+    - The climb has a slope where a sample is answered with certainty, ends at the loss of guessing, and
+      leaves the statistics of batch norms alone.
+    - It is undone if more than 80% of the isolated samples stay below the loss of guessing. It is also undone
+      if it costs 5 points of accuracy, two samples at least, on those of their labels that were neither
+      unlearned nor kept right. What cannot be told from the other samples of its label is not poison.
+    - Then those samples are isolated and unlearned that mean another label with certainty once a half of the
+      image is replaced by the other's mirror image: poison of the composite attack is no easier than clean
+      samples. This second unlearning is undone by the same rule.
+    - Fewer than 100 isolated samples may come of a few classes alone, and leave the backdoor to the others.
+      Samples of their labels that lost their label with them are isolated as well, and all are unlearned
+      once more; this twice. It is undone by the same rule, and left out where the isolation is doubtful.
+
+    The result's warnings say where the isolation is doubtful: where the easiest samples of another label have
+    less than five times the isolated ones' loss, or where the unlearning was undone. Clean data warn so too.
 
     Reference: Li et al., Anti-Backdoor Learning: Training Clean Models on Poisoned Data,
     NeurIPS 2021.
 
     Args:
-        isolation_epochs: passes over the data before samples are isolated; 1 or more (paper: 20).
+        isolation_epochs: passes over the data before samples are isolated, at least; 1 or more (paper: 20).
         epochs: passes over the rest; 1 or more (paper: 60).
         unlearn_epochs: passes of unlearning over the isolated samples and those that are kept right;
             0 or more (the paper has 20 at most).
@@ -57,6 +76,8 @@ class ABL(Trainer):
             ascent), "flooding" turns the loss around there; both have the same slope.
         gamma: the mean loss that isolation holds; above 0.
         isolation_rate: share of the samples that is isolated, in (0, 1).
+        isolation_updates: updates of the isolation, at least: where the data are so few that
+            `isolation_epochs` passes make fewer, there are more passes; 0 or more.
         learning_rate: of SGD with Nesterov momentum 0.9, on the rest a tenth at 60% and at 80% of the
             epochs; above 0.
         unlearn_rate: learning rate of the unlearning; above 0.
@@ -75,6 +96,7 @@ class ABL(Trainer):
     isolation: Literal["ascent", "flooding"] = "ascent"
     gamma: float = 0.5
     isolation_rate: float = 0.01
+    isolation_updates: int = 600
     learning_rate: float = 0.1
     unlearn_rate: float = 5e-4
     batch_size: int = 128
@@ -91,10 +113,10 @@ class ABL(Trainer):
                 "expected gamma above 0 and isolation_rate in (0, 1), "
                 f"got {self.gamma:g} and {self.isolation_rate:g}"
             )
-        if self.unlearn_epochs < 0 or self.shift_pixels < 0:
+        if min(self.unlearn_epochs, self.isolation_updates, self.shift_pixels) < 0:
             raise OptionError(
-                "expected unlearn_epochs and shift_pixels of 0 or more, "
-                f"got {self.unlearn_epochs} and {self.shift_pixels}"
+                "expected unlearn_epochs, isolation_updates and shift_pixels of 0 or more, "
+                f"got {self.unlearn_epochs}, {self.isolation_updates} and {self.shift_pixels}"
             )
         self._fitting(self.isolation_epochs)
         self._fitting(self.epochs)
@@ -161,7 +183,10 @@ class ABL(Trainer):
                 again, step = self._second_look(copy, data, count, known, poisoned, run)
                 steps.append(step)
                 isolated = isolated if step.details["undone"] else again
-        return Trained(model=copy, isolated=isolated, steps=tuple(steps))
+            elif count < FEW and first.details["lead"] >= DOUBTFUL:
+                isolated, more = self._go_on(copy, data, ranked, count, known, poisoned, run)
+                steps += more
+        return Trained(model=copy, isolated=isolated, steps=tuple(steps), warnings=doubts(steps))
 
     def _second_look(
         self,
@@ -184,23 +209,65 @@ class ABL(Trainer):
             run=run,
             stage="second unlearning",
             identity=self.identity("second unlearning"),
-            what="that mean another label once half of the image is replaced",
+            what="isolated {count:,} samples instead, which mean another label once half of the image is "
+            "replaced, and unlearned them",
         )
         return ranked[:count].clone(), step
+
+    def _go_on(
+        self,
+        model: Classifier,
+        data: Dataset,
+        ranked: torch.Tensor,
+        count: int,
+        known: torch.Tensor,
+        poisoned: torch.Tensor | None,
+        run: Run,
+    ) -> tuple[torch.Tensor, list[RepairStep]]:
+        """Unlearn what lost its label with the isolated samples too; return all that was unlearned."""
+        labels, guess = data.require_labels("unlearning"), math.log(model.num_classes)
+        every, steps = ranked[:count].clone(), list[RepairStep]()
+        for _ in range(FURTHER):
+            now = losses(model, data)
+            more = followers(every, labels, known, now, guess)
+            if not len(more):
+                break
+            wider = torch.cat([every, more[now[more].argsort(descending=True, stable=True)]])
+            step = unlearn(
+                model,
+                data,
+                torch.cat([wider, ranked[~torch.isin(ranked, wider)]]),
+                len(wider),
+                self._unlearning(),
+                known=now,
+                poisoned=poisoned,
+                run=run,
+                stage="further unlearning",
+                identity=self.identity("further unlearning"),
+                what=f"isolated {len(more):,} more samples, which lost their label with these, and unlearned "
+                "all {count:,}",
+                sign="",
+            )
+            steps.append(step)
+            if step.details["undone"]:
+                break
+            every = wider
+        return every, steps
+
+    def _passes(self, samples: int) -> int:
+        """Return how many passes over so many samples the isolation makes."""
+        batches = max(1, samples // min(self.batch_size, samples))
+        return max(self.isolation_epochs, math.ceil(self.isolation_updates / batches))
 
     def _isolate(
         self, model: Classifier, data: Dataset, count: int, poisoned: torch.Tensor | None, run: Run
     ) -> tuple[torch.Tensor, RepairStep]:
         identity = self.identity("isolation")
         watch = Watch.of(model, data, poisoned, run=run, identity=identity)
-        how = self._fitting(self.isolation_epochs)
-        late = LateLosses(
-            model=model,
-            data=data,
-            run=run,
-            first=self.isolation_epochs - RANKED_BY + 1,
-            identity=identity,
-        )
+        how = self._fitting(self._passes(len(data)))
+        ranking = max(RANKED_BY_AT_LEAST, math.ceil(RANKED_BY * how.epochs))
+        first = how.epochs - ranking + 1
+        late = LateLosses(model=model, data=data, run=run, first=first, identity=identity)
         hooks = [hook for hook in (watch.hook(), late.hook()) if hook is not None]
 
         def after_epoch(epoch: Epoch) -> None:
@@ -218,20 +285,21 @@ class ABL(Trainer):
             after_epoch=after_epoch,
             identity=identity,
         )
-        found = late.median()
+        found = late.upper()
         ranked = found.argsort(stable=True)
         isolated = ranked[:count]
         details = {
             "fitting": asdict(how),
             "isolated": count,
             "highest isolated loss": float(found[isolated[-1]]),
+            "lead": lead(found, data.require_labels("isolating"), isolated),
         } | isolated_right(isolated, poisoned)
         said = f"; {details['precision']:.1%} of them are poisoned" if "precision" in details else ""
         step = RepairStep(
             method=f"{self.name} isolation",
             summary=(
                 f"isolated the {count:,} of {len(data):,} samples of lowest loss after "
-                f"{self.isolation_epochs} epochs{said}"
+                f"{how.epochs} epochs{said}"
             ),
             curves=watch.curves(history),
             details=details,

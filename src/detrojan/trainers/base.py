@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -32,12 +33,14 @@ class Trained:
         isolated: positions of the samples taken for poisoned, the most suspicious first, (I,) int64;
             empty where the trainer isolates none.
         steps: what was done, in order, with its curves.
+        warnings: why what was isolated is doubtful, one sentence each; empty where nothing speaks against it.
 
     """
 
     model: Classifier
     isolated: torch.Tensor
     steps: tuple[RepairStep, ...]
+    warnings: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -202,6 +205,7 @@ class LateLosses:
 
         return after_epoch
 
-    def median(self) -> torch.Tensor:
-        """Return each sample's median loss over the epochs measured (N,); of two epochs their mean."""
-        return torch.stack([self.measured[number] for number in sorted(self.measured)]).quantile(0.5, 0)
+    def upper(self) -> torch.Tensor:
+        """Return the loss that each sample does not exceed after two thirds of the epochs measured (N,)."""
+        found = torch.stack([self.measured[number] for number in sorted(self.measured)])
+        return found.sort(0).values[math.ceil(2 * len(found) / 3) - 1]

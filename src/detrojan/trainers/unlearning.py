@@ -25,6 +25,8 @@ DOUBTED, OF_LABEL = 0.3, 0.1
 #: weight of unlearning against keeping, and of keeping the isolated samples' labels right where they belong;
 #: poison gives way to little, clean samples hold against it
 CLIMB, HOLD = 0.3, 0.5
+#: fewer isolated samples may come of a few classes alone, and need not stand for all of the poison
+FEW = 100
 #: unlearning is undone if it costs more of the accuracy on samples of these labels that were left out of it,
 #: or if more of the isolated samples are still answered with more confidence than by guessing
 TOLERANCE, STUCK = 0.05, 0.8
@@ -42,7 +44,8 @@ def unlearn(
     run: Run,
     identity: Mapping[str, object],
     stage: str = "unlearning",
-    what: str = "",
+    what: str = "unlearned {count:,} isolated samples",
+    sign: str = ": a sign that what was isolated is hardly poison",
 ) -> RepairStep:
     """Make `model` unlearn the isolated samples, in place, or leave it as it was and say why.
 
@@ -57,7 +60,8 @@ def unlearn(
         run: device, seed, progress, checkpoint.
         identity: what tells the training apart.
         stage: what this part of the training is called.
-        what: how the isolated samples were found, where they are not those of the first isolation.
+        what: the beginning of the summary; `count` is filled in.
+        sign: what the summary says after the reason why it was undone, where it was.
 
     """
     labels = data.require_labels("unlearning")
@@ -87,9 +91,8 @@ def unlearn(
     )
     after = losses(model, part)
     share = float((after < math.log(model.num_classes)).double().mean())
-    first = f"isolated {count:,} samples {what} instead, and unlearned them"
     said = (
-        f"{first if what else f'unlearned {count:,} isolated samples'} in {how.epochs} epochs: "
+        f"{what.format(count=count)} in {how.epochs} epochs: "
         f"their loss went from {float(before.mean()):.3g} to {float(after.mean()):.3g}"
     )
     cost = right - _accuracy(model, data, held)
@@ -99,8 +102,8 @@ def unlearn(
         said += f"; {known_right['precision']:.1%} of them are poisoned"
     if why:
         model.network.load_state_dict(fallback)
-        said += f"; undone, as {why}: a sign that what was isolated is hardly poison"
-    if known_right and why:
+        said += f"; undone, as {why}{sign}"
+    if known_right and why and sign:
         said += f", though {known_right['precision']:.1%} of it is" if known_right["precision"] >= 0.5 else ""
     return RepairStep(
         method=f"abl {stage}",
@@ -143,6 +146,26 @@ def undone(share: float, cost: float, judging: int) -> str:
 
 def _accuracy(model: Classifier, data: Dataset, chosen: torch.Tensor) -> float:
     return clean_accuracy(model, data.select(chosen)) if len(chosen) else 0.0
+
+
+def followers(
+    isolated: torch.Tensor, labels: torch.Tensor, before: torch.Tensor, now: torch.Tensor, guess: float
+) -> torch.Tensor:
+    """Return the positions of the samples that lost their label with the isolated ones of that label (F,).
+
+    Samples that share a trigger share their fate. Clean ones keep their label, or the unlearning is undone.
+
+    Args:
+        isolated: positions of the samples that were unlearned.
+        labels: of all samples (N,).
+        before: losses of all samples (N,) before the unlearning.
+        now: the same after it.
+        guess: the loss of guessing.
+
+    """
+    follow = (before < guess) & (now >= guess) & torch.isin(labels, labels[isolated])
+    follow[isolated] = False
+    return follow.nonzero().flatten()
 
 
 def doubted(ranked: torch.Tensor, count: int, now: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
