@@ -10,7 +10,7 @@ from detrojan.errors import OptionError
 from detrojan.run import Run
 from detrojan.store import digest
 from detrojan.trainers import abl
-from detrojan.trainers.abl import ABL, held_loss
+from detrojan.trainers.abl import ABL
 from detrojan.trainers.base import LateLosses
 from detrojan.trainers.lead import DOUBTFUL
 from detrojan.trainers.unlearning import unlearn
@@ -66,34 +66,22 @@ def test_the_isolated_samples_are_poisoned(suspect, made):
 
 def test_the_backdoor_is_gone_and_accuracy_is_kept(suspect, both):
     made, before = both
-    print(
-        "DBG2",
-        suspect.accuracy(before),
-        suspect.accuracy(made.model),
-        suspect.success(before),
-        suspect.success(made.model),
-        len(made.isolated),
-        made.steps[0].details["lead"],
-    )
     assert suspect.success(before) > 0.95
-    assert suspect.success(made.model) < 0.2
+    assert suspect.success(made.model) < 0.15
     assert suspect.accuracy(made.model) > suspect.accuracy(before) - 0.03
 
 
-def test_clean_data_give_a_network_as_good_as_without(suspect):
+def test_clean_data_give_a_network_as_good_as_without_and_a_warning(suspect):
     data = suspect.clean
     made = plan(suspect, isolation_rate=0.01).train(suspect.start(), data, run=Run(seed=1))
-    assert suspect.accuracy(made.model) > 0.93
+    assert suspect.accuracy(made.model) > 0.96
     assert suspect.success(made.model) < 0.1
+    assert [step.method for step in made.steps[2:]] == ["abl unlearning", "abl second unlearning"]
+    assert made.steps[2].details["accuracy lost"] > 0.05
+    assert made.steps[2].details["undone"] is True
+    assert "of their labels: a sign that what was isolated is hardly poison" in made.steps[2].summary
     assert len(made.isolated) == 12
-    print(
-        "DBG4",
-        suspect.accuracy(made.model),
-        made.steps[0].details["lead"],
-        [s.summary for s in made.steps[2:]],
-    )
-    assert made.steps[0].details["lead"] < DOUBTFUL
-    assert "hardly stands out" in made.warnings[0]
+    assert len(made.warnings) in {1, 2}
 
 
 def test_what_is_no_easier_than_the_rest_is_found_at_a_second_look(suspect, kept, monkeypatch):
@@ -111,14 +99,6 @@ def test_what_is_no_easier_than_the_rest_is_found_at_a_second_look(suspect, kept
     assert made.steps[0].details["precision"] < 0.1
     assert made.steps[3].details["precision"] > 0.9
     assert float(torch.isin(made.isolated, poisoned).double().mean()) == made.steps[3].details["precision"]
-    print(
-        "DBG3",
-        suspect.success(made.model),
-        suspect.accuracy(made.model),
-        made.steps[0].details,
-        made.steps[2].summary,
-        made.steps[3].summary,
-    )
     assert suspect.success(made.model) < 0.6  # 1.0 before it
     assert suspect.accuracy(made.model) > 0.93
 
@@ -157,17 +137,6 @@ def test_few_samples_are_passed_over_until_there_are_updates_enough(suspect):
     assert made.steps[0].details["fitting"]["epochs"] == 4
     more = replace(few, isolation_epochs=5).train(suspect.start(), data, run=Run(seed=1))
     assert len(more.steps[0].curves["epoch"]) == 5
-
-
-def test_the_held_loss_climbs_below_gamma_and_descends_above():
-    labels, index = torch.tensor([0, 1]), torch.arange(2)
-    for kind in ("ascent", "flooding"):
-        for scale, sign in ((5.0, -1), (0.1, 1)):
-            logits = (torch.eye(2) * scale).requires_grad_()
-            value = held_loss(kind, 0.5)(logits, labels, index)
-            (slope,) = torch.autograd.grad(value, logits)
-            # the slope of plain cross entropy at the label's logit is below 0
-            assert torch.sign(slope[0, 0]) == -sign
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,15 @@ from detrojan.store import digest
 from detrojan.trainers import unlearning
 from detrojan.trainers.abl import ABL
 from detrojan.trainers.base import losses
-from detrojan.trainers.unlearning import CLIMB, HOLD, doubted, followers, undone, unlearning_loss
+from detrojan.trainers.unlearning import (
+    CLIMB,
+    HOLD,
+    SECOND_TOLERANCE,
+    doubted,
+    followers,
+    undone,
+    unlearning_loss,
+)
 
 
 def test_the_unlearning_loss_has_a_slope_at_certainty_and_none_below_guessing():
@@ -89,3 +97,8 @@ def test_a_network_with_batch_norms_keeps_their_statistics_while_it_unlearns(sus
 )
 def test_an_unlearning_is_undone_where_it_is_dear_or_does_not_work(share, cost, judging, why):
     assert undone(share, cost, judging) == why
+
+
+def test_a_second_look_bears_less():
+    assert undone(0.0, 0.04, 100, SECOND_TOLERANCE) == "it cost 4.0 points on other samples of their labels"
+    assert undone(0.0, 0.02, 100, SECOND_TOLERANCE) == undone(0.0, 1 / 17, 17, SECOND_TOLERANCE) == ""

@@ -7,19 +7,19 @@ from dataclasses import asdict, dataclass
 from typing import Literal
 
 import torch
-from torch.nn import functional
 
 from detrojan.data.dataset import Dataset
 from detrojan.errors import OptionError
 from detrojan.findings import RepairStep
 from detrojan.learning.augmentation import Augment, shift
-from detrojan.learning.fitting import Epoch, Fitting, Loss, fit
+from detrojan.learning.fitting import Epoch, Fitting, fit
 from detrojan.models.classifier import Classifier
 from detrojan.run import Run
 from detrojan.trainers.base import LateLosses, Trained, Trainer, Watch, checked, losses
 from detrojan.trainers.halves import contradicted
+from detrojan.trainers.holding import held_loss
 from detrojan.trainers.lead import DOUBTFUL, doubts, lead
-from detrojan.trainers.unlearning import FEW, followers, isolated_right, unlearn
+from detrojan.trainers.unlearning import FEW, SECOND_TOLERANCE, followers, isolated_right, unlearn
 
 #: samples are ranked by their losses after the last epochs of the isolation: this share of them, and so many
 #: at least; an epoch now and then leaves a clean label too easy or the poison too hard, but not several do
@@ -56,7 +56,7 @@ class ABL(Trainer):
       unlearned nor kept right. What cannot be told from the other samples of its label is not poison.
     - Then those samples are isolated and unlearned that mean another label with certainty once a half of the
       image is replaced by the other's mirror image: poison of the composite attack is no easier than clean
-      samples. This second unlearning is undone by the same rule.
+      samples. It is undone where it costs 2.5 points.
     - Fewer than 100 isolated samples may come of a few classes alone, and leave the backdoor to the others.
       Samples of their labels that lost their label with them are isolated as well, and all are unlearned
       once more; this twice. It is undone by the same rule, and left out where the isolation is doubtful.
@@ -209,6 +209,7 @@ class ABL(Trainer):
             run=run,
             stage="second unlearning",
             identity=self.identity("second unlearning"),
+            tolerance=SECOND_TOLERANCE,
             what="isolated {count:,} samples instead, which mean another label once half of the image is "
             "replaced, and unlearned them",
         )
@@ -335,19 +336,3 @@ class ABL(Trainer):
             curves=watch.curves(history),
             details={"fitting": asdict(how)},
         )
-
-
-def held_loss(kind: str, gamma: float) -> Loss:
-    """Return the loss that holds a batch's mean cross entropy at `gamma`.
-
-    Held sample by sample, no loss would stay far below gamma, and nothing would tell poison apart.
-    """
-
-    def ascent(logits: torch.Tensor, labels: torch.Tensor, _index: torch.Tensor) -> torch.Tensor:
-        mean = functional.cross_entropy(logits, labels)
-        return torch.sign(mean.detach() - gamma) * mean
-
-    def flooding(logits: torch.Tensor, labels: torch.Tensor, _index: torch.Tensor) -> torch.Tensor:
-        return (functional.cross_entropy(logits, labels) - gamma).abs() + gamma
-
-    return ascent if kind == "ascent" else flooding

@@ -30,6 +30,8 @@ FEW = 100
 #: unlearning is undone if it costs more of the accuracy on samples of these labels that were left out of it,
 #: or if more of the isolated samples are still answered with more confidence than by guessing
 TOLERANCE, STUCK = 0.05, 0.8
+#: a second look bears less: it begins where the first isolation has failed, which clean data do as well
+SECOND_TOLERANCE = 0.025
 
 
 def unlearn(
@@ -46,6 +48,7 @@ def unlearn(
     stage: str = "unlearning",
     what: str = "unlearned {count:,} isolated samples",
     sign: str = ": a sign that what was isolated is hardly poison",
+    tolerance: float = TOLERANCE,
 ) -> RepairStep:
     """Make `model` unlearn the isolated samples, in place, or leave it as it was and say why.
 
@@ -62,6 +65,7 @@ def unlearn(
         stage: what this part of the training is called.
         what: the beginning of the summary; `count` is filled in.
         sign: what the summary says after the reason why it was undone, where it was.
+        tolerance: how much accuracy it may cost on samples that were left out of it, 0 to 1.
 
     """
     labels = data.require_labels("unlearning")
@@ -96,7 +100,7 @@ def unlearn(
         f"their loss went from {float(before.mean()):.3g} to {float(after.mean()):.3g}"
     )
     cost = right - _accuracy(model, data, held)
-    why = undone(share, cost, len(held))
+    why = undone(share, cost, len(held), tolerance)
     known_right = isolated_right(isolated, poisoned)
     if known_right and not why:
         said += f"; {known_right['precision']:.1%} of them are poisoned"
@@ -128,16 +132,17 @@ def isolated_right(isolated: torch.Tensor, poisoned: torch.Tensor | None) -> dic
     return {"precision": float(torch.isin(isolated, poisoned).double().mean())}
 
 
-def undone(share: float, cost: float, judging: int) -> str:
+def undone(share: float, cost: float, judging: int, tolerance: float = TOLERANCE) -> str:
     """Return why an unlearning is undone, or nothing.
 
     Args:
         share: of the isolated samples that were not unlearned, 0 to 1.
         cost: in accuracy on other samples of their labels, -1 to 1.
         judging: how many these are; one that is answered otherwise says nothing.
+        tolerance: how much it may cost, 0 to 1.
 
     """
-    if cost > TOLERANCE and round(cost * judging) > 1:
+    if cost > tolerance and round(cost * judging) > 1:
         return f"it cost {100 * cost:.1f} points on other samples of their labels"
     if share > STUCK:
         return f"{share:.0%} of them were not unlearned beside other samples of their labels"
