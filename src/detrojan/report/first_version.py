@@ -1,7 +1,7 @@
 """Reports as detrojan wrote them first, and what they are in the schema of today.
 
-They say a size as `mask_l1`, always in pixels, and an aim as `source`. What decided is not in them: it is
-told from the names of the hyper-parameters, here and nowhere else.
+They say a size as `mask_l1`, always in pixels, and an aim as `source`. What decided is not in them: the
+names of the hyper-parameters say it, here and nowhere else.
 """
 
 from __future__ import annotations
