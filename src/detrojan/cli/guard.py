@@ -274,10 +274,9 @@ def measure(
         _draw(guarded, scores, asked["figures"])
         _draw_labels(guarded, _both(found.images, stamped), None, asked["figures"])
     if html_file is not None:
-        drawn = trigger_pictures(trigger, moved)
         _page(
             html_file, guarded, scores, found, run, started,
-            warnings=warnings, measured=measured, pictures=drawn,
+            warnings=warnings, measured=measured, pictures=trigger_pictures(trigger, moved),
         )  # fmt: skip
     output = OutputOptions(format_=format_, json_file=json_file, html_file=None)
     emit_values(values, output, measured_text(values))
