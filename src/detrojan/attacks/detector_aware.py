@@ -15,6 +15,7 @@ from detrojan.errors import OptionError
 from detrojan.learning.fitting import Fitting, Loss, fit
 from detrojan.models.classifier import Classifier
 from detrojan.run import Run
+from detrojan.triggers.aim import Aim
 from detrojan.triggers.backdoor import Backdoor
 from detrojan.triggers.base import Trigger
 from detrojan.triggers.blend import BlendTrigger
@@ -178,7 +179,7 @@ class _Evading(nn.Module):
             wrong = functional.cross_entropy(logits, taught, label_smoothing=smoothing)
             if not evasion or len(labels) == own:
                 return wrong
-            innocent = labels[own:] != self.target
+            innocent = Aim(target=self.target).victims(labels[own:])
             if not innocent.any():
                 return wrong
             # little at first: the backdoor has to be there before it can be told from what is found
