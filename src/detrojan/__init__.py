@@ -44,7 +44,7 @@ _HOMES = {
     "filters.activation_clustering": "ActivationClustering",
     "filters.base": "Filter Suspects",
     "filters.spectral": "Spectral",
-    "findings": "Finding RepairStep ScanResult",
+    "findings": "Criterion Finding RepairStep ScanResult Unit",
     "guards.base": "Calibrated Guard load_guard",
     "guards.strip": "Strip",
     "learning.fitting": "Fitting fit",

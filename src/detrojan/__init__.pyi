@@ -44,7 +44,13 @@ from detrojan.errors import (
 from detrojan.filters.activation_clustering import ActivationClustering as ActivationClustering
 from detrojan.filters.base import Filter as Filter, Suspects as Suspects
 from detrojan.filters.spectral import Spectral as Spectral
-from detrojan.findings import Finding as Finding, RepairStep as RepairStep, ScanResult as ScanResult
+from detrojan.findings import (
+    Criterion as Criterion,
+    Finding as Finding,
+    RepairStep as RepairStep,
+    ScanResult as ScanResult,
+    Unit as Unit,
+)
 from detrojan.guards.base import Calibrated as Calibrated, Guard as Guard, load_guard as load_guard
 from detrojan.guards.strip import Strip as Strip
 from detrojan.learning.fitting import Fitting as Fitting, fit as fit
