@@ -84,14 +84,14 @@ class Job:
 
     def mend(self, given: Given, share: float) -> Mended:
         """Repair on one part of the data, and measure on the other."""
-        from detrojan import workflow  # noqa: PLC0415
+        from detrojan.jobs import repairing  # noqa: PLC0415
 
         model, run = self.inputs.model, self.run
-        data, warnings = workflow.with_usable_labels(model, self.inputs.data)
+        data, warnings = repairing.with_usable_labels(model, self.inputs.data, run=run)
         used, rest = data.split(round(share * len(data)), run.generator("repair", "split"))
-        judge = workflow.Judge.of(model, rest, given.findings)
+        judge = repairing.Judge.of(model, rest, given.findings)
         before = judge.measure(model)
-        repaired = workflow.repair_in_sequence(model, used, given.findings, self.methods, run=run)
+        repaired = repairing.repair_in_sequence(model, used, given.findings, self.methods, run=run)
         return Mended(
             repaired=repaired,
             data=data,

@@ -316,7 +316,7 @@ def shortcomings(truth: Truth) -> list[str]:
 def facts(story: Story, networks: Networks) -> dict[str, Any]:
     """Return the whole story as plain values, for demo/report.json."""
     return {
-        "schema": "detrojan.jobs.demo/1",
+        "schema": "detrojan.demo/1",
         "passed": not story.failures,
         "failures": list(story.failures),
         "planted": {
