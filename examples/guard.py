@@ -10,20 +10,19 @@ from pathlib import Path
 
 import torch
 
-from detrojan import (
-    Aim,
-    Backdoor,
-    BadNets,
-    Fitting,
-    PatchTrigger,
-    Run,
-    Strip,
-    attack_success,
-    detection,
-    draw_signs,
-    train_net,
-    tune,
-)
+from detrojan.attacks.badnets import BadNets
+from detrojan.data.drawn.signs import draw_signs
+from detrojan.guards.bundle import save_guard
+from detrojan.guards.strip import Strip
+from detrojan.learning.fitting import Fitting
+from detrojan.learning.fresh import train_net
+from detrojan.machine import tune
+from detrojan.metrics.accuracy import attack_success
+from detrojan.metrics.detection import detection
+from detrojan.run import Run
+from detrojan.triggers.aim import Aim
+from detrojan.triggers.backdoor import Backdoor
+from detrojan.triggers.patch import PatchTrigger
 
 
 def main() -> None:
@@ -65,7 +64,7 @@ def main() -> None:
     print(f"attack success {attack_success(model, trigger, test.images, truth, 3):.1%}", end=", ")
     print(f"with the guard {through.double().mean():.1%}")
     if asked.out is not None:
-        print(f"the guard is in {guard.save(asked.out)}")
+        print(f"the guard is in {save_guard(guard, asked.out)}")
 
 
 if __name__ == "__main__":

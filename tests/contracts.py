@@ -27,8 +27,9 @@ from detrojan.attacks.base import Planted, Poisoned
 from detrojan.data.dataset import Dataset
 from detrojan.errors import DetrojanError, InterruptedRunError, OptionError
 from detrojan.filters.base import Suspects
-from detrojan.findings import PIXELS, Finding, ScanResult
-from detrojan.guards.base import Calibrated, load_guard
+from detrojan.findings import Finding, ScanResult
+from detrojan.guards.base import Calibrated
+from detrojan.guards.bundle import load_guard, save_guard
 from detrojan.method import Method
 from detrojan.metrics.accuracy import clean_accuracy
 from detrojan.models.classifier import Classifier
@@ -479,7 +480,7 @@ def check_calibrated(method: Method) -> None:
         answers = made.answers_with_class(data.images)
         assert torch.equal(answers == CLASSES, made.suspicious(scores))
         with TemporaryDirectory() as folder:
-            again = load_guard(made.save(folder), model)
+            again = load_guard(save_guard(made, folder), model)
         assert torch.equal(again.score(data.images), scores)
         assert list(flat(again)) == list(flat(made))
 

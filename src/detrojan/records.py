@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import Annotated, Any
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 
 def plain(value: Any) -> Any:
@@ -26,6 +26,7 @@ def plain(value: Any) -> Any:
 Number = Annotated[float | None, BeforeValidator(plain)]
 Share = Annotated[Annotated[float, Field(ge=0, le=1)] | None, BeforeValidator(plain)]
 Size = Annotated[Annotated[float, Field(ge=0)] | None, BeforeValidator(plain)]
+Finite = Annotated[float, Field(allow_inf_nan=False)]
 Words = Annotated[str, BeforeValidator(plain)]
 Label = Annotated[int, Field(ge=0)]
 Count = Annotated[int, Field(ge=0)]
@@ -36,3 +37,13 @@ class Part(BaseModel):
     """Base of every piece of a report: unknown keys are refused, and it never changes."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=())
+
+
+def wrong_places(error: ValidationError, whole: str = "record", most: int = 3) -> str:
+    """Return the first places that do not keep to a schema, each with what was expected there."""
+    wrong = [
+        f"{'.'.join(map(str, item['loc'])) or whole}: {item['msg'].removeprefix('Value error, ')}"
+        for item in error.errors(include_url=False, include_input=False)
+    ]
+    more = f" (and {len(wrong) - most} more)" if len(wrong) > most else ""
+    return "; ".join(wrong[:most]) + more

@@ -69,10 +69,10 @@ def command(
     scanned as if nobody knew. The folder then holds report.html, report.json, the scans' and the
     repair's JSON, and all three models. Exit codes: 0 all went as it should, 1 something did not.
     """
-    from detrojan.jobs import demo  # noqa: PLC0415 - `--help` shall be fast
     from detrojan.cli.outputs import check_folder, emit_values  # noqa: PLC0415
     from detrojan.cli.settings import methods_named  # noqa: PLC0415
     from detrojan.cli.surroundings import kept, start  # noqa: PLC0415
+    from detrojan.jobs import demo  # noqa: PLC0415 - `--help` shall be fast
     from detrojan.scans.cascade import Cascade  # noqa: PLC0415
 
     run, begun = start(surroundings), time.monotonic()

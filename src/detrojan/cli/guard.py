@@ -10,14 +10,10 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from detrojan.cli.guarded import (
-    bundle_files,
-    bundled_guard,
-    check_bundle,
     check_images,
     guard_rows,
     overflow_warnings,
     read_images,
-    save_bundle,
 )
 from detrojan.cli.inputs import check_shape, load_inputs, load_trigger
 from detrojan.cli.options import (
@@ -112,6 +108,7 @@ def calibrate(
     from detrojan.cli.surroundings import start  # noqa: PLC0415
     from detrojan.files import save_bytes  # noqa: PLC0415
     from detrojan.guards.base import Guard  # noqa: PLC0415
+    from detrojan.guards.bundle import bundle_files, check_bundle, save_bundle  # noqa: PLC0415
     from detrojan.report.figures import histogram  # noqa: PLC0415
 
     check_folder(out, writes=bundle_files())
@@ -172,12 +169,13 @@ def check(
     """
     from detrojan.cli.outputs import check_folder, check_writable, emit_values  # noqa: PLC0415
     from detrojan.cli.surroundings import start  # noqa: PLC0415
+    from detrojan.guards.bundle import load_bundle  # noqa: PLC0415
 
     check_images(images, data)
     run = start(surroundings)
     check_writable(json_file)
     check_folder(asked["figures"], writes=FIGURES)
-    guarded = bundled_guard(guard, run, factory=asked["factory"])
+    guarded = load_bundle(guard, device=run.device, factory=asked["factory"])
     found, names = read_images(images, data, run)
     check_shape(guarded.model, found)
     scores = guarded.score(found.images)
@@ -247,13 +245,14 @@ def measure(
     from detrojan.cli.outputs import check_folder, check_writable, emit_values  # noqa: PLC0415
     from detrojan.cli.surroundings import start  # noqa: PLC0415
     from detrojan.cli.types import PLACE  # noqa: PLC0415
+    from detrojan.guards.bundle import load_bundle  # noqa: PLC0415
     from detrojan.report.pictures import trigger_pictures  # noqa: PLC0415
     from detrojan.triggers.aim import Aim  # noqa: PLC0415
 
     run, started = start(surroundings), datetime.now(UTC)
     check_writable(json_file, html_file)
     check_folder(asked["figures"], writes=FIGURES)
-    guarded = bundled_guard(guard, run, factory=asked["factory"])
+    guarded = load_bundle(guard, device=run.device, factory=asked["factory"])
     found = load_data(data, run)
     check_shape(guarded.model, found)
     found, warnings = with_usable_labels(guarded.model, found)

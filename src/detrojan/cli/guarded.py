@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from detrojan.cli.inputs import load_data
-from detrojan.errors import DataError, InputError, ModelError, OptionError
+from detrojan.errors import OptionError
 
 if TYPE_CHECKING:
     import torch
@@ -16,130 +15,7 @@ if TYPE_CHECKING:
     from detrojan.cli.options import DataOptions
     from detrojan.data.dataset import Dataset
     from detrojan.guards.base import Calibrated
-    from detrojan.models.classifier import Classifier
     from detrojan.run import Run
-
-_MODEL = "model.json"
-
-
-def bundle_files() -> tuple[str, ...]:
-    """Return the names of all files that a guard's folder may hold."""
-    return ("guard.json", "guard.safetensors", _MODEL, "scores.png", *_model_files())
-
-
-def _model_files() -> tuple[str, ...]:
-    """Return the names that the model of a guard's folder may have: one for each kind of file."""
-    from detrojan.models.writing import usual_endings  # noqa: PLC0415 - imports torch
-
-    return tuple(f"model{ending}" for ending in usual_endings())
-
-
-def check_bundle(folder: Path) -> None:
-    """Refuse a folder with a model that no guard has put there: a new guard's model would replace it.
-
-    Raises:
-        InputError: such a model.
-
-    """
-    if (folder / "guard.json").is_file():
-        return
-    for name in (_MODEL, *_model_files()):
-        if (folder / name).exists():
-            raise InputError(
-                f"expected a folder of the guard's own to write to, got {folder} with a {name} that may be "
-                "overwritten by the guard's copy of the model"
-            )
-
-
-def save_bundle(guard: Calibrated, folder: Path) -> None:
-    """Write a guard and its model to a folder that can be put into service by itself.
-
-    The model of an older guard is removed last; no other file is.
-
-    Raises:
-        InputError: the folder cannot be written.
-        ModelError: the model cannot be written.
-
-    """
-    from detrojan.files import save_text  # noqa: PLC0415
-    from detrojan.models.metadata import metadata_of  # noqa: PLC0415 - imports torch
-    from detrojan.models.writing import save_model, usual_ending  # noqa: PLC0415
-
-    model = guard.model
-    new, old = folder / f"model{usual_ending(model)}", _older_model(folder)
-    guard.save(folder)
-    save_model(model, new)
-    save_text(folder / _MODEL, json.dumps({"file": new.name, "metadata": metadata_of(model)}, indent=2))
-    if old is None or old.samefile(new) or _is_original(old, model):
-        return
-    try:
-        old.unlink()
-    except OSError as error:
-        raise InputError(f"cannot write to {folder}: {error.strerror or error}") from error
-
-
-def _older_model(folder: Path) -> Path | None:
-    """Return the model's file that an older guard has put into the folder, if there is one."""
-    try:
-        name = json.loads((folder / _MODEL).read_text("utf-8"))["file"]
-    except (OSError, ValueError, KeyError, TypeError, RecursionError):
-        return None
-    return folder / name if name in _model_files() and (folder / name).is_file() else None
-
-
-def _is_original(path: Path, model: Classifier) -> bool:
-    original = Path(model.origin.path)
-    return bool(model.origin.path) and original.exists() and path.samefile(original)
-
-
-def bundled_guard(folder: Path, run: Run, *, factory: str | None = None) -> Calibrated:
-    """Read a guard and its model from the folder that `save_bundle` wrote.
-
-    Args:
-        folder: where they lie.
-        run: the device.
-        factory: the user's own code that makes the network; what the folder says is never run.
-
-    Raises:
-        DataError: no guard there.
-        ModelError: its model cannot be read, or is another one.
-
-    """
-    from detrojan.guards.base import load_guard, read_record  # noqa: PLC0415 - imports torch
-    from detrojan.models.loading import load_model  # noqa: PLC0415
-    from detrojan.models.metadata import parse_metadata  # noqa: PLC0415
-    from detrojan.models.nets import NETS  # noqa: PLC0415
-
-    read_record(folder)
-    path = folder / _MODEL
-    try:
-        record = json.loads(path.read_text("utf-8"))
-        name, metadata = str(record["file"]), dict(record["metadata"])
-    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
-        raise DataError(
-            f"{path}: expected the description of a guarded model: {type(error).__name__}"
-        ) from error
-    if Path(name).name != name or not name.startswith("model."):
-        raise DataError(f"{path}: expected a file model.* of the same folder, got {name!r}")
-    stated = parse_metadata(metadata, path)
-    if ":" in stated.net and factory is None:
-        raise ModelError(f"{folder}: expected --factory, as {stated.net} made the network")
-    model = load_model(
-        folder / name,
-        net=stated.net if stated.net in NETS else None,
-        factory=factory,
-        preprocessing=stated.preprocessing,
-        class_names=stated.class_names,
-        input_shape=stated.input_shape,
-    )
-    return load_guard(folder, model.to(run.device))
-
-
-def guard_for(folder: Path, model: Classifier) -> Calibrated:
-    """Read a guard for a model that is loaded already."""
-    from detrojan.guards.base import load_guard  # noqa: PLC0415 - imports torch
-
-    return load_guard(folder, model)
 
 
 def read_images(images: tuple[Path, ...], options: DataOptions, run: Run) -> tuple[Dataset, list[str]]:

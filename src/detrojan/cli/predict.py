@@ -62,7 +62,6 @@ def command(
     """
     from detrojan.cli.guarded import (  # noqa: PLC0415
         check_images,
-        guard_for,
         guard_rows,
         guard_table,
         overflow_warnings,
@@ -71,6 +70,7 @@ def command(
     from detrojan.cli.inputs import check_shape, load_model_of  # noqa: PLC0415 - `--help` shall be fast
     from detrojan.cli.outputs import check_writable, emit_values  # noqa: PLC0415
     from detrojan.cli.surroundings import start  # noqa: PLC0415
+    from detrojan.guards.bundle import load_guard  # noqa: PLC0415
 
     check_images(images, data)
     run = start(surroundings)
@@ -80,7 +80,7 @@ def command(
     check_shape(network, found)
     if not network.class_names and len(found.class_names) == network.num_classes:
         network.class_names = found.class_names
-    guard = None if guard_folder is None else guard_for(guard_folder, network)
+    guard = None if guard_folder is None else load_guard(guard_folder, network)
     if guard is None:
         rows = predictions(network, found, names)
         table, warnings = _table(rows), _overflows(rows)

@@ -1,0 +1,369 @@
+"""A guard's folder: the guard, and a copy of its model, so that it can be put into service by itself.
+
+`guard.json` is the one file that counts. It names the other files with their SHA-256. New ones are written
+aside, then `guard.json` is replaced in one step, and only then do they take their names. So whatever stops
+a save, the folder holds the older guard or the new one, whole.
+"""
+
+from __future__ import annotations
+
+import importlib
+import json
+import pkgutil
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import fields
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from pydantic import Field, ValidationError
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+
+from detrojan.errors import DataError, InputError, ModelError, OptionError
+from detrojan.files import save_text
+from detrojan.guards.base import Calibrated, Guard
+from detrojan.models.classifier import Classifier
+from detrojan.models.formats.keras.write import SUFFIXES
+from detrojan.models.loading import file_sha256, load_model
+from detrojan.models.metadata import metadata_of, parse_metadata
+from detrojan.models.nets import NETS
+from detrojan.models.writing import save_model
+from detrojan.records import Finite, Part, wrong_places
+from detrojan.store import digest
+
+VALUES, TENSORS = "guard.json", "guard.safetensors"
+#: where version 2 described the model
+_OLD_MODEL = "model.json"
+_OLD_SCHEMA = "detrojan.guard/2"
+#: what is not yet counted begins so
+_ASIDE = ".new."
+#: no guard's values are longer
+_MOST_BYTES = 1 << 24
+
+
+class Named(Part):
+    """A file of the folder; `sha256` is empty where version 2 wrote it."""
+
+    file: str
+    sha256: str
+
+
+class NamedModel(Named):
+    """The model's file, and how the network is built and fed, as `models.metadata` writes it."""
+
+    metadata: dict[str, str]
+
+
+class GuardRecord(Part):
+    """What `guard.json` holds.
+
+    `network` and `preprocessing` tell for which model the guard is; `values` belong to its kind. `model`
+    is null where the guard was saved without its model.
+    """
+
+    schema_: Literal["detrojan.guard/3"] = Field(default="detrojan.guard/3", alias="schema")
+    kind: str
+    hyper_parameters: dict[str, Any]
+    threshold: Finite
+    warnings: list[str]
+    network: str
+    preprocessing: str
+    tensors: Named
+    model: NamedModel | None = None
+    values: dict[str, Any]
+
+
+def bundle_files() -> tuple[str, ...]:
+    """Return the names of all files that a guard's folder may hold."""
+    return (VALUES, TENSORS, _OLD_MODEL, "scores.png", *_model_files())
+
+
+def _model_files() -> tuple[str, ...]:
+    """Return the names that the model of a guard's folder may have: one for each kind of file."""
+    endings = dict.fromkeys(ending for kind in SUFFIXES.values() for ending in kind)
+    return tuple(f"model{ending}" for ending in (".safetensors", *endings))
+
+
+def check_bundle(folder: Path) -> None:
+    """Refuse a folder with a model that no guard has put there: a new guard's model would replace it.
+
+    Raises:
+        InputError: such a model.
+
+    """
+    if (folder / VALUES).is_file():
+        return
+    for name in (_OLD_MODEL, *_model_files()):
+        if (folder / name).exists():
+            raise InputError(
+                f"expected a folder of the guard's own to write to, got {folder} with a {name} that may be "
+                "overwritten by the guard's copy of the model"
+            )
+
+
+def save_guard(guard: Calibrated, folder: str | Path) -> Path:
+    """Write a guard without its model: plain JSON, and tensors without pickle.
+
+    Raises:
+        InputError: the folder cannot be written.
+
+    """
+    return _save(guard, Path(folder), None)
+
+
+def save_bundle(guard: Calibrated, folder: str | Path) -> Path:
+    """Write a guard and its model to a folder that can be put into service by itself.
+
+    The model of an older guard is removed last; no other file is.
+
+    Raises:
+        InputError: the folder cannot be written.
+        ModelError: the model cannot be written, or its original lies where the copy would go.
+
+    """
+    origin = guard.model.origin
+    suffix = ".safetensors"
+    if origin.format == "keras":
+        name = Path(origin.path).name.lower()
+        suffix = ".weights.h5" if name.endswith(".weights.h5") else Path(name).suffix
+    return _save(guard, Path(folder), f"model{suffix}")
+
+
+def _save(guard: Calibrated, folder: Path, model: str | None) -> Path:
+    if model is not None and _is_original(folder / model, guard.model):
+        raise ModelError(f"expected another folder than that of the original {guard.model.origin.path}")
+    tensors, values = guard.state()
+    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    names = [TENSORS, *([] if model is None else [model])]
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        older = _older_files(folder)
+        with _aside(folder, names) as place:
+            save_file({**tensors, "clean_scores": guard.clean_scores.contiguous()}, place[TENSORS])
+            named = None
+            if model is not None:
+                save_model(guard.model, place[model])
+                named = NamedModel(
+                    file=model, sha256=file_sha256(place[model]), metadata=metadata_of(guard.model)
+                )
+            record = GuardRecord(
+                kind=guard.method.name,
+                hyper_parameters=guard.method.hyper_parameters(),
+                threshold=guard.threshold,
+                warnings=list(guard.warnings),
+                network=digest(guard.model.network),
+                preprocessing=str(guard.model.preprocessing),
+                tensors=Named(file=TENSORS, sha256=file_sha256(place[TENSORS])),
+                model=named,
+                values=values,
+            ).model_dump(by_alias=True)
+            save_text(folder / VALUES, json.dumps(record, indent=2, allow_nan=False) + "\n")
+        for path in older:
+            if path.name not in names and not _is_original(path, guard.model):
+                path.unlink(missing_ok=True)
+    except (OSError, SafetensorError) as error:
+        raise InputError(f"cannot write the guard to {folder}: {error}") from error
+    return folder
+
+
+@contextmanager
+def _aside(folder: Path, names: list[str]) -> Iterator[dict[str, Path]]:
+    """Give files places aside; they take their names when the body has ended.
+
+    After an error they go. What a stopped save leaves may be what `guard.json` names already, and stays:
+    the next save writes over it.
+    """
+    places = {name: folder / f"{_ASIDE}{name}" for name in names}
+    try:
+        yield places
+    except Exception:
+        for place in places.values():
+            with suppress(OSError):
+                place.unlink(missing_ok=True)
+        raise
+    for name, place in places.items():
+        place.replace(folder / name)
+
+
+def _older_files(folder: Path) -> list[Path]:
+    """Return the files beside `guard.json` and the tensors that an older guard has put into the folder."""
+    try:
+        record = read_record(folder)
+    except DataError:
+        return []
+    names = [_OLD_MODEL] if not record.tensors.sha256 else []
+    if record.model is not None and record.model.file in _model_files():
+        names.append(record.model.file)
+    return [folder / name for name in names if (folder / name).is_file()]
+
+
+def _is_original(path: Path, model: Classifier) -> bool:
+    original = Path(model.origin.path)
+    return bool(model.origin.path) and original.exists() and path.exists() and path.samefile(original)
+
+
+def load_guard(folder: str | Path, model: Classifier) -> Calibrated:
+    """Read a guard for the model it was calibrated for.
+
+    Raises:
+        DataError: no guard there, or one that is damaged.
+        ModelError: it was calibrated for another network, or for another preprocessing.
+
+    """
+    folder = Path(folder)
+    record = read_record(folder)
+    method = _method(record, folder)
+    tensors = _tensors(_whole(folder, record.tensors))
+    scores = tensors.pop("clean_scores", torch.empty(0))
+    if scores.ndim != 1 or not len(scores) or not bool(scores.isfinite().all()):
+        raise DataError(f"{folder}: expected clean_scores, one finite number per clean input")
+    if record.network != digest(model.network):
+        raise ModelError(
+            f"{folder}: expected the network that the guard was calibrated for "
+            f"(weights {record.network[:12]}), got another (weights {digest(model.network)[:12]})"
+        )
+    if record.preprocessing != str(model.preprocessing):
+        raise ModelError(
+            f"{folder}: expected a model fed with {record.preprocessing}, as the guard was calibrated, "
+            f"got {model.preprocessing}"
+        )
+    common = {
+        "model": model,
+        "method": method,
+        "threshold": record.threshold,
+        "clean_scores": scores.double(),
+        "warnings": tuple(record.warnings),
+    }
+    try:
+        return method.restored(common, tensors, record.values)
+    except DataError as error:
+        raise DataError(f"{folder}: {error}") from error
+
+
+def load_bundle(folder: str | Path, *, device: str = "cpu", factory: str | None = None) -> Calibrated:
+    """Read a guard and its model from the folder that `save_bundle` wrote.
+
+    Args:
+        folder: where they lie.
+        device: a torch device name.
+        factory: the user's own code that makes the network; what the folder says is never run.
+
+    Raises:
+        DataError: no guard there, or one that is damaged.
+        ModelError: its model cannot be read, or is another one.
+
+    """
+    folder = Path(folder)
+    named = read_record(folder).model
+    if named is None:
+        raise DataError(f"{folder / VALUES}: expected a guard that was saved with its model, got none")
+    if Path(named.file).name != named.file or not named.file.startswith("model."):
+        raise DataError(
+            f"{folder / VALUES}: expected a file model.* of the same folder, got {named.file!r:.80}"
+        )
+    stated = parse_metadata(named.metadata, folder / VALUES)
+    if ":" in stated.net and factory is None:
+        raise ModelError(f"{folder}: expected --factory, as {stated.net} made the network")
+    model = load_model(
+        _whole(folder, named),
+        net=stated.net if stated.net in NETS else None,
+        factory=factory,
+        preprocessing=stated.preprocessing,
+        class_names=stated.class_names,
+        input_shape=stated.input_shape,
+    )
+    return load_guard(folder, model.to(device))
+
+
+def read_record(folder: str | Path) -> GuardRecord:
+    """Return what a guard's `guard.json` says, its types checked.
+
+    Raises:
+        DataError: no guard there, or one that is damaged.
+
+    """
+    path = Path(folder) / VALUES
+    try:
+        if path.stat().st_size > _MOST_BYTES:
+            raise DataError(f"{path}: expected at most {_MOST_BYTES:,} bytes")
+        value = json.loads(path.read_text("utf-8"))
+    except OSError as error:
+        raise DataError(
+            f"expected the folder of a guard, as `detrojan guard calibrate` writes it; "
+            f"{path} cannot be read: {error.strerror or error}"
+        ) from error
+    except (ValueError, RecursionError) as error:
+        raise DataError(f"{path} is not a guard's JSON: {error}") from error
+    schema = value.get("schema") if isinstance(value, dict) else type(value).__name__
+    if schema == _OLD_SCHEMA:
+        value = _from_version_2(value, path.parent)
+    elif schema != GuardRecord.model_fields["schema_"].default:
+        raise DataError(f"{path}: expected the schema detrojan.guard/3, got {schema!r:.80}")
+    try:
+        return GuardRecord.model_validate(value, strict=True)
+    except ValidationError as error:
+        raise DataError(f"{path}: not a valid guard: {wrong_places(error)}") from error
+
+
+def _from_version_2(value: dict[str, Any], folder: Path) -> dict[str, Any]:
+    """Return the values as version 3 has them; the model was described by a file of its own."""
+    path, model = folder / _OLD_MODEL, None
+    try:
+        described = json.loads(path.read_text("utf-8"))
+        model = {"file": str(described["file"]), "metadata": dict(described["metadata"]), "sha256": ""}
+    except FileNotFoundError:
+        pass
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
+        raise DataError(
+            f"{path}: expected the description of a guarded model: {type(error).__name__}"
+        ) from error
+    tensors = {"file": TENSORS, "sha256": ""}
+    return {**value, "schema": "detrojan.guard/3", "tensors": tensors, "model": model}
+
+
+def _whole(folder: Path, named: Named) -> Path:
+    """Return the file that belongs to the guard: under its name, or still aside as a save was stopped.
+
+    Raises:
+        DataError: it is not there, or has another content.
+
+    """
+    if not named.sha256:
+        return folder / named.file
+    for path in (folder / named.file, folder / f"{_ASIDE}{named.file}"):
+        if path.is_file() and file_sha256(path) == named.sha256:
+            return path
+    raise DataError(
+        f"{folder}: expected {named.file} with the SHA-256 {named.sha256:.12} that {VALUES} states, got "
+        + ("another one" if (folder / named.file).is_file() else "no such file")
+    )
+
+
+def _method(record: GuardRecord, folder: Path) -> Guard:
+    package = importlib.import_module(__package__ or "")
+    for info in pkgutil.iter_modules(package.__path__, f"{package.__name__}."):
+        importlib.import_module(info.name)
+    known = {kind.name: kind for kind in Guard.__subclasses__() if kind.name}
+    kind = known.get(record.kind)
+    if kind is None:
+        raise DataError(f"{folder}: expected a guard out of {', '.join(sorted(known))}, got {record.kind!r}")
+    names = {one.name for one in fields(kind)}
+    if set(record.hyper_parameters) != names:
+        raise DataError(
+            f"{folder}: expected the hyper-parameters {', '.join(sorted(names))}, "
+            f"got {', '.join(sorted(record.hyper_parameters))}"
+        )
+    try:
+        return kind(**record.hyper_parameters)
+    except (OptionError, TypeError, OverflowError) as error:
+        raise DataError(f"{folder}: its hyper-parameters make no {record.kind} guard: {error}") from error
+
+
+def _tensors(path: Path) -> dict[str, torch.Tensor]:
+    try:
+        with safe_open(path, framework="pt") as file:
+            return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    except (SafetensorError, OSError) as error:
+        raise DataError(f"{path} is not a guard's tensors: {error}") from error
