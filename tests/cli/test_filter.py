@@ -81,4 +81,23 @@ def test_the_data_may_be_named_as_for_the_other_verbs(world, cli, tmp_path):
         "filter", "--data", world.folder / "train.npz", "--model", world.clean, "--out", tmp_path / "o"
     )
     assert done.exit_code == 0, done.output
-    assert "0 of 1,200 samples are taken for poisoned." in done.stdout
+    assert "0 of 1,200 samples are held for poisoned." in done.stdout
+
+
+def test_a_filter_of_some_samples_is_scored_on_those_and_names_them_as_the_file_does(world, cli, tmp_path):
+    poisoned, out = world.model.parent / "poisoned.npz", tmp_path / "o"
+    done = cli.call(
+        "filter", poisoned, "--model", world.model, "--method", "spectral", "--samples", 500,
+        "--poisoned", poisoned, "--out", out, "--format", "json",
+    )  # fmt: skip
+    assert done.exit_code == 1, done.output
+    record = json.loads(done.stdout)
+    with np.load(poisoned) as given, np.load(out / "scores.npz") as scores, np.load(out / "kept.npz") as kept:
+        positions, flagged = scores["positions"], scores["flagged"]
+        assert len(set(positions.tolist())) == 500
+        assert (given["images"][positions[~flagged]] == kept["images"]).all()
+        assert record["flagged_positions"] == scores["indices"].tolist()
+        assert sorted(record["flagged_positions"]) == sorted(positions[flagged].tolist())
+        bad = np.isin(positions, given["indices"])
+        assert record["recall"] == pytest.approx(flagged[bad].mean())
+        assert record["precision"] == pytest.approx(bad[flagged].mean())

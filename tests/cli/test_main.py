@@ -142,7 +142,7 @@ def test_help_is_fast_as_torch_is_not_imported():
 
 
 def test_an_unforeseen_error_is_one_line_unless_debugging(cli, monkeypatch, world):
-    monkeypatch.setattr("detrojan.models.loading.load_model", lambda *a, **k: 1 / 0)
+    monkeypatch.setattr("detrojan.jobs.inputs.load_model", lambda *a, **k: 1 / 0)
     done = cli.call("scan", world.model, "--data", world.data)
     assert done.exit_code == 2
     assert said(done) == "internal error: ZeroDivisionError: division by zero; --debug shows where"

@@ -9,8 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from detrojan.cli import attack_output, train
-from detrojan.cli.filter import WRITES
+from detrojan.jobs import attacking, filtering, training
 
 
 @pytest.fixture
@@ -21,8 +20,8 @@ def place(world, cli, tmp_path, monkeypatch):
         raise AssertionError("the work began")
 
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("detrojan.models.loading.load_model", never)
-    monkeypatch.setattr("detrojan.data.reading.read_data", never)
+    monkeypatch.setattr("detrojan.jobs.inputs.load_model", never)
+    monkeypatch.setattr("detrojan.jobs.inputs.read_data", never)
     shutil.copy(world.model, "model.safetensors")
     shutil.copy(world.data, "d.npz")
     shutil.copy(world.trigger, "trigger_0.safetensors")
@@ -158,9 +157,9 @@ def test_what_is_written_is_what_was_looked_at(world, cli, tmp_path):
     done = cli.call("filter", poisoned, *words, tmp_path / "f", "--epochs", 1, "--method", "spectral")
     assert done.exit_code == 1, done.output
     for folder, names in (
-        (world.model.parent, attack_output.WRITES),
-        (tmp_path / "t", train.WRITES),
-        (tmp_path / "f", WRITES),
+        (world.model.parent, attacking.WRITES),
+        (tmp_path / "t", training.WRITES),
+        (tmp_path / "f", filtering.WRITES),
     ):
         for path in folder.iterdir():
             assert any(fnmatchcase(path.name, name) for name in names), path

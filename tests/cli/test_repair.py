@@ -205,7 +205,7 @@ def test_a_known_trigger_is_unlearned_without_a_scan(world, cli, tmp_path):
 
 def test_a_repair_that_cannot_be_verified_ends_with_exit_code_3(world, cli, tmp_path, monkeypatch):
     again = ScanResult(verdict="inconclusive", reason="too few triggers were found", findings=(), passes=0)
-    monkeypatch.setattr("detrojan.jobs.repairing.verify", lambda *_a, **_k: again)
+    monkeypatch.setattr("detrojan.jobs.repair_job.verify", lambda *_a, **_k: again)
     done = cli.call(
         "repair", world.model, "--data", world.data, "--method", "unlearn",
         "--trigger", f"{world.trigger}:{cli.TARGET}", "--out", tmp_path / "mended.safetensors",
@@ -256,7 +256,7 @@ def test_an_interrupted_new_scan_leaves_the_model_and_the_report(world, cli, tmp
         verdict="inconclusive", reason="somebody stopped the search", findings=(), passes=0,
         warnings=("a warning of its own",), details={"interrupted": True},
     )  # fmt: skip
-    monkeypatch.setattr("detrojan.jobs.repairing.verify", lambda *_a, **_k: again)
+    monkeypatch.setattr("detrojan.jobs.repair_job.verify", lambda *_a, **_k: again)
     words = (
         "repair", world.model, "--data", world.data, "--method", "finetune", "--set", "epochs=1",
         "--trigger", f"{world.trigger}:{cli.TARGET}", "--out", tmp_path / "mended.safetensors",
@@ -334,7 +334,7 @@ def test_after_a_blind_repair_every_label_is_scanned_or_those_asked_for(world, c
         asked.append(targets)
         return ScanResult(verdict="backdoored", reason="because", findings=(), passes=0)
 
-    monkeypatch.setattr("detrojan.jobs.repairing.verify", verify)
+    monkeypatch.setattr("detrojan.jobs.repair_job.verify", verify)
     words = (
         "repair", world.model, "--data", world.data, "--blind", "--method", "finetune", "--set", "epochs=1",
     )  # fmt: skip

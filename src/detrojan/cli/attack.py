@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from dataclasses import fields, replace
+from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +12,6 @@ import click
 from detrojan.cli import types
 from detrojan.cli.options import (
     FILE,
-    DataOptions,
     OutputOptions,
     RunOptions,
     data_options,
@@ -21,14 +20,12 @@ from detrojan.cli.options import (
     set_option,
 )
 from detrojan.cli.state import current
-from detrojan.errors import InputError, OptionError
+from detrojan.errors import OptionError
+from detrojan.jobs.sources import DataSource
 
 if TYPE_CHECKING:
     from detrojan.attacks.base import Attack
-    from detrojan.data.dataset import Dataset
-    from detrojan.learning.fitting import Fitting
-    from detrojan.run import Run
-    from detrojan.triggers.base import Trigger
+    from detrojan.jobs.attacking import Stamp
 
 
 @click.command(
@@ -97,7 +94,7 @@ if TYPE_CHECKING:
 @run_options
 def command(
     method: str,
-    data: DataOptions,
+    data: DataSource,
     net: str | None,
     out: Path,
     format_: str,
@@ -112,115 +109,71 @@ def command(
     covers. An attack that trains the network itself leaves no poisoned data. Without --net only the
     data and the triggers are made.
     """
-    from detrojan.cli.attack_output import WRITES, doubts, text_of, write_folder  # noqa: PLC0415
-    from detrojan.cli.outputs import check_folder, emit_values  # noqa: PLC0415
+    from detrojan.cli.outputs import check_folder, emit_values  # noqa: PLC0415 - `--help` shall be fast
     from detrojan.cli.surroundings import kept, start  # noqa: PLC0415
-    from detrojan.jobs.attacking import Job  # noqa: PLC0415 - `--help` shall be fast
+    from detrojan.jobs.attacking import WRITES, Job, attack_data, write_folder  # noqa: PLC0415
+    from detrojan.jobs.settings import changed  # noqa: PLC0415
+    from detrojan.learning.fitting import Fitting  # noqa: PLC0415
+    from detrojan.report.records.attack import attack_text  # noqa: PLC0415
 
     run, begun = start(surroundings), time.monotonic()
     if asked["clean"] and net is None:
         raise OptionError("expected --net NAME with --clean")
     check_folder(out, writes=WRITES)
-    train, test = _data(data, asked["test_data"], run)
+    train, test = attack_data(data, asked["test_data"], run)
     attack = _attack(method, asked, train.shape)
+    fitting = changed(Fitting(epochs=asked["epochs"], learning_rate=0.03), asked["fit_settings"])
     with kept(run, surroundings, train.sha256) as run:
-        job = Job(
-            run=run, net=net, train=train, test=test, fitting=_fitting(asked), command=current().command
-        )
+        job = Job(run=run, net=net, train=train, test=test, fitting=fitting, command=current().command)
         attacked = job.attacked(attack)
         twin = job.trained(train, "training the clean twin") if asked["clean"] else None
-        values = job.values(attack, attacked, twin)
-        values["warnings"] = doubts(values)
-        values["seconds"] = round(time.monotonic() - begun, 3)
+        record = job.record(attack, attacked, twin, begun=begun)
         write_folder(out, job, attacked, twin)
         output = OutputOptions(format_=format_, json_file=out / "attack.json", html_file=None)
-        emit_values(values, output, text_of(values, out))
+        emit_values(record.values(), output, attack_text(record, str(out)))
     return 0
 
 
-def _data(options: DataOptions, test: str | None, run: Run) -> tuple[Dataset, Dataset]:
-    """Return training data and held-out data: what was stated, the test split, or a fifth."""
-    from detrojan.cli.inputs import load_data  # noqa: PLC0415
-    from detrojan.data.splits import training_splits  # noqa: PLC0415
-
-    chosen, held_out = training_splits(options.data or "", options.split)
-    train = load_data(replace(options, split=chosen), run)
-    train.require_labels("an attack")
-    if test is not None:
-        held = load_data(replace(options, split=None, samples=None), run, source=test)
-    elif held_out is not None:
-        held = load_data(replace(options, split=held_out, samples=None), run)
-    else:
-        held, train = train.split(max(1, len(train) // 5), run.generator("held out"))
-    held.require_labels("measuring an attack")
-    if held.shape != train.shape:
-        raise InputError(f"expected held-out images of shape {train.shape}, got {held.shape}")
-    return train, held
-
-
 def _attack(method: str, asked: dict[str, Any], shape: tuple[int, int, int]) -> Attack:
+    """Return the attack as the options say, with the pictures that it stamps."""
     from detrojan import catalog  # noqa: PLC0415
     from detrojan.attacks.base import Attack  # noqa: PLC0415
-    from detrojan.cli.settings import method_named  # noqa: PLC0415
+    from detrojan.jobs.attacking import Stamp, with_stamps  # noqa: PLC0415
+    from detrojan.jobs.settings import method_named  # noqa: PLC0415
 
-    pictures = bool(asked["backdoors"]) or asked["trigger_image"] is not None
-    if asked["backdoors"] and asked["trigger_image"] is not None:
+    stamps = [_backdoor(text, asked["place"]) for text in asked["backdoors"]]
+    several = bool(stamps)
+    if several and asked["trigger_image"] is not None:
         raise OptionError("expected --backdoor or --trigger-image, got both")
-    if (asked["place"] or asked["size"]) and not pictures:
+    if asked["trigger_image"] is not None:
+        stamps = [Stamp(path=asked["trigger_image"], place=asked["place"])]
+    if (asked["place"] or asked["size"]) and not stamps:
         raise OptionError("expected --trigger-image or --backdoor with --at and --size")
     known = {item.name for item in fields(catalog.find("attacks", method))}
     given = [name for name in ("poison_rate", "target", "source", "alpha") if asked[name] is not None]
-    if pictures:  # then the opacity is the picture's
+    if stamps:  # then the opacity is the picture's
         given = [name for name in given if name != "alpha" or name in known]
     settings = [*asked["settings"], *(f"{name}={asked[name]}" for name in given)]
     attack = method_named("attacks", method, settings)
     assert isinstance(attack, Attack)
-    return _with_pictures(attack, known, asked, shape) if pictures else attack
+    if not stamps:
+        return attack
+    size, alpha = asked["size"], asked["alpha"] or 1.0
+    return with_stamps(attack, stamps, shape, several=several, source=asked["source"], size=size, alpha=alpha)
 
 
-def _with_pictures(
-    attack: Attack, known: set[str], asked: dict[str, Any], shape: tuple[int, int, int]
-) -> Attack:
-    """Return the attack with pictures, or triggers out of files, instead of its own trigger."""
-    from detrojan.cli.inputs import load_trigger  # noqa: PLC0415
-    from detrojan.triggers.backdoor import Backdoor  # noqa: PLC0415
+def _backdoor(text: str, place: tuple[int, int] | None) -> Stamp:
+    """Return a picture with its target, and its place where it has one of its own."""
+    from detrojan.jobs.attacking import Stamp  # noqa: PLC0415
 
-    field = "backdoors" if asked["backdoors"] else "trigger"
-    if field not in known:
-        several = "several pictures as triggers" if asked["backdoors"] else "a picture as its trigger"
-        raise OptionError(f"expected an attack that takes {several}, got {attack.name}")
-
-    def trigger(path: Path, place: tuple[int, int] | None) -> Trigger:
-        size, alpha = asked["size"], asked["alpha"] or 1.0
-        if attack.covers_image and path.suffix.lower() != ".safetensors":
-            size, alpha = size or shape[1:], getattr(attack, "alpha", alpha)
-        return load_trigger(path, shape, place=place or asked["place"], size=size, alpha=alpha)
-
-    if asked["trigger_image"] is not None:
-        return replace(attack, trigger=trigger(asked["trigger_image"], None))  # type: ignore[call-arg]
-    wanted = [_backdoor(text) for text in asked["backdoors"]]
-    planted = tuple(
-        Backdoor(trigger=trigger(path, place), target=None if target < 0 else target, source=asked["source"])
-        for path, target, place in wanted
-    )
-    return replace(attack, backdoors=planted)  # type: ignore[call-arg]
-
-
-def _backdoor(text: str) -> tuple[Path, int, tuple[int, int] | None]:
     path, colon, rest = text.rpartition(":")
-    target, at, place = rest.partition("@")
+    target, at, own = rest.partition("@")
     try:
-        where = types.PLACE.parse(place) if at else None
+        where = types.PLACE.parse(own) if at else place
         label = int(target)
     except ValueError as error:
         raise OptionError(f"expected PICTURE:TARGET or PICTURE:TARGET@TOP,LEFT, got {text!r}") from error
     if not colon or not path or label < -1:
         raise OptionError(f"expected PICTURE:TARGET or PICTURE:TARGET@TOP,LEFT, got {text!r}")
-    return Path(path), label, None if where is None else (where[0], where[1])
-
-
-def _fitting(asked: dict[str, Any]) -> Fitting:
-    from detrojan.cli.settings import changed  # noqa: PLC0415
-    from detrojan.learning.fitting import Fitting  # noqa: PLC0415
-
-    return changed(Fitting(epochs=asked["epochs"], learning_rate=0.03), asked["fit_settings"])
+    chosen = None if where is None else (where[0], where[1])
+    return Stamp(path=Path(path), target=None if label < 0 else label, place=chosen)

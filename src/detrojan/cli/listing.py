@@ -79,7 +79,7 @@ def entries(kind: str) -> list[dict[str, Any]]:
 
 def method_entry(method: type[Method]) -> dict[str, Any]:
     """Return a method's name, summary, reference and hyper-parameters as plain values."""
-    from detrojan.cli.settings import type_name  # noqa: PLC0415
+    from detrojan.jobs.settings import type_name  # noqa: PLC0415
     from detrojan.repairs.base import Repair  # noqa: PLC0415
 
     hints, docs = typing.get_type_hints(method), method.parameter_docs()

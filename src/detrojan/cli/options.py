@@ -6,45 +6,16 @@ import functools
 from collections.abc import Callable
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import click
 
 from detrojan.cli import types
 from detrojan.cli.state import current
+from detrojan.jobs.sources import DataSource, ModelSource
 
 Verb = Callable[..., Any]
 FILE = click.Path(path_type=Path)
-
-
-@dataclass(frozen=True, kw_only=True)
-class ModelOptions:
-    """Which model, and how it is to be fed."""
-
-    model: Path
-    net: str | None
-    factory: str | None
-    classes: int | None
-    input_shape: tuple[int, int, int] | None
-    input_range: tuple[float, float] | Literal["auto"] | None
-    mean: tuple[float, ...] | None
-    std: tuple[float, ...] | None
-    layout: str | None
-    class_names: Path | None
-    allow_unsafe: bool
-
-
-@dataclass(frozen=True, kw_only=True)
-class DataOptions:
-    """Which data, and how they are to be read."""
-
-    data: str | None
-    split: str | None
-    samples: int | None
-    data_range: tuple[float, float] | None
-    resize: tuple[int, int] | None
-    crop: bool
-    unlabelled: bool
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,7 +64,7 @@ def _debug(_context: click.Context, _parameter: click.Parameter, value: bool) ->
 def model_options(verb: Verb) -> Verb:
     """Add MODEL and what says how it is built and fed."""
     return _group(
-        ModelOptions,
+        ModelSource,
         "model",
         [
             click.argument("model", type=FILE),
@@ -145,7 +116,7 @@ def data_options(
 
     """
     return _group(
-        DataOptions,
+        DataSource,
         "data",
         [
             click.option(

@@ -21,7 +21,6 @@ if TYPE_CHECKING:
 
     from rich.console import RenderableType
 
-    from detrojan.findings import Finding
     from detrojan.report.pictures import TriggerPictures
     from detrojan.report.report import AnyReport
 
@@ -147,13 +146,6 @@ def _unbroken() -> Iterator[None]:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
-def triggers_folder(json_file: Path | None, stated: Path | None) -> Path | None:
-    """Return where triggers are saved: where stated, else beside the JSON, else nowhere."""
-    if stated is not None or json_file is None or (json_file.exists() and not json_file.is_file()):
-        return stated
-    return json_file.with_name(f"{json_file.stem}_triggers")
-
-
 def check_triggers(json_file: Path | None, stated: Path | None = None) -> None:
     """Notice before the work that recovered triggers could not be saved; only a stated folder is made.
 
@@ -163,43 +155,8 @@ def check_triggers(json_file: Path | None, stated: Path | None = None) -> None:
         OptionError: a file that another result goes to.
 
     """
+    from detrojan.jobs.triggers import triggers_folder  # noqa: PLC0415
+
     folder = triggers_folder(json_file, stated)
     if folder is not None and (folder == stated or folder.exists()):
         check_folder(folder, writes=("label_*.safetensors",))
-
-
-def save_triggers(findings: Sequence[Finding], folder: Path | None, json_file: Path | None) -> dict[int, str]:
-    """Save the findings' triggers and return their files by label, as the JSON names them.
-
-    Files are named relative to the JSON where there is one, so that the two can move together.
-
-    Raises:
-        InputError: a file cannot be written.
-
-    """
-    if folder is None:
-        return {}
-    files: dict[int, str] = {}
-    for finding in findings:
-        if finding.trigger is not None:
-            path = save_trigger(finding.trigger, folder / f"label_{finding.label}.safetensors")
-            start = Path() if json_file is None else json_file.parent
-            files[finding.label] = Path(os.path.relpath(path, start)).as_posix()
-    return files
-
-
-def save_trigger(trigger: Any, path: Path) -> Path:
-    """Save one trigger and return its path.
-
-    Raises:
-        InputError: the file cannot be written.
-
-    """
-    from safetensors import SafetensorError  # noqa: PLC0415
-
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        trigger.save(path)
-    except (OSError, SafetensorError) as error:
-        raise InputError(f"cannot write the trigger {path}: {error}") from error
-    return path

@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import math
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
 import click
 
 from detrojan.cli.options import (
     FILE,
-    DataOptions,
-    ModelOptions,
     OutputOptions,
     RunOptions,
     data_options,
@@ -19,10 +15,7 @@ from detrojan.cli.options import (
     model_options,
     short_run_options,
 )
-
-if TYPE_CHECKING:
-    from detrojan.data.dataset import Dataset
-    from detrojan.models.classifier import Classifier
+from detrojan.jobs.sources import DataSource, ModelSource
 
 
 @click.command(
@@ -44,9 +37,9 @@ if TYPE_CHECKING:
 @click.option("--json", "json_file", type=FILE, metavar="FILE", help="Also write the JSON here.")
 @short_run_options
 def command(
-    model: ModelOptions,
+    model: ModelSource,
     images: tuple[Path, ...],
-    data: DataOptions,
+    data: DataSource,
     guard_folder: Path | None,
     format_: str,
     json_file: Path | None,
@@ -60,17 +53,12 @@ def command(
     delivered model falls for a trigger. With such a model, or with --guard, the exit code is 1 where an
     input is called backdoored.
     """
-    from detrojan.cli.guarded import (  # noqa: PLC0415
-        check_images,
-        guard_rows,
-        guard_table,
-        overflow_warnings,
-        read_images,
-    )
-    from detrojan.cli.inputs import check_shape, load_model_of  # noqa: PLC0415 - `--help` shall be fast
-    from detrojan.cli.outputs import check_writable, emit_values  # noqa: PLC0415
+    from detrojan.cli.outputs import check_writable, emit_values  # noqa: PLC0415 - `--help` shall be fast
     from detrojan.cli.surroundings import start  # noqa: PLC0415
     from detrojan.guards.bundle import load_guard  # noqa: PLC0415
+    from detrojan.jobs.inputs import check_shape, load_model_of  # noqa: PLC0415
+    from detrojan.jobs.predicting import check_images, predict, read_images  # noqa: PLC0415
+    from detrojan.report.records.predict import answer_table  # noqa: PLC0415
 
     check_images(images, data)
     run = start(surroundings)
@@ -81,64 +69,10 @@ def command(
     if not network.class_names and len(found.class_names) == network.num_classes:
         network.class_names = found.class_names
     guard = None if guard_folder is None else load_guard(guard_folder, network)
-    if guard is None:
-        rows = predictions(network, found, names)
-        table, warnings = _table(rows), _overflows(rows)
-    else:
-        rows = guard_rows(guard, found, names, guard.score(found.images))
-        table, warnings = guard_table(rows, guard.statistic), overflow_warnings(rows, guard.statistic)
-    values = {
-        "schema": "detrojan.predict/1",
-        "model": {"path": network.origin.path, "sha256": network.origin.sha256, "net": network.origin.net},
-        "predictions": rows,
-        "warnings": warnings,
-    }
-    emit_values(values, OutputOptions(format_=format_, json_file=json_file, html_file=None), table)
-    return 1 if any(row.get("backdoored") for row in rows) else 0
-
-
-def predictions(model: Classifier, data: Dataset, names: list[str]) -> list[dict[str, Any]]:
-    """Return for each image its name, the answer, its probability, and whether it is "backdoored"."""
-    from detrojan.models.surgery.n_plus_one import backdoored_class  # noqa: PLC0415
-
-    best = model.probabilities(data.images).max(1)
-    alarm = backdoored_class(model)
-    return [
-        {
-            "input": name,
-            "label": label,
-            "class_name": model.class_name(label),
-            "probability": round(share, 6) if math.isfinite(share) else None,
-            **({} if alarm is None else {"backdoored": label == alarm}),
-        }
-        for name, label, share in zip(names, best.indices.tolist(), best.values.tolist(), strict=True)
-    ]
-
-
-def _overflows(rows: list[dict[str, Any]]) -> list[str]:
-    """Return what a person has to know of answers that are no numbers; often nothing."""
-    from detrojan.words import plural  # noqa: PLC0415
-
-    lost = sum(row["probability"] is None for row in rows)
-    if not lost:
-        return []
-    return [f"{plural(lost, 'input')} without a probability: there the network's answers overflow"]
-
-
-def _table(rows: list[dict[str, Any]]) -> Any:
-    from rich.table import Table  # noqa: PLC0415
-    from rich.text import Text  # noqa: PLC0415
-
-    from detrojan.words import percent, printable  # noqa: PLC0415
-
-    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
-    table.caption, table.caption_justify = " ".join(_overflows(rows)) or None, "left"
-    table.add_column("Input", overflow="fold")
-    table.add_column("label", justify="right")
-    table.add_column("class", overflow="fold")
-    table.add_column("probability", justify="right")
-    for row in rows:
-        style = "bold red" if row.get("backdoored") else ""
-        cells = (row["input"], str(row["label"]), row["class_name"], percent(row["probability"]))
-        table.add_row(*(Text(printable(cell), style=style) for cell in cells))
-    return table
+    record = predict(network, found, names, guard)
+    emit_values(
+        record.values(),
+        OutputOptions(format_=format_, json_file=json_file, html_file=None),
+        answer_table(record.predictions, None if guard is None else guard.statistic),
+    )
+    return 1 if any(row.backdoored for row in record.predictions) else 0

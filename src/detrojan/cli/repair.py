@@ -5,16 +5,13 @@ from __future__ import annotations
 import time
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
 from detrojan.cli import types
-from detrojan.cli.inputs import load_inputs
 from detrojan.cli.options import (
     FILE,
-    DataOptions,
-    ModelOptions,
     OutputOptions,
     RunOptions,
     data_options,
@@ -24,17 +21,12 @@ from detrojan.cli.options import (
     set_option,
 )
 from detrojan.cli.state import current
-from detrojan.errors import LabelError, OptionError
+from detrojan.errors import OptionError
+from detrojan.jobs.sources import DataSource, ModelSource
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from detrojan.cli.findings import Given
-    from detrojan.cli.repair_job import Mended
-    from detrojan.findings import ScanResult
+    from detrojan.jobs.findings import Given
     from detrojan.jobs.repairing import Outcome
-    from detrojan.method import Method
-    from detrojan.models.classifier import Classifier
 
 #: the exit code that says what a repair came to
 OUTCOMES: dict[Outcome, int] = {"repaired": 0, "not repaired": 1, "not verified": 3}
@@ -96,8 +88,8 @@ OUTCOMES: dict[Outcome, int] = {"repaired": 0, "not repaired": 1, "not verified"
 @output_options
 @run_options
 def command(
-    model: ModelOptions,
-    data: DataOptions,
+    model: ModelSource,
+    data: DataSource,
     out: Path,
     n_plus_one_file: Path | None,
     output: OutputOptions,
@@ -117,10 +109,11 @@ def command(
     trigger to measure with.
     """
     from detrojan.cli.outputs import check_triggers, check_writable, emit  # noqa: PLC0415 - `--help` shall be fast
-    from detrojan.cli.repair_job import Job, check_held_out, rehearse, write_models  # noqa: PLC0415
-    from detrojan.cli.scan import scan_named  # noqa: PLC0415
-    from detrojan.cli.settings import methods_named  # noqa: PLC0415
     from detrojan.cli.surroundings import kept, start  # noqa: PLC0415
+    from detrojan.jobs import repair_job  # noqa: PLC0415
+    from detrojan.jobs.inputs import load_inputs  # noqa: PLC0415
+    from detrojan.jobs.scanning import scan_named  # noqa: PLC0415
+    from detrojan.jobs.settings import methods_named  # noqa: PLC0415
     from detrojan.report.pictures import pictures_of  # noqa: PLC0415
 
     _check_sources(how, n_plus_one_file)
@@ -128,32 +121,42 @@ def command(
     check_writable(output.json_file, output.html_file, out, n_plus_one_file)
     if how["findings_file"] is None:  # its triggers lie in files already
         check_triggers(output.json_file)
-    methods = methods_named("repairs", how["method"].split(","), how["settings"])
-    if how["blind"]:
-        _check_blind(methods)
+    methods: list[Any] = methods_named("repairs", how["method"].split(","), how["settings"])
+    labels, blind = how["labels"], how["blind"]
+    if blind:
+        repair_job.check_blind(methods)
     inputs = load_inputs(model, data, run)
-    rehearse(inputs.model, out, n_plus_one_file)
-    given = _given(how, inputs.model)
-    if how["verify"] and (given is None or given.blind or given.findings):
-        check_held_out(len(inputs.data), how["use"])
+    repair_job.rehearse(inputs.model, out, n_plus_one_file)
+    given = repair_job.given_findings(
+        inputs.model, findings_file=how["findings_file"], known=how["known"], labels=labels, blind=blind
+    )
+    if how["verify"] and (given is None or blind or given.findings):
+        repair_job.check_held_out(len(inputs.data), how["use"])
     with kept(run, surroundings, inputs.model.origin.sha256, inputs.data.sha256) as run:
-        scan = scan_named("cascade")
-        job = Job(inputs=inputs, run=run, scan=scan, methods=methods, started=started, begun=begun)
-        given = given or job.scan_first(how["labels"], output)
-        if not given.findings and not given.blind:
+        job = repair_job.Job(
+            inputs=inputs, run=run, scan=scan_named("cascade"), methods=methods, started=started, begun=begun,
+            command=current().command,
+        )  # fmt: skip
+        given = given or job.scan_first(labels)
+        if given.interrupted:
+            _stopped(given, output)
+        if not given.findings and not blind:
             return _nothing_to_repair(given, output)
         mended = job.mend(given, how["use"])
         # what has taken the time is kept, whatever becomes of the new scan
         targets = [entry.label for entry in given.findings]
-        write_models(inputs.model, mended.model, out, n_plus_one_file, targets)
-        if given.blind:  # any label may be a target
-            targets = how["labels"] or [*range(inputs.model.num_classes)]
+        repair_job.write_models(inputs.model, mended.model, out, n_plus_one_file, targets)
+        if blind:  # any label may be a target
+            targets = labels or [*range(inputs.model.num_classes)]
         again = job.scan_again(mended, targets) if how["verify"] else None
-        report = job.repair_report(mended, given, again, out=out, output=output)
+        report = job.repair_report(mended, given, again, out=out, json_file=output.json_file)
         emit(report, output, pictures_of(given.findings, inputs.data.images))
         if again is not None and again.details.get("interrupted"):
             raise KeyboardInterrupt  # the state is kept, and --resume goes on from it
-    return _ended(mended, again)
+    outcome, complaint = repair_job.ended(mended, again)
+    if complaint:
+        current().note(complaint)
+    return OUTCOMES[outcome]
 
 
 def _check_sources(how: dict[str, Any], n_plus_one_file: Path | None) -> None:
@@ -175,46 +178,13 @@ def _check_sources(how: dict[str, Any], n_plus_one_file: Path | None) -> None:
         raise OptionError("expected findings for --n-plus-one, whose answer is for their labels; got --blind")
 
 
-def _check_blind(methods: Sequence[Method]) -> None:
-    """Refuse repairs that can do nothing without a trigger.
+def _stopped(given: Given, output: OutputOptions) -> NoReturn:
+    """Show the scan that was stopped; its state is kept, and --resume goes on from it."""
+    from detrojan.cli.outputs import emit  # noqa: PLC0415
 
-    Raises:
-        OptionError: there is one among them.
-
-    """
-    from detrojan import catalog  # noqa: PLC0415
-    from detrojan.repairs.base import Repair  # noqa: PLC0415
-
-    def is_needy(method: Method) -> bool:
-        return isinstance(method, Repair) and method.needs_triggers()
-
-    needy = [method.name for method in methods if is_needy(method)]
-    if needy:
-        able = [name for name, repair in catalog.methods("repairs").items() if not is_needy(repair())]
-        raise OptionError(
-            f"expected methods that need no trigger with --blind ({', '.join(able)}), got {', '.join(needy)}"
-        )
-
-
-def _given(how: dict[str, Any], model: Classifier) -> Given | None:
-    """Return the findings that the user gave, or None where the model has to be scanned first.
-
-    Raises:
-        LabelError: labels beyond the model's classes.
-
-    """
-    from detrojan.cli.findings import Given, known_findings, read_findings  # noqa: PLC0415
-
-    labels: list[int] | None = how["labels"]
-    if how["findings_file"] is not None:
-        return read_findings(how["findings_file"], model, labels)
-    if how["known"]:
-        return known_findings(how["known"], model)
-    if not how["blind"]:
-        return None
-    if labels and max(labels) >= model.num_classes:
-        raise LabelError(f"expected labels of 0 to {model.num_classes - 1}, got {max(labels)}")
-    return Given(findings=(), blind=True)
+    assert given.report is not None
+    emit(given.report, output)
+    raise KeyboardInterrupt
 
 
 def _nothing_to_repair(given: Given, output: OutputOptions) -> int:
@@ -230,20 +200,3 @@ def _nothing_to_repair(given: Given, output: OutputOptions) -> int:
         "nothing to repair: no label was flagged; no model was written (--blind repairs nevertheless)"
     )
     return EXIT[given.report.verdict] if given.report.verdict == "inconclusive" else 0
-
-
-def _ended(mended: Mended, again: ScanResult | None) -> int:
-    """Say on stderr what is wrong with the repair, if anything is, and return the exit code."""
-    from detrojan.jobs.repairing import repair_outcome  # noqa: PLC0415
-    from detrojan.judging.outcome import UNMEASURED, shortcomings  # noqa: PLC0415
-
-    outcome = repair_outcome(mended.before, mended.after, again)
-    if outcome == "not repaired":
-        verdict = None if again is None else again.verdict
-        current().note(f"not repaired: {'; '.join(shortcomings(mended.before, mended.after, verdict))}")
-    elif outcome == "not verified":
-        reasons = [] if mended.after.per_target else [UNMEASURED]
-        if again is not None and again.verdict == "inconclusive":
-            reasons.append(f"the new scan is inconclusive, since {again.reason}")
-        current().note(f"the repair could not be verified: {'; '.join(reasons)}")
-    return OUTCOMES[outcome]

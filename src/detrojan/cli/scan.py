@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import fields, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import click
 
 from detrojan.cli import types
 from detrojan.cli.options import (
     FILE,
-    DataOptions,
-    ModelOptions,
     OutputOptions,
     RunOptions,
     data_options,
@@ -23,9 +19,7 @@ from detrojan.cli.options import (
     set_option,
 )
 from detrojan.cli.state import current
-
-if TYPE_CHECKING:
-    from detrojan.scans.base import Scan
+from detrojan.jobs.sources import DataSource, ModelSource
 
 #: the exit code that says the verdict
 EXIT = {"no evidence": 0, "backdoored": 1, "inconclusive": 3}
@@ -62,8 +56,8 @@ EXIT = {"no evidence": 0, "backdoored": 1, "inconclusive": 3}
 @output_options
 @run_options
 def command(
-    model: ModelOptions,
-    data: DataOptions,
+    model: ModelSource,
+    data: DataSource,
     labels: list[int] | None,
     method: str,
     budget: float | None,
@@ -82,17 +76,12 @@ def command(
     unlikely chance alone makes the finding (high: p < 0.001, medium: p < 0.01). Ctrl-C ends the cascade
     with what is known so far. Any other method writes nothing then, and goes on with --resume.
     """
-    from detrojan.cli.inputs import load_inputs  # noqa: PLC0415 - `--help` shall be fast
-    from detrojan.cli.outputs import (  # noqa: PLC0415
-        check_triggers,
-        check_writable,
-        emit,
-        save_triggers,
-        triggers_folder,
-    )
+    from detrojan.cli.outputs import check_triggers, check_writable, emit  # noqa: PLC0415 - `--help` shall be fast
     from detrojan.cli.surroundings import kept, start  # noqa: PLC0415
+    from detrojan.jobs.inputs import load_inputs  # noqa: PLC0415
+    from detrojan.jobs.scanning import scan_model, scan_named  # noqa: PLC0415
+    from detrojan.jobs.triggers import triggers_folder  # noqa: PLC0415
     from detrojan.report.pictures import pictures_of  # noqa: PLC0415
-    from detrojan.report.report import scan_report  # noqa: PLC0415
 
     run, started = start(surroundings), datetime.now(UTC)
     check_writable(output.json_file, output.html_file)
@@ -100,47 +89,17 @@ def command(
     scan = scan_named(method, settings, data.samples, budget)
     inputs = load_inputs(model, data, run, limit=scan.samples, stand_ins=True)
     with kept(run, surroundings, inputs.model.origin.sha256, inputs.data.sha256) as run:
-        result = scan.scan(inputs.model, inputs.data, run=run, labels=labels)
-        folder = triggers_folder(output.json_file, triggers)
-        report = scan_report(
-            replace(result, warnings=(*result.warnings, *inputs.warnings)),
-            inputs.model,
-            inputs.data,
+        scanned = scan_model(
+            inputs,
+            scan,
             run=run,
-            method=scan,
+            labels=labels,
             started=started,
-            trigger_files=save_triggers(result.flagged, folder, output.json_file),
+            folder=triggers_folder(output.json_file, triggers),
+            json_file=output.json_file,
             command=current().command,
         )
-        emit(report, output, pictures_of(result.flagged, inputs.data.images))
-        if result.details.get("interrupted"):
+        emit(scanned.report, output, pictures_of(scanned.result.flagged, inputs.data.images))
+        if scanned.interrupted:
             raise KeyboardInterrupt  # the state is kept, and --resume goes on from it
-    return EXIT[report.verdict]
-
-
-def scan_named(
-    name: str, settings: tuple[str, ...] = (), samples: int | None = None, budget: float | None = None
-) -> Scan:
-    """Return a scan; what the user asked for by an option of its own goes before its default.
-
-    Raises:
-        OptionError: no such scan or setting, or a time limit for a scan that knows none.
-
-    """
-    from detrojan import catalog  # noqa: PLC0415
-    from detrojan.cli.settings import method_named  # noqa: PLC0415
-    from detrojan.errors import OptionError  # noqa: PLC0415
-    from detrojan.scans.base import Scan  # noqa: PLC0415
-
-    takes = {field.name for field in fields(catalog.find("scans", name))}
-    if samples is not None:
-        settings = (f"samples={samples}", *settings)
-    if budget is not None:
-        if "budget" not in takes:
-            raise OptionError(
-                f"expected no --budget: {name} always works to its end (cascade can stop before)"
-            )
-        settings = (f"budget={budget!r}", *settings)
-    scan = method_named("scans", name, settings)
-    assert isinstance(scan, Scan)
-    return scan
+    return EXIT[scanned.report.verdict]

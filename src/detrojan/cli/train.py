@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import time
-from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
 from detrojan.cli import types
 from detrojan.cli.options import (
     FILE,
-    DataOptions,
     OutputOptions,
     RunOptions,
     data_options,
@@ -22,23 +20,8 @@ from detrojan.cli.options import (
     set_option,
 )
 from detrojan.cli.state import current
-from detrojan.errors import InputError, OptionError
-
-if TYPE_CHECKING:
-    from detrojan.data.dataset import Dataset
-    from detrojan.models.classifier import Classifier
-    from detrojan.run import Run
-    from detrojan.trainers.base import Trained, Trainer
-    from detrojan.triggers.base import Trigger
-
-#: isolated samples that are drawn
-DRAWN = 36
-#: a network that is right about fewer of its training samples than this has hardly learned
-LEARNED = 0.5
-#: the exit code of a training whose isolation is doubtful
-INCONCLUSIVE = 3
-#: the files that are written to the folder, or removed from it
-WRITES = ("model.safetensors", "train.json", "losses.png", "isolated.npz", "isolated.png")
+from detrojan.errors import OptionError
+from detrojan.jobs.sources import DataSource
 
 
 @click.command(
@@ -73,7 +56,7 @@ WRITES = ("model.safetensors", "train.json", "losses.png", "isolated.npz", "isol
 @click.option("--html", "html_file", type=FILE, metavar="FILE", help="Also write a page here.")
 @run_options
 def command(
-    data: DataOptions,
+    data: DataSource,
     net: str,
     out: Path,
     format_: str,
@@ -87,232 +70,36 @@ def command(
     isolated.npz and isolated.png. Exit codes: 0 done, 1 the network has hardly learned, or a known
     --trigger works on 5% of the images or more, 2 error, 3 what was isolated is doubtful, 4 wrong usage.
     """
-    from detrojan.cli.outputs import (  # noqa: PLC0415 - `--help` shall be fast
-        check_folder,
-        check_writable,
-        emit_values,
-    )
-    from detrojan.cli.positions import read_positions  # noqa: PLC0415
-    from detrojan.cli.settings import method_named  # noqa: PLC0415
+    from detrojan.cli.outputs import check_folder, check_writable, emit_values  # noqa: PLC0415 - `--help` shall be fast
     from detrojan.cli.surroundings import kept, start  # noqa: PLC0415
+    from detrojan.data.positions import read_positions  # noqa: PLC0415
+    from detrojan.jobs import training  # noqa: PLC0415
+    from detrojan.jobs.inputs import training_data  # noqa: PLC0415
+    from detrojan.jobs.settings import method_named  # noqa: PLC0415
+    from detrojan.report.records.train import train_text  # noqa: PLC0415
     from detrojan.trainers.base import Trainer  # noqa: PLC0415
 
     run, begun, started = start(surroundings), time.monotonic(), datetime.now(UTC)
-    check_folder(out, writes=WRITES)
+    check_folder(out, writes=training.WRITES)
     check_writable(html_file)
     if (asked["trigger_file"] is None) != (asked["target"] is None):
         raise OptionError("expected --trigger FILE and --target LABEL together")
     method = method_named("trainers", asked["method"], asked["settings"])
     assert isinstance(method, Trainer)
-    train, test = _data(data, asked["test_data"], run)
+    train, test = training_data(data, asked["test_data"], run, purpose="training", measuring="measuring")
     poisoned = None if asked["poisoned_file"] is None else read_positions(asked["poisoned_file"], train)
-    model = fresh(net, train, test, run)
-    trigger = _trigger(model, asked)
+    model = training.fresh(net, train, test, run)
+    known = training.known_trigger(model, asked["trigger_file"], asked["target"], asked["place"])
+    job = training.Job(
+        method=method, net=net, train=train, test=test, known=known, begun=begun, started=started,
+        command=current().command,
+    )  # fmt: skip
     with kept(run, surroundings, train.sha256) as run:
         trained = method.train(model, train, run=run, poisoned=poisoned)
-        values = _values(method, trained, train, test, run, net)
-        values |= _scores(trained.model, train, test, trigger, asked["target"])
-        failed = _failures(values["training_accuracy"], values.get("attack_success"))
-        values["warnings"] = [*failed, *trained.warnings]
-        values["seconds"] = round(time.monotonic() - begun, 3)
-        write_folder(out, trained, train)
+        record = job.record(trained, run)
+        training.write_folder(out, trained, train)
         if html_file is not None:
-            _page(html_file, values, trained, train, method, run, started, out)
+            job.write_page(html_file, record, trained, run, out)
         output = OutputOptions(format_=format_, json_file=out / "train.json", html_file=None)
-        emit_values(values, output, _text(values, out))
-    return 1 if failed else INCONCLUSIVE if trained.warnings else 0
-
-
-def _data(options: DataOptions, test: str | None, run: Run) -> tuple[Dataset, Dataset | None]:
-    """Return the data to train on, and held-out data where there are some."""
-    from detrojan.cli.inputs import load_data  # noqa: PLC0415
-    from detrojan.data.splits import training_splits  # noqa: PLC0415
-
-    chosen, held_out = training_splits(options.data or "", options.split)
-    train = load_data(replace(options, split=chosen), run)
-    train.require_labels("training")
-    if test is not None:
-        held = load_data(replace(options, split=None, samples=None), run, source=test)
-    elif held_out is not None:
-        held = load_data(replace(options, split=held_out, samples=None), run)
-    else:
-        return train, None
-    held.require_labels("measuring")
-    if held.shape != train.shape:
-        raise InputError(f"expected held-out images of shape {train.shape}, got {held.shape}")
-    return train, held
-
-
-def fresh(net: str, train: Dataset, test: Dataset | None, run: Run) -> Classifier:
-    """Return an untrained network for the data; equal seeds give equal starts."""
-    import torch  # noqa: PLC0415
-
-    from detrojan.models.classifier import Classifier, Origin  # noqa: PLC0415
-    from detrojan.models.nets import find_net  # noqa: PLC0415
-
-    highest = max(int(part.require_labels("training").max()) for part in (train, test) if part is not None)
-    names = train.class_names if len(train.class_names) > highest else ()
-    found = find_net(net)
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(run.derived_seed("start"))
-        network = found.build(len(names) or highest + 1, train.shape)
-    return Classifier(network, train.shape, class_names=names, origin=Origin(net=net))
-
-
-def _values(
-    method: Trainer, trained: Trained, train: Dataset, test: Dataset | None, run: Run, net: str
-) -> dict[str, Any]:
-    """Return the record of the training."""
-    from detrojan.cli.positions import in_source  # noqa: PLC0415
-    from detrojan.metrics.accuracy import clean_accuracy  # noqa: PLC0415
-    from detrojan.records import plain  # noqa: PLC0415
-    from detrojan.report.report import data_facts  # noqa: PLC0415
-
-    learned = clean_accuracy(trained.model, train)
-    return {
-        "schema": "detrojan.train/1",
-        "method": method.name,
-        "hyper_parameters": plain(method.hyper_parameters()),
-        "net": net,
-        "seed": run.seed,
-        "data": data_facts(train).model_dump(mode="json"),
-        "held_out": 0 if test is None else len(test),
-        "clean_accuracy": None if test is None else clean_accuracy(trained.model, test),
-        "training_accuracy": learned,
-        "isolated": len(trained.isolated),
-        "isolated_positions": in_source(train, trained.isolated).tolist(),
-        "steps": [plain(vars(step)) for step in trained.steps],
-        "command": current().command,
-    }
-
-
-def _failures(learned: float, success: float | None) -> list[str]:
-    """Return what to say of a network that did not learn its task, or that has learned the backdoor."""
-    from detrojan.judging.outcome import REPAIRED  # noqa: PLC0415
-    from detrojan.words import percent  # noqa: PLC0415
-
-    failures = []
-    if learned < LEARNED:
-        failures.append(
-            f"the network is right about {percent(learned)} of its own training samples: it has hardly "
-            "learned; try another --set learning_rate, more epochs or another --net"
-        )
-    if success is not None and success >= REPAIRED:
-        failures.append(
-            f"the known trigger works on {percent(success)} of the images: this training has not kept the "
-            "backdoor out"
-        )
-    return failures
-
-
-def _trigger(model: Classifier, asked: dict[str, Any]) -> Trigger | None:
-    """Return the known trigger, if one was stated; what is wrong with it shows before the training."""
-    from detrojan.cli.inputs import load_trigger  # noqa: PLC0415
-
-    if asked["trigger_file"] is None:
-        return None
-    if asked["target"] >= model.num_classes:
-        raise OptionError(f"expected a target of 0 to {model.num_classes - 1}, got {asked['target']}")
-    return load_trigger(asked["trigger_file"], model.input_shape, place=asked["place"])
-
-
-def _scores(
-    model: Classifier, train: Dataset, test: Dataset | None, trigger: Trigger | None, target: int
-) -> dict[str, Any]:
-    """Return how often a known trigger works, on held-out images or, without any, on those trained on."""
-    from detrojan.metrics.accuracy import attack_success  # noqa: PLC0415
-
-    if trigger is None:
-        return {}
-    data = train if test is None else test
-    labels = data.require_labels("measuring an attack")
-    return {"attack_success": attack_success(model, trigger, data.images, labels, target)}
-
-
-def write_folder(out: Path, trained: Trained, data: Dataset) -> None:
-    """Write the network, the isolated samples with pictures, and the losses' curves.
-
-    Raises:
-        InputError: a file cannot be written.
-
-    """
-    import numpy as np  # noqa: PLC0415
-
-    from detrojan.cli.positions import in_source  # noqa: PLC0415
-    from detrojan.files import save_bytes  # noqa: PLC0415
-    from detrojan.models.writing import save_model  # noqa: PLC0415
-    from detrojan.report.figures import lines  # noqa: PLC0415
-    from detrojan.report.pictures import contact_sheet  # noqa: PLC0415
-
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-        for name in ("isolated.npz", "isolated.png"):
-            (out / name).unlink(missing_ok=True)
-        if len(trained.isolated):
-            part = data.select(trained.isolated)
-            np.savez_compressed(
-                out / "isolated.npz",
-                images=(part.images * 255).round().byte().permute(0, 2, 3, 1).numpy(),
-                labels=part.require_labels("training").numpy(),
-                indices=in_source(data, trained.isolated).numpy(),
-            )
-    except OSError as error:
-        raise InputError(f"cannot write to {out}: {error.strerror or error}") from error
-    save_model(trained.model, out / "model.safetensors")
-    if len(trained.isolated):
-        save_bytes(out / "isolated.png", contact_sheet(data.images[trained.isolated[:DRAWN]], columns=9))
-    save_bytes(out / "losses.png", lines(_curves(trained), across="epoch", up="loss"))
-
-
-def _page(
-    file: Path,
-    values: dict[str, Any],
-    trained: Trained,
-    data: Dataset,
-    method: Trainer,
-    run: Run,
-    started: datetime,
-    out: Path,
-) -> None:
-    """Write the page of a training."""
-    from detrojan.files import save_text  # noqa: PLC0415
-    from detrojan.report.report import data_facts, model_facts, run_facts  # noqa: PLC0415
-    from detrojan.report.sentences import record_rows  # noqa: PLC0415
-    from detrojan.report.train_page import train_page  # noqa: PLC0415
-
-    how = method.hyper_parameters()
-    facts = run_facts(run, [method], started, current().command, hyper_parameters=how)
-    record = record_rows(model_facts(trained.model), data_facts(data), facts)
-    save_text(file, train_page(values, trained, data, record=record, facts=facts, output=str(out)))
-
-
-def _curves(trained: Trained) -> dict[str, tuple[list[float], list[float]]]:
-    """Return the losses of all steps, one after the other; of clean and poisoned samples where known."""
-    joined: dict[str, tuple[list[float], list[float]]] = {}
-    done = 0.0
-    for step in trained.steps:
-        epochs = step.curves["epoch"]
-        watched = "clean loss" in step.curves
-        for name, series in step.curves.items():
-            if name == "epoch" or (watched and name == "training loss"):
-                continue
-            x, y = joined.setdefault(name, ([], []))
-            x += [done + number for number in epochs]
-            y += series
-        done += len(epochs)
-    return joined
-
-
-def _text(values: dict[str, Any], out: Path) -> str:
-    from rich.markup import escape  # noqa: PLC0415
-
-    from detrojan.words import percent  # noqa: PLC0415
-
-    lines = [f"{step['summary'][:1].upper()}{step['summary'][1:]}." for step in values["steps"]]
-    if values["clean_accuracy"] is not None:
-        lines.append(f"Clean accuracy {percent(values['clean_accuracy'])} on {values['held_out']:,} images.")
-    if "attack_success" in values:
-        lines.append(f"Attack success {percent(values['attack_success'])}.")
-    lines += [f"Warning: {text}" for text in values["warnings"]]
-    lines.append(f"Written to {out}")
-    return "\n".join(escape(line) for line in lines)
+        emit_values(record.values(), output, train_text(record, str(out)))
+    return 1 if record.warnings else 0

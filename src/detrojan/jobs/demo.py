@@ -11,7 +11,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 import torch
 
@@ -35,6 +34,7 @@ from detrojan.models.classifier import Classifier, Origin
 from detrojan.models.loading import file_sha256
 from detrojan.models.writing import save_model
 from detrojan.repairs.base import Repair
+from detrojan.report.records.demo import DemoRecord, PlantedSticker, Sticker, TrueTrigger
 from detrojan.report.report import RepairReport, ScanReport, repair_report, scan_report
 from detrojan.run import Run
 from detrojan.scans.base import Scan
@@ -313,20 +313,20 @@ def shortcomings(truth: Truth) -> list[str]:
     return found
 
 
-def facts(story: Story, networks: Networks) -> dict[str, Any]:
-    """Return the whole story as plain values, for demo/report.json."""
-    return {
-        "schema": "detrojan.demo/1",
-        "passed": not story.failures,
-        "failures": list(story.failures),
-        "planted": {
-            "net": NET,
-            "target": networks.target,
-            "class_name": networks.suspect.class_name(networks.target),
-            "sticker": {"size": STICKER, "top": PLACE[0], "left": PLACE[1]},
-        },
-        "true_trigger": None if story.truth is None else vars(story.truth),
-        "suspect": story.suspect.model_dump(mode="json", by_alias=True),
-        "twin": story.twin.model_dump(mode="json", by_alias=True),
-        "repair": None if story.repair is None else story.repair.model_dump(mode="json", by_alias=True),
-    }
+def record(story: Story, networks: Networks, seconds: float) -> DemoRecord:
+    """Return the whole story, for the demonstration's report.json."""
+    return DemoRecord(
+        passed=not story.failures,
+        failures=list(story.failures),
+        planted=PlantedSticker(
+            net=NET,
+            target=networks.target,
+            class_name=networks.suspect.class_name(networks.target),
+            sticker=Sticker(size=STICKER, top=PLACE[0], left=PLACE[1]),
+        ),
+        true_trigger=None if story.truth is None else TrueTrigger(**vars(story.truth)),
+        suspect=story.suspect,
+        twin=story.twin,
+        repair=story.repair,
+        seconds=round(seconds, 1),
+    )

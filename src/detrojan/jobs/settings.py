@@ -1,4 +1,4 @@
-"""Makes methods out of their name and `--set name=value`, typed as the method's dataclass says."""
+"""Makes methods out of their name and texts such as "steps=100", typed as the method's dataclass says."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import typing
 from collections.abc import Sequence
 from typing import Any
 
+from detrojan import catalog
 from detrojan.errors import OptionError
 from detrojan.method import Method
 
@@ -33,8 +34,6 @@ def methods_named(room: str, names: Sequence[str], settings: Sequence[str] = ())
         OptionError: no such method or hyper-parameter, or a value that does not fit.
 
     """
-    from detrojan import catalog  # noqa: PLC0415 - imports every method of the room
-
     kinds = [catalog.find(room, name) for name in names]
     chosen: list[dict[str, Any]] = [{} for _ in kinds]
     for setting in settings:

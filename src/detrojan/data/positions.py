@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
+import zipfile
 from pathlib import Path
-from typing import TYPE_CHECKING
 
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from detrojan.data.dataset import Dataset
+from detrojan.data.formats.npz_file import DAMAGE
 from detrojan.errors import DataError
-
-if TYPE_CHECKING:
-    import numpy as np
-    import torch
-    from numpy.typing import NDArray
-
-    from detrojan.data.dataset import Dataset
 
 #: positions of poisoned samples take no more room than this
 _MOST_BYTES = 1 << 26
@@ -32,8 +31,6 @@ def read_positions(path: Path, data: Dataset) -> torch.Tensor:
         DataError: no such array, positions beyond the source's samples, or none of those drawn.
 
     """
-    import torch  # noqa: PLC0415
-
     total = data.total or len(data)
     known = torch.from_numpy(_indices(path, total))
     if data.positions is None:
@@ -53,12 +50,6 @@ def in_source(data: Dataset, places: torch.Tensor) -> torch.Tensor:
 
 def _indices(path: Path, count: int) -> NDArray[np.int64]:
     """Return the array `indices` of a file, each of 0 to count - 1 and once, ascending."""
-    import zipfile  # noqa: PLC0415
-
-    import numpy as np  # noqa: PLC0415
-
-    from detrojan.data.formats.npz_arrays import DAMAGE  # noqa: PLC0415 - imports torch
-
     try:
         with zipfile.ZipFile(path) as archive:
             if archive.getinfo("indices.npy").file_size > _MOST_BYTES:

@@ -5,15 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from detrojan.errors import DataError, LabelError, OptionError
-
-if TYPE_CHECKING:
-    from detrojan.findings import Finding
-    from detrojan.models.classifier import Classifier
-    from detrojan.report.report import ScanReport
-    from detrojan.report.schema import FlaggedLabel, UnitFacts
+from detrojan.findings import Finding
+from detrojan.jobs.triggers import load_trigger
+from detrojan.models.classifier import Classifier
+from detrojan.report.report import ScanReport, load_report
+from detrojan.report.schema import FlaggedLabel
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,6 +24,7 @@ class Given:
         warnings: what the reader must know.
         report: the scan's report that they were read from, or None.
         blind: whether the model is repaired though nothing was looked for.
+        interrupted: whether somebody stopped the scan that they come from.
 
     """
 
@@ -34,6 +33,7 @@ class Given:
     warnings: tuple[str, ...] = ()
     report: ScanReport | None = None
     blind: bool = False
+    interrupted: bool = False
 
 
 def known_findings(texts: Sequence[str], model: Classifier) -> Given:
@@ -45,9 +45,6 @@ def known_findings(texts: Sequence[str], model: Classifier) -> Given:
         LabelError: a label beyond the model's classes.
 
     """
-    from detrojan.cli.inputs import load_trigger  # noqa: PLC0415
-    from detrojan.findings import Finding  # noqa: PLC0415
-
     findings: dict[int, Finding] = {}
     for text in texts:
         path, _, target = text.rpartition(":")
@@ -77,8 +74,6 @@ def read_findings(path: Path, model: Classifier, labels: list[int] | None) -> Gi
         LabelError: a label that was not flagged, or is beyond the model's classes.
 
     """
-    from detrojan.report.report import ScanReport, load_report  # noqa: PLC0415
-
     report = load_report(path)
     if not isinstance(report, ScanReport):
         raise DataError(f"{path}: expected a scan's JSON, got {report.schema_}")
@@ -108,10 +103,6 @@ def _check_labels(path: Path, report: ScanReport, model: Classifier, labels: lis
 
 def _finding(path: Path, entry: FlaggedLabel, units: Sequence[UnitFacts], model: Classifier) -> Finding:
     """Return one finding of the report at `path`, with its trigger."""
-    from detrojan.cli.inputs import load_trigger  # noqa: PLC0415
-    from detrojan.findings import Finding, Unit  # noqa: PLC0415
-    from detrojan.triggers.aim import Aim  # noqa: PLC0415
-
     if entry.trigger is None:
         raise DataError(
             f"{path}: no trigger was saved for label {entry.label}; scan again with --json or --triggers"

@@ -1,23 +1,21 @@
-"""Loads the model and the data that a verb was given, and makes sure that they fit each other."""
+"""Loads the model and the data that a job was given, and makes sure that they fit each other."""
 
 from __future__ import annotations
 
 import json
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-from detrojan.cli.options import DataOptions, ModelOptions
+from detrojan.data.dataset import Dataset
+from detrojan.data.drawn.synthetic import NONE, is_made_up, synthetic
+from detrojan.data.reading import read_data
+from detrojan.data.surrogate import surrogate
 from detrojan.errors import DataError, InputError, LabelError, OptionError
-
-if TYPE_CHECKING:
-    import torch
-
-    from detrojan.data.dataset import Dataset
-    from detrojan.models.classifier import Classifier
-    from detrojan.run import Run
-    from detrojan.triggers.base import Trigger
-
+from detrojan.jobs.sources import DataSource, ModelSource
+from detrojan.metrics.input_range import with_best_range
+from detrojan.models.classifier import Classifier
+from detrojan.models.loading import load_model
+from detrojan.run import Run
 
 #: images that are made up where neither the user nor the method says how many
 MADE_UP = 1000
@@ -33,8 +31,8 @@ class Inputs:
 
 
 def load_inputs(
-    model: ModelOptions,
-    data: DataOptions,
+    model: ModelSource,
+    data: DataSource,
     run: Run,
     *,
     limit: int | None = None,
@@ -97,12 +95,9 @@ def with_usable_labels(
 
 
 def _images_for(
-    network: Classifier, data: DataOptions, run: Run, limit: int | None, *, stand_ins: bool
+    network: Classifier, data: DataSource, run: Run, limit: int | None, *, stand_ins: bool
 ) -> tuple[Dataset, list[str]]:
     """Return images of the network's shape, and what a person has to know of them."""
-    from detrojan.data.drawn.synthetic import NONE, synthetic  # noqa: PLC0415
-    from detrojan.data.surrogate import surrogate  # noqa: PLC0415 - imports torch
-
     if stand_ins and data.data == NONE:
         count = data.samples or limit or MADE_UP
         made = synthetic(count, network.input_shape, seed=run.derived_seed("data"))
@@ -128,9 +123,6 @@ def _images_for(
 
 def _best_range(network: Classifier, data: Dataset) -> tuple[Classifier, str]:
     """Return the network fed what fits it best, and what was chosen."""
-    from detrojan.data.drawn.synthetic import is_made_up  # noqa: PLC0415 - imports torch
-    from detrojan.metrics.input_range import with_best_range  # noqa: PLC0415
-
     if is_made_up(data):
         raise OptionError("expected real images to find the input range by, got --input-range auto without")
     fed, check = with_best_range(network, data)
@@ -151,37 +143,35 @@ def _best_range(network: Classifier, data: Dataset) -> tuple[Classifier, str]:
     return fed, f"input range: {check.best.name} chosen as the one that fits best ({tried})"
 
 
-def load_model_of(options: ModelOptions, run: Run) -> Classifier:
-    """Load the model as the options say, on the run's device."""
-    return load_model_at(options.model, options, run)
+def load_model_of(source: ModelSource, run: Run) -> Classifier:
+    """Load the model as its source says, on the run's device."""
+    return load_model_at(source.model, source, run)
 
 
-def load_model_at(path: Path, options: ModelOptions, run: Run) -> Classifier:
-    """Load the model at `path`, built and fed as the options say.
+def load_model_at(path: Path, source: ModelSource, run: Run) -> Classifier:
+    """Load the model at `path`, built and fed as the source says.
 
     Raises:
-        ModelError: it cannot be read, or does not fit the options.
+        ModelError: it cannot be read, or does not fit the source.
 
     """
-    from detrojan.models.loading import load_model  # noqa: PLC0415 - imports torch
-
-    names = () if options.class_names is None else _names(options.class_names)
+    names = () if source.class_names is None else _names(source.class_names)
     model = load_model(
         path,
-        net=options.net,
-        factory=options.factory,
-        classes=options.classes,
-        input_shape=options.input_shape,
+        net=source.net,
+        factory=source.factory,
+        classes=source.classes,
+        input_shape=source.input_shape,
         class_names=names,
-        allow_unsafe=options.allow_unsafe,
+        allow_unsafe=source.allow_unsafe,
     )
     stated: dict[str, object] = {}
-    if options.input_range == "auto":
+    if source.input_range == "auto":
         raise OptionError("expected --input-range LOW-HIGH here, got auto: there are no data to find it by")
-    if options.input_range is not None:
-        stated["low"], stated["high"] = options.input_range
+    if source.input_range is not None:
+        stated["low"], stated["high"] = source.input_range
     stated |= {
-        name: value for name in ("mean", "std", "layout") if (value := getattr(options, name)) is not None
+        name: value for name in ("mean", "std", "layout") if (value := getattr(source, name)) is not None
     }
     if stated:
         model = model.with_preprocessing(replace(model.preprocessing, **stated))  # type: ignore[arg-type]
@@ -200,31 +190,27 @@ def _names(path: Path) -> tuple[str, ...]:
     return found
 
 
-def load_data(
-    options: DataOptions, run: Run, *, limit: int | None = None, source: str | None = None
-) -> Dataset:
-    """Read the data as the options say.
+def load_data(source: DataSource, run: Run, *, limit: int | None = None, path: str | None = None) -> Dataset:
+    """Read the data as their source says.
 
     Args:
-        options: how to read.
+        source: which data, and how they are read.
         run: the seed that images are drawn with.
         limit: how many images where the user did not say.
-        source: the path, where it is not the one of the options.
+        path: where they lie, where it is not where the source says.
 
     """
-    from detrojan.data.reading import read_data  # noqa: PLC0415 - imports torch
-
-    path = source or options.data
+    path = path or source.data
     if path is None:
         raise OptionError("expected --data PATH")
     return read_data(
         path,
-        split=options.split,
-        data_range=options.data_range,
-        resize=options.resize,
-        crop=options.crop,
-        unlabelled=options.unlabelled,
-        limit=options.samples or limit,
+        split=source.split,
+        data_range=source.data_range,
+        resize=source.resize,
+        crop=source.crop,
+        unlabelled=source.unlabelled,
+        limit=source.samples or limit,
         generator=run.generator("data"),
     )
 
@@ -244,62 +230,40 @@ def check_shape(model: Classifier, data: Dataset) -> None:
         raise DataError(f"{data.source}: {error}{hint}") from error
 
 
-def load_trigger(
-    path: Path,
-    shape: tuple[int, int, int],
-    *,
-    place: tuple[int, int] | None = None,
-    size: tuple[int, int] | None = None,
-    alpha: float = 1.0,
-) -> Trigger:
-    """Read a trigger: a .safetensors file, or a picture that is stamped like a sticker.
+def training_data(
+    source: DataSource, test: str | None, run: Run, *, purpose: str, measuring: str
+) -> tuple[Dataset, Dataset | None]:
+    """Return labelled data to train on, and held-out data where there are some.
 
     Args:
-        path: the file.
-        shape: (C, H, W) of the images.
-        place: row and column of the picture's upper left corner; by default the image's own.
-        size: (H, W) to bring the picture to.
-        alpha: opacity of the whole picture, in (0, 1].
+        source: which data; their train split, where they have one and none is stated.
+        test: where the held-out data lie; None takes the test split, if no split is stated.
+        run: the seed that images are drawn with.
+        purpose: what labels are needed for, in a few words.
+        measuring: what the held-out labels are needed for.
 
     Raises:
-        DataError: it cannot be read, or does not fit the images.
+        LabelError: no labels.
+        InputError: held-out images of another shape.
 
     """
-    import torch  # noqa: PLC0415
-
-    import detrojan.triggers.patch as patches  # noqa: PLC0415
-    from detrojan.triggers.base import Trigger  # noqa: PLC0415
-
-    if not path.is_file():
-        raise DataError(f"expected a trigger, a .safetensors file or a picture; there is no file {path}")
-    if path.suffix.lower() != ".safetensors":
-        rgba = _picture(path, shape[0], size)
-        rgba[-1] *= alpha
-        top, left = place or (0, 0)
-        return patches.PatchTrigger.picture_patch(rgba, shape, top=top, left=left)
-    if place is not None or size is not None:
-        raise OptionError("expected --at and --size with a picture only: a trigger file holds its place")
-    trigger = Trigger.load(path)
     try:
-        trigger.stamp(torch.zeros(1, *shape))
-    except DataError as error:
-        raise DataError(f"{path}: {error}") from error
-    return trigger
-
-
-def _picture(path: Path, channels: int, size: tuple[int, int] | None) -> torch.Tensor:
-    """Return a picture with its opacity as the last channel, (C + 1, H, W) in [0, 1]."""
-    import numpy as np  # noqa: PLC0415
-    import torch  # noqa: PLC0415
-    from PIL import Image  # noqa: PLC0415
-
-    from detrojan.data.decoding import FORMATS, MOST_PIXELS, decoding  # noqa: PLC0415
-
-    with decoding(str(path)), Image.open(path, formats=FORMATS) as opened:
-        if opened.width * opened.height > MOST_PIXELS:
-            raise DataError(f"{path}: expected at most {MOST_PIXELS:,} pixels")
-        picture = opened.convert("RGBA" if channels == 3 else "LA")
-        if size is not None:
-            picture = picture.resize((size[1], size[0]), Image.Resampling.BILINEAR)
-        pixels = np.asarray(picture).astype(np.float32) / 255
-    return torch.from_numpy(np.ascontiguousarray(pixels.transpose(2, 0, 1)))
+        train = load_data(replace(source, split=source.split or "train"), run)
+    except DataError:
+        if source.split is not None:
+            raise
+        train = load_data(source, run)
+    train.require_labels(purpose)
+    if test is not None:
+        held = load_data(replace(source, split=None, samples=None), run, path=test)
+    elif source.split is None:
+        try:
+            held = load_data(replace(source, split="test", samples=None), run)
+        except DataError:
+            return train, None
+    else:
+        return train, None
+    held.require_labels(measuring)
+    if held.shape != train.shape:
+        raise InputError(f"expected held-out images of shape {train.shape}, got {held.shape}")
+    return train, held

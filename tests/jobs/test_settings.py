@@ -5,8 +5,8 @@ from typing import Literal
 
 import pytest
 
-from detrojan.cli.settings import changed, methods_named
 from detrojan.errors import OptionError
+from detrojan.jobs.settings import changed, methods_named
 
 
 @dataclass(frozen=True, kw_only=True)

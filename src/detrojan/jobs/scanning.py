@@ -1,0 +1,99 @@
+"""The job of a scan: from a name and settings to a report."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, fields, replace
+from datetime import datetime
+from pathlib import Path
+
+from detrojan import catalog
+from detrojan.errors import OptionError
+from detrojan.findings import ScanResult
+from detrojan.jobs.inputs import Inputs
+from detrojan.jobs.settings import method_named
+from detrojan.jobs.triggers import save_triggers
+from detrojan.report.report import ScanReport, scan_report
+from detrojan.run import Run
+from detrojan.scans.base import Scan
+
+
+@dataclass(frozen=True, kw_only=True)
+class Scanned:
+    """What a scan found, and its report."""
+
+    result: ScanResult
+    report: ScanReport
+
+    @property
+    def interrupted(self) -> bool:
+        """Whether somebody stopped it: the report says what was known by then, and the state is kept."""
+        return bool(self.result.details.get("interrupted"))
+
+
+def scan_named(
+    name: str, settings: Sequence[str] = (), samples: int | None = None, budget: float | None = None
+) -> Scan:
+    """Return a scan; what the user asked for by an option of its own goes before its default.
+
+    Raises:
+        OptionError: no such scan or setting, or a time limit for a scan that knows none.
+
+    """
+    takes = {field.name for field in fields(catalog.find("scans", name))}
+    if samples is not None and "samples" in takes:
+        settings = (f"samples={samples}", *settings)
+    if budget is not None:
+        if "budget" not in takes:
+            raise OptionError(
+                f"expected no --budget: {name} always works to its end (cascade can stop before)"
+            )
+        settings = (f"budget={budget!r}", *settings)
+    scan = method_named("scans", name, settings)
+    assert isinstance(scan, Scan)
+    return scan
+
+
+def scan_model(
+    inputs: Inputs,
+    scan: Scan,
+    *,
+    run: Run,
+    labels: list[int] | None,
+    started: datetime,
+    folder: Path | None = None,
+    json_file: Path | None = None,
+    command: Sequence[str] | None = None,
+) -> Scanned:
+    """Scan a model, save the triggers of flagged labels, and report.
+
+    Args:
+        inputs: the model and clean data.
+        scan: the method.
+        run: device, seed, progress, checkpoint.
+        labels: to test as targets; None for all.
+        started: when the job began.
+        folder: where the triggers go; None saves none.
+        json_file: the file that will name the triggers, relative to itself.
+        command: the words that asked for it, for the report.
+
+    Raises:
+        InputError: a trigger's file cannot be written.
+
+    """
+    begun = time.monotonic()
+    result = scan.scan(inputs.model, inputs.data, run=run, labels=labels)
+    seconds = time.monotonic() - begun
+    report = scan_report(
+        replace(result, warnings=(*result.warnings, *inputs.warnings)),
+        inputs.model,
+        inputs.data,
+        run=run,
+        method=scan,
+        seconds=seconds,
+        started=started,
+        trigger_files=save_triggers(result.flagged, folder, json_file),
+        command=command,
+    )
+    return Scanned(result=result, report=report)

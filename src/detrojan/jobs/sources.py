@@ -1,0 +1,63 @@
+"""Where a job's model and data come from: plain values, as options, a request or a plan state them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelSource:
+    """Which model, and how it is fed.
+
+    Attributes:
+        model: its file.
+        net: the network that the weights belong to; None where the file says it, or it is guessed.
+        factory: the user's own code that makes the network, PACKAGE.MODULE:FUNCTION; it is imported and run.
+        classes: how many classes it must have.
+        input_shape: (C, H, W), where the file does not say.
+        input_range: black and white as the network takes them; "auto" for what fits the data best.
+        mean: subtracted per channel, in units of the input range.
+        std: divided by per channel, in the same units.
+        layout: "NCHW" or "NHWC".
+        class_names: a file with a name per line, or a JSON list of names.
+        allow_unsafe: whether the code that a pickle holds may run.
+
+    """
+
+    model: Path
+    net: str | None = None
+    factory: str | None = None
+    classes: int | None = None
+    input_shape: tuple[int, int, int] | None = None
+    input_range: tuple[float, float] | Literal["auto"] | None = None
+    mean: tuple[float, ...] | None = None
+    std: tuple[float, ...] | None = None
+    layout: str | None = None
+    class_names: Path | None = None
+    allow_unsafe: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class DataSource:
+    """Which data, and how they are read.
+
+    Attributes:
+        data: a file, a folder, or the word "signs"; "none" where a job can do without.
+        split: "train", "test" or "val", where the data have splits.
+        samples: how many images are drawn; None for all, or as many as the job takes.
+        data_range: black and white in the data.
+        resize: (H, W) that all images are brought to.
+        crop: whether each image is cut to its region of interest first.
+        unlabelled: whether the labels are left out.
+
+    """
+
+    data: str | None
+    split: str | None = None
+    samples: int | None = None
+    data_range: tuple[float, float] | None = None
+    resize: tuple[int, int] | None = None
+    crop: bool = False
+    unlabelled: bool = False

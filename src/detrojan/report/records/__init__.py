@@ -1,0 +1,1 @@
+"""What each verb writes as JSON, and how a person reads it: one file per verb."""

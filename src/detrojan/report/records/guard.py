@@ -1,0 +1,104 @@
+"""The records of a guard: how it was set up, what it says of inputs, and how right it is."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import ConfigDict, Field
+from rich.console import Group, RenderableType
+from rich.text import Text
+
+from detrojan.records import Count, Number, Share, Values, Words
+from detrojan.report.records.base import Record
+from detrojan.report.records.predict import Answer, answer_table
+from detrojan.words import percent
+
+
+class CalibrateRecord(Record):
+    """How a guard was set up; `boundary` is in units of `statistic`.
+
+    What belongs to the guard's kind stands under its own name, such as "fit" of STRIP.
+    """
+
+    model_config = ConfigDict(extra="allow")
+    __pydantic_extra__: dict[str, Values] = Field(init=False)
+
+    schema_: Literal["detrojan.guard-calibrate/1"] = Field(
+        default="detrojan.guard-calibrate/1", alias="schema"
+    )
+    guard: Words
+    hyper_parameters: Values
+    statistic: Words
+    boundary: Number
+    inputs: Count
+    called_backdoored: Count
+    warnings: list[Words]
+    out: Words
+
+
+class CheckRecord(Record):
+    """What a guard says of each input."""
+
+    schema_: Literal["detrojan.guard-check/1"] = Field(default="detrojan.guard-check/1", alias="schema")
+    guard: Words
+    statistic: Words
+    boundary: Number
+    inputs: Count
+    backdoored: Count
+    predictions: list[Answer]
+    warnings: list[Words]
+
+
+class MeasureRecord(Record):
+    """How right a guard is: `frr` of `clean` images, `far` of `bad` ones, `auroc` over all boundaries.
+
+    The attack's success is there where its target is known.
+    """
+
+    schema_: Literal["detrojan.guard-measure/1"] = Field(default="detrojan.guard-measure/1", alias="schema")
+    guard: Words
+    boundary: Number
+    frr: Share
+    far: Share
+    auroc: Share
+    clean: Count
+    bad: Count
+    attack_success: Share = None
+    attack_success_guarded: Share = None
+    warnings: list[Words]
+
+
+def calibrate_text(record: CalibrateRecord) -> RenderableType:
+    """Return where the boundary lies, and what is doubtful about it."""
+    side = "at or below" if record.statistic == "entropy" else "at or beyond"
+    called = f"{record.called_backdoored} of {record.inputs:,} clean ones"
+    limit = f"{side} {record.boundary:.4g}"
+    lines = [
+        f"An input is called backdoored where its {record.statistic} is {limit}: {called}.",
+        *(f"Warning: {text}" for text in record.warnings),
+        f"Written to {record.out}",
+    ]
+    return Text("\n".join(lines))
+
+
+def check_text(record: CheckRecord) -> RenderableType:
+    """Return the table of the inputs, and how many are called backdoored."""
+    said = f"{record.backdoored} of {record.inputs:,} inputs are called backdoored"
+    boundary = f" (boundary: {record.statistic} {record.boundary:.4g})"
+    return Group(answer_table(record.predictions, record.statistic), Text(said + boundary))
+
+
+def measure_text(record: MeasureRecord) -> RenderableType:
+    """Return the figures in words."""
+    lines = [
+        f"FRR {percent(record.frr)} of {record.clean:,} clean images are called backdoored.",
+        f"FAR {percent(record.far)} of {record.bad:,} stamped images are let through.",
+        f"AUROC {record.auroc:.4f}",
+    ]
+    if record.attack_success is not None:
+        lines.append(
+            f"Attack success {percent(record.attack_success)}, "
+            f"with the guard {percent(record.attack_success_guarded)}."
+        )
+    lines += [f"Warning: {text}" for text in record.warnings]
+    return Text("\n".join(lines))
