@@ -14,6 +14,8 @@ logger = logging.getLogger(__name__)
 
 #: numbers of glibc's mallopt parameters (malloc.h)
 _TRIM_THRESHOLD, _TOP_PAD, _MMAP_MAX = -1, -2, -4
+#: whether this process was set up; not empty once it was
+_tuned: list[bool] = []
 #: memory that is asked for at once when the heap has to grow, in bytes
 _PAD = 256 * 2**20
 
@@ -37,6 +39,12 @@ def tune(threads: int | None = None) -> None:
         torch.set_num_threads(threads)
     torch.set_flush_denormal(True)
     keep_memory()
+    _tuned.append(True)
+
+
+def is_tuned() -> bool:
+    """Whether `tune` has set this process up."""
+    return bool(_tuned)
 
 
 def bfloat16_is_fast(device: torch.device) -> bool:

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 import torch
 
+from detrojan.errors import DetrojanError
 from detrojan.store import Store
+
+T = TypeVar("T")
+R = TypeVar("R")
 
 
 class Task(Protocol):
@@ -43,9 +47,39 @@ class SilentProgress:
         yield _SilentTask()
 
 
+class Runner(Protocol):
+    """Does the parts of a piece of work, wherever it likes."""
+
+    def map(
+        self, job: Callable[[Run, T], R], items: Sequence[T], *, run: Run, title: str = ""
+    ) -> Iterator[R]:
+        """Yield what `job` returns for each item, in their order, as `Run.map` says."""
+
+
+class InTurn:
+    """Does one part after the other in this process: the default."""
+
+    def map(
+        self, job: Callable[[Run, T], R], items: Sequence[T], *, run: Run, title: str = ""
+    ) -> Iterator[R]:
+        """Yield what `job` returns for each item; each shows its own progress, so the title is not needed."""
+        for item in items:
+            try:
+                yield job(run, item)
+            except DetrojanError as error:
+                name(error, item, items)
+                raise
+
+
+def name(error: DetrojanError, item: object, items: Sequence[object]) -> None:
+    """Put the item for which an error was raised before its text, where there are several."""
+    if len(items) > 1:
+        error.args = (f"{item}: {error}",)
+
+
 @dataclass(frozen=True, kw_only=True)
 class Run:
-    """What surrounds one call: seed, device, progress and the checkpoint folder.
+    """What surrounds one call: seed, device, progress, the checkpoint folder, and who does its parts.
 
     Randomness comes from named streams: `run.generator("invert", 3)` is the same stream whenever
     and wherever it is asked for, so results do not depend on the order of the work.
@@ -57,6 +91,7 @@ class Run:
         checkpoint: a folder in which long work keeps its state, or None to keep nothing.
         mixed_precision: trainings multiply in bfloat16; faster on an accelerator, weights stay float32.
         float32: searches for triggers compute in float32 also where the device is made for bfloat16.
+        runner: who does the parts of `map`; by default they are done in turn, in this process.
 
     """
 
@@ -66,6 +101,25 @@ class Run:
     checkpoint: Path | None = None
     mixed_precision: bool = False
     float32: bool = False
+    runner: Runner = field(default_factory=InTurn, repr=False, compare=False)
+
+    def map(self, job: Callable[[Run, T], R], items: Sequence[T], *, title: str = "") -> Iterator[R]:
+        """Yield what `job` returns for each item, in the order of the items.
+
+        What is computed does not depend on the runner. The parts may run at the same time, elsewhere.
+
+        Args:
+            job: called with a run and one item. It is a function of a module, or a `functools.partial` of
+                one, and all that goes in and out can be pickled. The run has this one's seed and
+                checkpoint, and the progress of the place where the part is done.
+            items: the parts; their texts name them in errors.
+            title: what the progress shows where the parts run at the same time.
+
+        Raises:
+            DetrojanError: the first that a part raised, of its own type, the item before its text.
+
+        """
+        return self.runner.map(job, items, run=self, title=title)
 
     def generator(self, *names: str | int) -> torch.Generator:
         """Return a fresh CPU generator for the stream called `names`."""

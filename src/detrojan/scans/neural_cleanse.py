@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import get_args
 
 import torch
@@ -128,10 +129,9 @@ class NeuralCleanse(Scan):
         """Invert every label from several random starts and keep the smallest mask that works."""
         best: dict[int, Inverted] = {}
         passes = 0
-        for start in range(self.restarts):
-            here = run if start == 0 else run.within("restart", start)
-            title = "scan" if self.restarts == 1 else f"scan, start {start + 1} of {self.restarts}"
-            found = invert(model, images, truth, tested, self.schedule(), run=here, title=title)
+        job = partial(_inverted, model, images, truth, tested, self.schedule())
+        starts = [_Start(number, self.restarts) for number in range(self.restarts)]
+        for found in run.map(job, starts, title="scan"):
             passes += found.passes
             for item in found.inverted:
                 known = best.get(item.label)
@@ -206,6 +206,32 @@ class NeuralCleanse(Scan):
             if weak > tested / 2
             else "",
         )
+
+
+@dataclass(frozen=True)
+class _Start:
+    """One of the random starts that every label is inverted from."""
+
+    number: int
+    of: int
+
+    def __str__(self) -> str:
+        """Return what the progress shows."""
+        return "scan" if self.of == 1 else f"scan, start {self.number + 1} of {self.of}"
+
+
+def _inverted(
+    model: Classifier,
+    images: torch.Tensor,
+    truth: torch.Tensor,
+    tested: list[int],
+    schedule: Schedule,
+    run: Run,
+    start: _Start,
+) -> Inversion:
+    """Invert every label from one start."""
+    here = run if start.number == 0 else run.within("restart", start.number)
+    return invert(model, images, truth, tested, schedule, run=here, title=str(start))
 
 
 def _confidence(times: float) -> Level:

@@ -1,0 +1,189 @@
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from functools import partial
+from pathlib import Path
+
+import pytest
+import torch
+
+from blobs import blobs
+from detrojan.errors import DataError, DetrojanError, MissingExtraError, OptionError
+from detrojan.learning.fitting import Fitting
+from detrojan.learning.fresh import train_net
+from detrojan.machine import is_tuned
+from detrojan.run import InTurn, Run
+from detrojan.runner.processes import Processes
+from detrojan.scans.neural_cleanse import NeuralCleanse
+
+
+def drawn(shift, run, item):
+    """Return numbers of this item's own stream, and where they were drawn."""
+    numbers = torch.rand(3, generator=run.generator("part", item)) + shift
+    return numbers, os.getpid(), torch.get_num_threads(), is_tuned()
+
+
+def slow_first(run, item):
+    time.sleep(0.4 if item == 0 else 0)
+    return item
+
+
+def failing(run, item):
+    if item == 2:
+        raise DataError("expected better data")
+    if item == 3:
+        raise MissingExtraError("keras", "keras")
+    if item == 4:
+        raise KeyError("gone")
+    return item
+
+
+def dying(run, item):
+    if item == 1:
+        os._exit(3)
+    return item
+
+
+class Noted:
+    """A progress that notes what it is told."""
+
+    def __init__(self):
+        self.said = []
+
+    def task(self, title, total=None):
+        self.said.append((title, total))
+        return self
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_error):
+        pass
+
+    def advance(self, amount=1, *, note=None):
+        self.said.append(amount)
+
+
+def test_results_are_those_of_one_process_in_the_order_of_the_items():
+    progress = Noted()
+    job, items = partial(drawn, torch.tensor(2.0)), ["b", "a", "d", "c"]
+    alone = list(Run(seed=4).map(job, items))
+    apart = list(Run(seed=4, runner=Processes(2), progress=progress).map(job, items, title="drawing"))
+    for (here, *_), (there, *_) in zip(alone, apart, strict=True):
+        assert torch.equal(here, there)
+    assert {pid for _, pid, *_ in alone} == {os.getpid()}
+    assert os.getpid() not in {pid for _, pid, *_ in apart}
+    assert len({pid for _, pid, *_ in apart}) <= 2
+    assert {threads for *_, threads, _ in apart} == {max(1, torch.get_num_threads() // 2)}
+    assert {tuned for *_, tuned in apart} == {is_tuned()}
+    assert progress.said[0] == ("drawing", 4)
+    assert sum(progress.said[1:]) == 4
+
+
+def test_what_is_done_first_waits_for_those_before_it():
+    assert list(Run(runner=Processes(2)).map(slow_first, [0, 1, 2, 3])) == [0, 1, 2, 3]
+
+
+def test_one_item_or_one_process_need_no_other_process():
+    for runner, items in ((Processes(3), ["a"]), (Processes(1), ["a", "b"]), (InTurn(), ["a", "b"])):
+        found = list(Run(runner=runner).map(partial(drawn, torch.tensor(0.0)), items))
+        assert {pid for _, pid, *_ in found} == {os.getpid()}
+    with pytest.raises(OptionError, match="expected 1 process or more, got 0"):
+        Processes(0)
+
+
+@pytest.mark.parametrize("runner", [InTurn(), Processes(2)])
+@pytest.mark.parametrize(
+    ("items", "kind", "says"),
+    [
+        ([0, 1, 2], DataError, "^2: expected better data$"),
+        ([3, 0], MissingExtraError, "^3: keras is not installed"),
+        ([2], DataError, "^expected better data$"),
+    ],
+)
+def test_the_first_error_keeps_its_kind_and_names_the_item(runner, items, kind, says):
+    with pytest.raises(kind, match=says):
+        list(Run(runner=runner).map(failing, items))
+
+
+def test_an_unforeseen_error_names_the_item_too():
+    with pytest.raises(RuntimeError, match="4: KeyError: 'gone'") as caught:
+        list(Run(runner=Processes(2)).map(failing, [0, 4]))
+    assert "in failing" in "".join(caught.value.__notes__)
+
+
+def test_a_process_that_ends_is_an_error_and_not_a_wait():
+    with pytest.raises(DetrojanError, match="one of 2 processes ended before its part was done"):
+        list(Run(runner=Processes(2)).map(dying, [0, 1, 2]))
+
+
+def endless(run, item):
+    """Wait, and say that it was asked to stop."""
+    place = Path(item)
+    place.with_suffix(".begun").write_text(str(os.getpid()))
+    try:
+        time.sleep(120)
+    except KeyboardInterrupt:
+        place.with_suffix(".stopped").touch()
+        raise
+
+
+SCRIPT = """
+import sys
+from test_processes import endless
+from detrojan.run import Run
+from detrojan.runner.processes import Processes
+
+if __name__ == "__main__":
+    try:
+        list(Run(runner=Processes(2)).map(endless, sys.argv[1:]))
+    except KeyboardInterrupt:
+        print("interrupted")
+"""
+
+
+def is_running(pid):
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    return True
+
+
+def test_ctrl_c_ends_all_processes_after_they_have_saved(tmp_path):
+    (tmp_path / "script.py").write_text(SCRIPT)
+    places = [tmp_path / "a", tmp_path / "b"]
+    paths = os.pathsep.join([str(Path(__file__).parent), str(Path(__file__).parent.parent), *sys.path])
+    started = subprocess.Popen(
+        [sys.executable, tmp_path / "script.py", *places], stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        text=True, env=os.environ | {"PYTHONPATH": paths},
+    )  # fmt: skip
+    begun = [place.with_suffix(".begun") for place in places]
+    until = time.monotonic() + 90
+    while not all(path.exists() and path.read_text() for path in begun):
+        assert time.monotonic() < until, started.communicate()
+        assert started.poll() is None, started.communicate()
+        time.sleep(0.1)
+    started.send_signal(signal.SIGINT)  # to the one alone: a terminal would ask all of them
+    out, err = started.communicate(timeout=60)
+    assert (out.strip(), started.returncode) == ("interrupted", 0), err
+    assert "Traceback" not in err
+    assert all(place.with_suffix(".stopped").exists() for place in places)
+    assert not any(is_running(int(path.read_text())) for path in begun)
+
+
+def test_a_scan_says_the_same_in_one_process_and_in_several():
+    data = blobs(300, 2)
+    how = Fitting(epochs=3, batch_size=32, optimizer="adam", learning_rate=2e-3, weight_decay=0)
+    model = train_net("mnist_cnn", data, how, classes=6, run=Run(seed=1))
+    scan = NeuralCleanse(restarts=2, steps=12, samples=120)
+    found = [scan.scan(model, data, run=Run(seed=3, runner=runner)) for runner in (InTurn(), Processes(2))]
+    assert found[0].verdict == found[1].verdict
+    assert found[0].passes == found[1].passes
+    for here, there in zip(found[0].findings, found[1].findings, strict=True):
+        assert (here.label, here.mask_l1, here.p_value) == (there.label, there.mask_l1, there.p_value)
+        assert torch.equal(here.trigger.mask, there.trigger.mask)
