@@ -8,6 +8,7 @@ import torch
 from PIL import Image
 
 from detrojan import catalog
+from detrojan.report.records.attack import AttackRecord
 from detrojan.triggers.base import Trigger
 
 
@@ -15,6 +16,7 @@ def test_an_attack_writes_the_networks_the_true_trigger_and_the_poisoned_data(wo
     folder = world.model.parent
     record = json.loads((folder / "attack.json").read_text())
     assert record == json.loads(world.made.stdout)
+    assert AttackRecord.model_validate(record, strict=True).values() == record
     assert record["clean_accuracy"] > 0.95
     assert record["clean_accuracy_of_clean_twin"] > 0.95
     (planted,) = record["backdoors"]

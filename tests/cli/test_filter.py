@@ -6,6 +6,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from detrojan.report.records.filter import FilterRecord
+
 
 def test_spectral_scores_are_written_with_what_is_kept(world, cli, tmp_path):
     poisoned = world.model.parent / "poisoned.npz"
@@ -16,6 +18,7 @@ def test_spectral_scores_are_written_with_what_is_kept(world, cli, tmp_path):
     assert done.exit_code == 1, done.output
     record = json.loads(done.stdout)
     assert record == json.loads((tmp_path / "o" / "filter.json").read_text())
+    assert FilterRecord.model_validate(record, strict=True).values() == record
     assert record["flagged"] == len(record["flagged_positions"]) == pytest.approx(0.15 * 1200, abs=6)
     assert 0 <= record["precision"] <= 1
     assert 0 <= record["auroc"] <= 1

@@ -11,6 +11,7 @@ import safetensors.torch
 import torch
 from PIL import Image
 
+from detrojan.report.records.guard import CalibrateRecord, CheckRecord, MeasureRecord
 from detrojan.triggers.base import Trigger
 
 
@@ -23,6 +24,7 @@ def guard(world, cli, tmp_path_factory):
     )  # fmt: skip
     assert done.exit_code == 0, done.output
     record = json.loads(done.stdout)
+    assert CalibrateRecord.model_validate(record, strict=True).values() == record
     assert record["inputs"] == 430
     assert record["called_backdoored"] < 0.09 * 430
     return folder
@@ -46,7 +48,9 @@ def test_stamped_pictures_are_called_backdoored_and_clean_ones_pass(guard, cli, 
     clean, stamped = pictures
     done = cli.call("guard", "check", guard, *clean, *stamped, "--format", "json", "--figures", tmp_path)
     assert done.exit_code == 1, done.output
-    rows = json.loads(done.stdout)["predictions"]
+    record = json.loads(done.stdout)
+    assert CheckRecord.model_validate(record, strict=True).values() == record
+    rows = record["predictions"]
     assert sum(row["backdoored"] for row in rows[:5]) <= 1
     assert sum(row["backdoored"] for row in rows[5:]) >= 3
     assert all(row["label"] == cli.TARGET for row in rows if row["backdoored"])
@@ -78,6 +82,7 @@ def test_it_is_measured_on_the_backdoored_model_and_on_its_clean_twin(world, gua
     done = cli.call("guard", "measure", guard, *words, "--format", "json", "--figures", tmp_path / "f")
     assert done.exit_code == 0, done.output
     found = json.loads(done.stdout)
+    assert MeasureRecord.model_validate(found, strict=True).values() == found
     assert found["far"] < 0.3
     assert found["frr"] < 0.1
     assert found["auroc"] > 0.93

@@ -313,3 +313,11 @@ def test_a_time_limit_for_a_scan_that_knows_none_is_refused(world, cli):
     done = cli.call("scan", world.model, "--data", world.data, *cli.QUICK, "--budget", "9")
     assert done.exit_code in (2, 4)
     assert "neural_cleanse always works to its end" in " ".join(done.stderr.split())
+
+
+def test_several_processes_find_what_one_does(world, cli):
+    words = ("scan", world.model, "--data", world.data, *cli.QUICK, "--format", "json")
+    alone, apart = (json.loads(cli.call(*words, "--processes", count).stdout) for count in (1, 2))
+    assert alone["verdict"] == "backdoored"
+    for key in ("verdict", "targets", "findings", "evidence", "passes", "details"):
+        assert apart[key] == alone[key]

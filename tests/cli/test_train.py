@@ -6,6 +6,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from detrojan.report.records.train import TrainRecord
+
 QUICK = (
     "--set", "isolation_epochs=4", "--set", "epochs=4", "--set", "unlearn_epochs=6",
     "--set", "learning_rate=0.03", "--set", "batch_size=32", "--set", "shift_pixels=0",
@@ -31,6 +33,7 @@ def test_abl_writes_the_model_the_isolated_samples_and_the_report(world, cli, tm
     assert "poisoned loss" in page
     assert "<script" not in page
     assert record == json.loads((tmp_path / "o" / "train.json").read_text())
+    assert TrainRecord.model_validate(record, strict=True).values() == record
     assert record["isolated"] == len(record["isolated_positions"]) == 60
     assert record["held_out"] == 480
     assert 0 <= record["steps"][0]["details"]["precision"] <= 1

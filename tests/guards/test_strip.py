@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import math
 
-import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -148,42 +147,6 @@ def test_an_answer_does_not_depend_on_the_other_inputs(dark, guard):
     images = dark.test.images[:30]
     alone = torch.cat([guard.entropies(image[None]) for image in images])
     assert torch.allclose(guard.entropies(images), alone, atol=1e-5)
-
-
-def test_the_boundaries_are_those_of_the_curve_and_of_the_count():
-    values = 3 + 0.5 * torch.randn(4000, generator=torch.Generator().manual_seed(2), dtype=torch.float64)
-    fit = Strip(frr=0.01).fitted(values)
-    assert fit.normal == pytest.approx(float(values.mean()) - 2.3263 * float(values.std()), abs=1e-3)
-    assert fit.quantile == pytest.approx(sorted(values.tolist())[40], abs=0.02)
-    assert (fit.used, fit.complaint) == ("normal", "")
-    assert fit.distance < 0.03
-
-
-def test_a_poor_fit_is_told_and_counting_stands_in():
-    chance = torch.Generator().manual_seed(2)
-    values = torch.rand(2000, generator=chance, dtype=torch.float64) ** 3
-    fit = Strip().fitted(values)
-    assert fit.complaint == f"its boundary of {fit.normal:.3f} bits would reject nothing"
-    assert fit.used == "quantile"
-    assert Strip(boundary="normal").fitted(values).used == "normal"
-    split = torch.cat([values[:100] + 1, values[100:] * 0.01 + 3])
-    assert "of them instead of 1.00%" in Strip().fitted(split).complaint
-    assert float((split <= Strip().fitted(split).quantile).double().mean()) == pytest.approx(0.01, abs=0.002)
-
-
-def test_skewed_entropies_are_counted_even_where_the_tail_looks_right():
-    # as on traffic signs: hardly any clean input lies below the curve's boundary, but some would
-    draws = np.random.default_rng(2).gamma(20, 0.05, 40000)
-    values = torch.from_numpy(draws)
-    sample, rest = values[:400], values[400:]
-    fit = Strip().fitted(sample)
-    assert fit.rejected < 0.01
-    assert 0 < fit.normal < fit.quantile
-    assert fit.complaint.startswith("the entropies have the longer tail above their mean (skewness 0.")
-    assert fit.used == "quantile"
-    below = [float((rest <= boundary).double().mean()) for boundary in (fit.normal, fit.quantile)]
-    assert below[0] < 0.005 < below[1] < 0.02
-    assert "below their mean" in Strip(frr=0.02).fitted(4 - sample).complaint
 
 
 def test_the_warning_names_what_is_used(dark):

@@ -20,7 +20,7 @@ FILE = click.Path(path_type=Path)
 
 @dataclass(frozen=True, kw_only=True)
 class RunOptions:
-    """Seed, device, threads, and where the state is kept."""
+    """Seed, device, threads, processes, and where the state is kept."""
 
     seed: int
     device: str
@@ -28,6 +28,7 @@ class RunOptions:
     verbose: bool
     checkpoint: Path | None = None
     resume: bool = False
+    processes: int = 1
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -187,6 +188,14 @@ def _state_options() -> list[Callable[[Verb], Verb]]:
             help="Keep the state of long work here.  [default: a folder of this call's own in the cache]",
         ),
         click.option("--resume", is_flag=True, help="Go on where the same command was stopped."),
+        click.option(
+            "--processes",
+            type=click.IntRange(min=1),
+            metavar="N",
+            default=1,
+            show_default=True,
+            help="Do parts of the work, such as the starts of neural_cleanse, in so many processes.",
+        ),
     ]
 
 

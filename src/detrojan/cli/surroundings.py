@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 #: parameters that do not change what is computed: a call goes on from another one that differs in them
 _NOT_IDENTITY = {
     "model", "data", "format_", "json_file", "html_file", "triggers", "out", "n_plus_one_file", "threads",
-    "checkpoint", "resume", "verbose", "findings_file", "against", "trigger_file", "verify",
+    "processes", "checkpoint", "resume", "verbose", "findings_file", "against", "trigger_file", "verify",
 }  # fmt: skip
 _STATE_FILE = re.compile(r".+-[0-9a-f]{16}\.safetensors$|\..+\.[0-9a-f]{12}\.tmp$")
 
@@ -39,12 +39,18 @@ def start(options: RunOptions) -> Run:
     """
     from detrojan.cli.progress import RichProgress  # noqa: PLC0415 - imports torch
     from detrojan.machine import tune  # noqa: PLC0415
-    from detrojan.run import Run  # noqa: PLC0415
+    from detrojan.run import InTurn, Run  # noqa: PLC0415
+    from detrojan.runner.processes import Processes  # noqa: PLC0415
 
     start_logging(verbose=options.verbose)
     tune(options.threads)
     check_device(options.device)
-    return Run(seed=options.seed, device=options.device, progress=RichProgress(current().console))
+    return Run(
+        seed=options.seed,
+        device=options.device,
+        progress=RichProgress(current().console),
+        runner=InTurn() if options.processes == 1 else Processes(options.processes),
+    )
 
 
 def check_device(name: str) -> None:

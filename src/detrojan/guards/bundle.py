@@ -14,70 +14,30 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import fields
 from pathlib import Path
-from typing import Any, Literal
 
 import torch
-from pydantic import Field, ValidationError
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
 from detrojan.errors import DataError, InputError, ModelError, OptionError
 from detrojan.files import save_text
 from detrojan.guards.base import Calibrated, Guard
+from detrojan.guards.record import OLD_MODEL, TENSORS, VALUES, GuardRecord, Named, NamedModel, read_record
 from detrojan.models.classifier import Classifier
 from detrojan.models.formats.keras.write import SUFFIXES
 from detrojan.models.loading import file_sha256, load_model
 from detrojan.models.metadata import metadata_of, parse_metadata
 from detrojan.models.nets import NETS
 from detrojan.models.writing import save_model
-from detrojan.records import Finite, Part, wrong_places
 from detrojan.store import digest
 
-VALUES, TENSORS = "guard.json", "guard.safetensors"
-#: where version 2 described the model
-_OLD_MODEL = "model.json"
-_OLD_SCHEMA = "detrojan.guard/2"
 #: what is not yet counted begins so
 _ASIDE = ".new."
-#: no guard's values are longer
-_MOST_BYTES = 1 << 24
-
-
-class Named(Part):
-    """A file of the folder; `sha256` is empty where version 2 wrote it."""
-
-    file: str
-    sha256: str
-
-
-class NamedModel(Named):
-    """The model's file, and how the network is built and fed, as `models.metadata` writes it."""
-
-    metadata: dict[str, str]
-
-
-class GuardRecord(Part):
-    """What `guard.json` holds.
-
-    `network` and `preprocessing` tell for which model the guard is; `values` belong to its kind. `model`
-    is null where the guard was saved without its model.
-    """
-
-    schema_: Literal["detrojan.guard/3"] = Field(default="detrojan.guard/3", alias="schema")
-    kind: str
-    hyper_parameters: dict[str, Any]
-    threshold: Finite
-    warnings: list[str]
-    network: str
-    preprocessing: str
-    tensors: Named
-    model: NamedModel | None = None
-    values: dict[str, Any]
 
 
 def bundle_files() -> tuple[str, ...]:
     """Return the names of all files that a guard's folder may hold."""
-    return (VALUES, TENSORS, _OLD_MODEL, "scores.png", *_model_files())
+    return (VALUES, TENSORS, OLD_MODEL, "scores.png", *_model_files())
 
 
 def _model_files() -> tuple[str, ...]:
@@ -95,7 +55,7 @@ def check_bundle(folder: Path) -> None:
     """
     if (folder / VALUES).is_file():
         return
-    for name in (_OLD_MODEL, *_model_files()):
+    for name in (OLD_MODEL, *_model_files()):
         if (folder / name).exists():
             raise InputError(
                 f"expected a folder of the guard's own to write to, got {folder} with a {name} that may be "
@@ -193,7 +153,7 @@ def _older_files(folder: Path) -> list[Path]:
         record = read_record(folder)
     except DataError:
         return []
-    names = [_OLD_MODEL] if not record.tensors.sha256 else []
+    names = [OLD_MODEL] if not record.tensors.sha256 else []
     if record.model is not None and record.model.file in _model_files():
         names.append(record.model.file)
     return [folder / name for name in names if (folder / name).is_file()]
@@ -275,52 +235,6 @@ def load_bundle(folder: str | Path, *, device: str = "cpu", factory: str | None 
         input_shape=stated.input_shape,
     )
     return load_guard(folder, model.to(device))
-
-
-def read_record(folder: str | Path) -> GuardRecord:
-    """Return what a guard's `guard.json` says, its types checked.
-
-    Raises:
-        DataError: no guard there, or one that is damaged.
-
-    """
-    path = Path(folder) / VALUES
-    try:
-        if path.stat().st_size > _MOST_BYTES:
-            raise DataError(f"{path}: expected at most {_MOST_BYTES:,} bytes")
-        value = json.loads(path.read_text("utf-8"))
-    except OSError as error:
-        raise DataError(
-            f"expected the folder of a guard, as `detrojan guard calibrate` writes it; "
-            f"{path} cannot be read: {error.strerror or error}"
-        ) from error
-    except (ValueError, RecursionError) as error:
-        raise DataError(f"{path} is not a guard's JSON: {error}") from error
-    schema = value.get("schema") if isinstance(value, dict) else type(value).__name__
-    if schema == _OLD_SCHEMA:
-        value = _from_version_2(value, path.parent)
-    elif schema != GuardRecord.model_fields["schema_"].default:
-        raise DataError(f"{path}: expected the schema detrojan.guard/3, got {schema!r:.80}")
-    try:
-        return GuardRecord.model_validate(value, strict=True)
-    except ValidationError as error:
-        raise DataError(f"{path}: not a valid guard: {wrong_places(error)}") from error
-
-
-def _from_version_2(value: dict[str, Any], folder: Path) -> dict[str, Any]:
-    """Return the values as version 3 has them; the model was described by a file of its own."""
-    path, model = folder / _OLD_MODEL, None
-    try:
-        described = json.loads(path.read_text("utf-8"))
-        model = {"file": str(described["file"]), "metadata": dict(described["metadata"]), "sha256": ""}
-    except FileNotFoundError:
-        pass
-    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
-        raise DataError(
-            f"{path}: expected the description of a guarded model: {type(error).__name__}"
-        ) from error
-    tensors = {"file": TENSORS, "sha256": ""}
-    return {**value, "schema": "detrojan.guard/3", "tensors": tensors, "model": model}
 
 
 def _whole(folder: Path, named: Named) -> Path:

@@ -4,55 +4,22 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field, fields, replace
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any, ClassVar, Literal
 
 import torch
-from scipy import stats
 
 from detrojan.data.dataset import Dataset
 from detrojan.errors import DataError, OptionError
-from detrojan.guards.base import Calibrated, Guard, is_finite
+from detrojan.guards.base import Calibrated, Guard
+from detrojan.guards.boundary import NOTHING, Boundary, Fit, fitted, read_fit
 from detrojan.models.classifier import BATCH, Classifier
 from detrojan.run import Run
 
 #: fewer clean inputs than this give no boundary
 FEWEST = 8
-#: chance of so many (or few) rejections, or of so skewed entropies, under a fit that holds; lower, it is poor
-POOR = 0.01
-#: a boundary below so many bits is as good as none
-NOTHING = 1e-12
 #: inputs of one pass that an accelerator takes for each one of a processor's
 ACCELERATED = 16
-
-
-@dataclass(frozen=True, kw_only=True)
-class Fit:
-    """Where the boundary lies, and how well a normal curve describes clean entropies.
-
-    Attributes:
-        mean: of the clean entropies, in bits.
-        std: their standard deviation, in bits.
-        normal: the boundary by the normal curve, in bits.
-        quantile: the boundary by counting, in bits.
-        used: which of the two was taken.
-        rejected: share of the clean inputs at or below the normal boundary, 0 to 1.
-        distance: largest gap between the normal and the measured distribution, 0 to 1.
-        complaint: why the normal fit is poor, or empty.
-        scale: what the entropies of the second half of the copies are multiplied by, so that the
-            quantile of clean inputs is the same in both halves; 1 where all copies are mixed alike.
-
-    """
-
-    mean: float
-    std: float
-    normal: float
-    quantile: float
-    used: str
-    rejected: float
-    distance: float
-    complaint: str
-    scale: float = 1.0
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -169,7 +136,7 @@ class Strip(Guard):
     contrast: float = 2.0
     weight: float = 0.5
     frr: float = 0.01
-    boundary: Literal["auto", "normal", "quantile"] = "auto"
+    boundary: Boundary = "auto"
 
     def __post_init__(self) -> None:
         """Refuse values outside their range."""
@@ -252,7 +219,7 @@ class Strip(Guard):
         lows = halves.quantile(self.frr, 0).clamp(min=NOTHING)
         scale = float(lows[0] / lows[-1])
         measured = _lower(halves, scale)
-        fit = replace(self.fitted(measured), scale=scale)
+        fit = replace(fitted(measured, self.frr, self.boundary), scale=scale)
         if fit.complaint:
             boundary = "used nevertheless" if fit.used == "normal" else "the empirical quantile is used"
             warnings.append(f"the normal fit of clean entropies is poor: {fit.complaint}; {boundary}")
@@ -264,38 +231,6 @@ class Strip(Guard):
             warnings=tuple(warnings),
             overlays=unset.overlays,
             fit=fit,
-        )
-
-    def fitted(self, entropies: torch.Tensor) -> Fit:
-        """Return both boundaries for clean entropies (N,) in bits, and how well the normal one fits."""
-        values = entropies.double()
-        mean, std = float(values.mean()), float(values.std())
-        normal = mean + float(stats.norm.ppf(self.frr)) * std
-        below = int((values <= normal).sum())
-        distance = float(stats.kstest(values.numpy(), "norm", (mean, max(std, 1e-12))).statistic)
-        chance = stats.binomtest(below, len(values), self.frr).pvalue
-        complaint = ""
-        if normal <= 0:
-            complaint = f"its boundary of {normal:.3f} bits would reject nothing"
-        elif chance < POOR:
-            complaint = f"it would reject {below / len(values):.2%} of them instead of {self.frr:.2%}"
-        elif std > NOTHING and stats.skewtest(values.numpy()).pvalue < POOR:
-            # few inputs lie in the tail, and they tell little; the whole shape tells more
-            skewness = float(stats.skew(values.numpy()))
-            longer = "above" if skewness > 0 else "below"
-            complaint = f"the entropies have the longer tail {longer} their mean (skewness {skewness:.2f})"
-        used = (
-            "quantile" if self.boundary == "quantile" or (complaint and self.boundary == "auto") else "normal"
-        )
-        return Fit(
-            mean=mean,
-            std=std,
-            normal=normal,
-            quantile=float(values.quantile(self.frr)),
-            used=used,
-            rejected=below / len(values),
-            distance=distance,
-            complaint=complaint,
         )
 
     def restored(
@@ -312,29 +247,7 @@ class Strip(Guard):
         low, high = map(float, overlays.aminmax())
         if not (low >= 0 and high <= 1):
             raise DataError(f"expected overlays in [0, 1], got {low:.4g} to {high:.4g}")
-        return CalibratedStrip(**common, overlays=overlays, fit=_read_fit(fit))
-
-
-def _read_fit(values: Any) -> Fit:
-    """Return the fit that a guard's file holds.
-
-    Raises:
-        DataError: other values, or numbers that no fit has.
-
-    """
-    texts = {"used", "complaint"}
-    names = {one.name for one in fields(Fit)}
-    if (
-        not isinstance(values, dict)
-        or not names - {"scale"} <= set(values) <= names
-        or not all(isinstance(values[name], str) for name in texts)
-        or not all(is_finite(value) for name, value in values.items() if name not in texts)
-    ):
-        raise DataError(f"expected the values of a fit, got {values!r:.80}")
-    made = Fit(**values)
-    if made.scale <= 0:
-        raise DataError(f"expected a scale above 0 in the fit, got {made.scale:g}")
-    return made
+        return CalibratedStrip(**common, overlays=overlays, fit=read_fit(fit))
 
 
 def _check_finite(entropies: torch.Tensor) -> None:

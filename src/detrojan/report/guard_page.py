@@ -10,7 +10,8 @@ from typing import Any
 import torch
 
 from detrojan.guards.base import Calibrated
-from detrojan.guards.strip import CalibratedStrip, Fit, Strip
+from detrojan.guards.boundary import Fit
+from detrojan.guards.strip import CalibratedStrip, Strip
 from detrojan.metrics.detection import Detection
 from detrojan.report.charts import NARROW, WIDE
 from detrojan.report.histogram_chart import BARS, histogram_chart
