@@ -10,19 +10,21 @@ from pathlib import Path
 
 import torch
 
-from detrojan.attacks.badnets import BadNets
-from detrojan.data.drawn.signs import draw_signs
-from detrojan.guards.bundle import save_guard
-from detrojan.guards.strip import Strip
-from detrojan.learning.fitting import Fitting
-from detrojan.learning.fresh import train_net
-from detrojan.machine import tune
-from detrojan.metrics.accuracy import attack_success
-from detrojan.metrics.detection import detection
-from detrojan.run import Run
-from detrojan.triggers.aim import Aim
-from detrojan.triggers.backdoor import Backdoor
-from detrojan.triggers.patch import PatchTrigger
+from detrojan import (
+    Aim,
+    Backdoor,
+    BadNets,
+    Fitting,
+    PatchTrigger,
+    Run,
+    Strip,
+    attack_success,
+    detection,
+    draw_signs,
+    save_guard,
+    train_net,
+    tune,
+)
 
 
 def main() -> None:

@@ -44,14 +44,14 @@ from detrojan.errors import (
 from detrojan.filters.activation_clustering import ActivationClustering as ActivationClustering
 from detrojan.filters.base import Filter as Filter, Suspects as Suspects
 from detrojan.filters.spectral import Spectral as Spectral
-from detrojan.findings import (
-    Criterion as Criterion,
-    Finding as Finding,
-    RepairStep as RepairStep,
-    ScanResult as ScanResult,
-    Unit as Unit,
+from detrojan.findings import Finding as Finding, RepairStep as RepairStep, ScanResult as ScanResult
+from detrojan.guards.base import Calibrated as Calibrated, Guard as Guard
+from detrojan.guards.bundle import (
+    load_bundle as load_bundle,
+    load_guard as load_guard,
+    save_bundle as save_bundle,
+    save_guard as save_guard,
 )
-from detrojan.guards.base import Calibrated as Calibrated, Guard as Guard, load_guard as load_guard
 from detrojan.guards.strip import Strip as Strip
 from detrojan.learning.fitting import Fitting as Fitting, fit as fit
 from detrojan.learning.fresh import start_net as start_net, train_net as train_net
@@ -93,6 +93,7 @@ from detrojan.report.schema import (
 )
 from detrojan.report.text import report_text as report_text
 from detrojan.run import Progress as Progress, Run as Run
+from detrojan.runner.processes import Processes as Processes
 from detrojan.scans.attractor import Attractor as Attractor
 from detrojan.scans.base import Scan as Scan
 from detrojan.scans.cascade import Cascade as Cascade

@@ -66,9 +66,7 @@ def test_held_out_data_are_the_stated_ones_or_the_test_split(tmp_path):
     train, held = training_data(DataSource(data=str(tmp_path / "split.npz")), None, Run(), **words)
     assert (len(train), len(held)) == (30, 10)
     small = written(tmp_path / "small.npz", blobs(30, 1), side=16)
-    with pytest.raises(
-        InputError, match=r"images of shape \(1, 20, 20\), got \(1, 16, 16\)"
-    ):
+    with pytest.raises(InputError, match=r"images of shape \(1, 20, 20\), got \(1, 16, 16\)"):
         training_data(DataSource(data=str(tmp_path / "split.npz")), small.data, Run(), **words)
     stated, none = training_data(
         DataSource(data=str(tmp_path / "split.npz"), split="train"), None, Run(), **words

@@ -192,9 +192,10 @@ def measure(
 ) -> int:
     """Measure a GUARD on clean --data and on the same images with a known trigger.
 
-    It reports FRR, the share of clean images that it calls backdoored; FAR, the share of stamped ones
-    that it lets through; AUROC over all boundaries; and, with --target, the attack's success without the
-    guard and with it. Take other images than it was set up with: on those the FRR is the one asked for.
+    It reports the FRR (the share of clean images that it calls backdoored), the FAR (the share of
+    stamped ones that it lets through) and the AUROC over all boundaries. With --target it also reports
+    the attack's success without the guard and with it. Take other images than it was set up with: on
+    those the FRR is simply the one asked for.
     """
     from detrojan.cli.outputs import check_folder, check_writable, emit_values  # noqa: PLC0415
     from detrojan.cli.surroundings import start  # noqa: PLC0415

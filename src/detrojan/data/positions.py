@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 
 from detrojan.data.dataset import Dataset
-from detrojan.data.formats.npz_file import DAMAGE
+from detrojan.data.formats.npz_arrays import DAMAGE
 from detrojan.errors import DataError
 
 #: positions of poisoned samples take no more room than this

@@ -24,11 +24,10 @@ from detrojan.files import save_text
 from detrojan.guards.base import Calibrated, Guard
 from detrojan.guards.record import OLD_MODEL, TENSORS, VALUES, GuardRecord, Named, NamedModel, read_record
 from detrojan.models.classifier import Classifier
-from detrojan.models.formats.keras.write import SUFFIXES
 from detrojan.models.loading import file_sha256, load_model
 from detrojan.models.metadata import metadata_of, parse_metadata
 from detrojan.models.nets import NETS
-from detrojan.models.writing import save_model
+from detrojan.models.writing import save_model, usual_ending, usual_endings
 from detrojan.store import digest
 
 #: what is not yet counted begins so
@@ -42,8 +41,7 @@ def bundle_files() -> tuple[str, ...]:
 
 def _model_files() -> tuple[str, ...]:
     """Return the names that the model of a guard's folder may have: one for each kind of file."""
-    endings = dict.fromkeys(ending for kind in SUFFIXES.values() for ending in kind)
-    return tuple(f"model{ending}" for ending in (".safetensors", *endings))
+    return tuple(f"model{ending}" for ending in usual_endings())
 
 
 def check_bundle(folder: Path) -> None:
@@ -83,12 +81,7 @@ def save_bundle(guard: Calibrated, folder: str | Path) -> Path:
         ModelError: the model cannot be written, or its original lies where the copy would go.
 
     """
-    origin = guard.model.origin
-    suffix = ".safetensors"
-    if origin.format == "keras":
-        name = Path(origin.path).name.lower()
-        suffix = ".weights.h5" if name.endswith(".weights.h5") else Path(name).suffix
-    return _save(guard, Path(folder), f"model{suffix}")
+    return _save(guard, Path(folder), f"model{usual_ending(guard.model)}")
 
 
 def _save(guard: Calibrated, folder: Path, model: str | None) -> Path:

@@ -1,4 +1,4 @@
-"""The job of a filter: which samples of a data set are held for poisoned."""
+"""The job of a filter: which samples of a data set are taken for poisoned."""
 
 from __future__ import annotations
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from detrojan.data.dataset import Dataset
 from detrojan.data.drawn.synthetic import NONE, is_made_up, synthetic
 from detrojan.data.reading import read_data
+from detrojan.data.splits import training_splits
 from detrojan.data.surrogate import surrogate
 from detrojan.errors import DataError, InputError, LabelError, OptionError
 from detrojan.jobs.sources import DataSource, ModelSource
@@ -247,20 +248,13 @@ def training_data(
         InputError: held-out images of another shape.
 
     """
-    try:
-        train = load_data(replace(source, split=source.split or "train"), run)
-    except DataError:
-        if source.split is not None:
-            raise
-        train = load_data(source, run)
+    chosen, held_out = training_splits(source.data or "", source.split)
+    train = load_data(replace(source, split=chosen), run)
     train.require_labels(purpose)
     if test is not None:
         held = load_data(replace(source, split=None, samples=None), run, path=test)
-    elif source.split is None:
-        try:
-            held = load_data(replace(source, split="test", samples=None), run)
-        except DataError:
-            return train, None
+    elif held_out is not None:
+        held = load_data(replace(source, split=held_out, samples=None), run)
     else:
         return train, None
     held.require_labels(measuring)

@@ -1,4 +1,4 @@
-"""The record of a filter: which samples of a data set are held for poisoned."""
+"""The record of a filter: which samples of a data set are taken for poisoned."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ class FilterRecord(Record):
 
 def filter_text(record: FilterRecord, out: str) -> RenderableType:
     """Return the record as a person reads it; `out` is the folder that was written."""
-    lines = [f"{record.flagged:,} of {record.data.samples:,} samples are held for poisoned."]
+    lines = [f"{record.flagged:,} of {record.data.samples:,} samples are taken for poisoned."]
     by_class = [f"{label}: {told['flagged']}" for label, told in record.classes.items() if told["flagged"]]
     if by_class:
         lines.append(f"By label: {', '.join(by_class)}")
