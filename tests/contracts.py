@@ -27,7 +27,7 @@ from detrojan.attacks.base import Planted, Poisoned
 from detrojan.data.dataset import Dataset
 from detrojan.errors import DetrojanError, InterruptedRunError, OptionError
 from detrojan.filters.base import Suspects
-from detrojan.findings import Finding, ScanResult
+from detrojan.findings import PIXELS, Finding, ScanResult
 from detrojan.guards.base import Calibrated
 from detrojan.guards.bundle import load_guard, save_guard
 from detrojan.method import Method

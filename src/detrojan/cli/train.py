@@ -23,6 +23,9 @@ from detrojan.cli.state import current
 from detrojan.errors import OptionError
 from detrojan.jobs.sources import DataSource
 
+#: the exit code of a training whose isolation is doubtful
+INCONCLUSIVE = 3
+
 
 @click.command(
     "train",
@@ -102,4 +105,6 @@ def command(
             job.write_page(html_file, record, trained, run, out)
         output = OutputOptions(format_=format_, json_file=out / "train.json", html_file=None)
         emit_values(record.values(), output, train_text(record, str(out)))
-    return 1 if record.warnings else 0
+    if training.failures(record.training_accuracy or 0, record.attack_success):
+        return 1
+    return INCONCLUSIVE if trained.warnings else 0

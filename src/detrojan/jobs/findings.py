@@ -7,11 +7,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from detrojan.errors import DataError, LabelError, OptionError
-from detrojan.findings import Finding
+from detrojan.findings import Finding, Unit
 from detrojan.jobs.triggers import load_trigger
 from detrojan.models.classifier import Classifier
-from detrojan.report.report import ScanReport, load_report
-from detrojan.report.schema import FlaggedLabel
+from detrojan.report.reading import load_report
+from detrojan.report.schema import FlaggedLabel, ScanReport, UnitFacts
+from detrojan.triggers.aim import Aim
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -13,6 +13,7 @@ from detrojan.data.splits import training_splits
 from detrojan.data.surrogate import surrogate
 from detrojan.errors import DataError, InputError, LabelError, OptionError
 from detrojan.jobs.sources import DataSource, ModelSource
+from detrojan.judging.truth import foreign
 from detrojan.metrics.input_range import with_best_range
 from detrojan.models.classifier import Classifier
 from detrojan.models.loading import load_model
@@ -79,8 +80,6 @@ def with_usable_labels(
         LabelError: such labels, if `strict`.
 
     """
-    from detrojan.judging.truth import foreign  # noqa: PLC0415
-
     warnings = [note.removeprefix("warning: ") for note in images.notes if note.startswith("warning:")]
     if images.labels is None or not foreign(network, images):
         return images, warnings

@@ -79,8 +79,8 @@ class Job:
 
     def scan_first(self, labels: list[int] | None) -> Given:
         """Scan the delivered model; where somebody stops the scan, its report says what is known by then."""
-        data, wanted = self.inputs.data, getattr(self.scan, "samples", None)
-        if wanted is not None and wanted < len(data):  # the images that `detrojan scan` would draw
+        data, wanted = self.inputs.data, self.scan.samples
+        if wanted < len(data):  # the images that `detrojan scan` would draw
             data = data.sample(wanted, self.run.generator("data"))
         result = self.scan.scan(self.inputs.model, data, run=self.run, labels=labels)
         return Given(
@@ -106,7 +106,7 @@ class Job:
     def mend(self, given: Given, share: float) -> Mended:
         """Repair on one part of the data, and measure on the other."""
         model, run = self.inputs.model, self.run
-        data, warnings = with_usable_labels(model, self.inputs.data, run=run)
+        data, warnings = with_usable_labels(model, self.inputs.data)
         used, rest = data.split(round(share * len(data)), run.generator("repair", "split"))
         judge = Judge.of(model, rest, given.findings)
         before = judge.measure(model)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 from datetime import datetime
@@ -42,7 +41,7 @@ def scan_named(
 
     """
     takes = {field.name for field in fields(catalog.find("scans", name))}
-    if samples is not None and "samples" in takes:
+    if samples is not None:
         settings = (f"samples={samples}", *settings)
     if budget is not None:
         if "budget" not in takes:
@@ -82,16 +81,13 @@ def scan_model(
         InputError: a trigger's file cannot be written.
 
     """
-    begun = time.monotonic()
     result = scan.scan(inputs.model, inputs.data, run=run, labels=labels)
-    seconds = time.monotonic() - begun
     report = scan_report(
         replace(result, warnings=(*result.warnings, *inputs.warnings)),
         inputs.model,
         inputs.data,
         run=run,
         method=scan,
-        seconds=seconds,
         started=started,
         trigger_files=save_triggers(result.flagged, folder, json_file),
         command=command,

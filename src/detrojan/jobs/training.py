@@ -94,7 +94,7 @@ class Job:
             steps=[Step(**vars(step)) for step in trained.steps],
             command=None if self.command is None else list(self.command),
             **told,
-            warnings=doubts(learned, success),
+            warnings=[*failures(learned, success), *trained.warnings],
             seconds=round(time.monotonic() - self.begun, 3),
         )
 
@@ -152,7 +152,7 @@ def known_trigger(
     return Known(trigger=load_trigger(file, model.input_shape, place=place), target=target)
 
 
-def doubts(learned: float, success: float | None) -> list[str]:
+def failures(learned: float, success: float | None) -> list[str]:
     """Return what to say of a network that did not learn its task, or that has learned the backdoor.
 
     Args:

@@ -9,6 +9,7 @@ from typing import Any, NoReturn
 from pydantic import ValidationError
 
 from detrojan.errors import DataError
+from detrojan.records import wrong_places
 from detrojan.report.first_version import FIRST, as_current
 from detrojan.report.schema import AnyReport, EvaluateReport, RepairReport, ScanReport
 
@@ -39,12 +40,7 @@ def load_report(path: str | Path) -> AnyReport:
         if then is not None:
             return as_current(then.model_validate(value, strict=True))
     except ValidationError as error:
-        wrong = [
-            f"{'.'.join(map(str, item['loc'])) or 'report'}: {item['msg'].removeprefix('Value error, ')}"
-            for item in error.errors(include_url=False, include_input=False)
-        ]
-        more = f" (and {len(wrong) - 3} more)" if len(wrong) > 3 else ""
-        raise DataError(f"{path}: not a valid {kind} report: {'; '.join(wrong[:3])}{more}") from error
+        raise DataError(f"{path}: not a valid {kind} report: {wrong_places(error, 'report')}") from error
     known = ", ".join([*_KINDS, *FIRST])
     raise DataError(f"{path}: expected a report with a schema of {known}, got {kind!r:.60}")
 

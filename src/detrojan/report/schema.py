@@ -18,7 +18,7 @@ from pydantic import Field, model_validator
 from detrojan.files import save_text
 from detrojan.findings import Level, Unit, VerdictText
 from detrojan.judging.measures import Measures
-from detrojan.records import Count, Label, Number, Part, Share, Size, Values, Words, wrong_places
+from detrojan.records import Count, Label, Number, Part, Share, Size, Values, Words
 
 
 class UnitFacts(Part):
@@ -268,45 +268,3 @@ class EvaluateReport(Report, Measures):
 
 
 AnyReport = ScanReport | RepairReport | EvaluateReport
-_KINDS: dict[str, type[AnyReport]] = {
-    "detrojan.scan/1": ScanReport,
-    "detrojan.repair/1": RepairReport,
-    "detrojan.evaluate/1": EvaluateReport,
-}
-
-
-def load_report(path: str | Path) -> AnyReport:
-    """Read a report of any kind; its `schema` says which.
-
-    Raises:
-        DataError: the file cannot be read, is not JSON, or does not keep to its schema; the
-            message names the first places that are wrong.
-
-    """
-    value = _json_object(Path(path))
-    kind = value.get("schema")
-    report = _KINDS.get(kind) if isinstance(kind, str) else None
-    if report is None:
-        raise DataError(f"{path}: expected a report with a schema of {', '.join(_KINDS)}, got {kind!r:.60}")
-    try:
-        return report.model_validate(value, strict=True)
-    except ValidationError as error:
-        raise DataError(f"{path}: not a valid {kind} report: {wrong_places(error, 'report')}") from error
-
-
-def _json_object(path: Path) -> dict[str, Any]:
-    def refuse(constant: str) -> NoReturn:
-        raise ValueError(f"it holds {constant}, which is not JSON")
-
-    try:
-        size = path.stat().st_size
-        if size > LARGEST:
-            raise DataError(f"{path}: expected a report of at most {LARGEST >> 20} MB, got {size >> 20} MB")
-        value = json.loads(path.read_text("utf-8"), parse_constant=refuse)
-    except OSError as error:
-        raise DataError(f"cannot read the report {path}: {error.strerror or error}") from error
-    except (ValueError, RecursionError) as error:
-        raise DataError(f"{path}: expected a report in JSON, but {error}") from error
-    if not isinstance(value, dict):
-        raise DataError(f"{path}: expected a report, a JSON object, got {type(value).__name__}")
-    return value
