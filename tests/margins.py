@@ -147,7 +147,7 @@ def _figures(op: str, left: Any, right: Any) -> tuple[float, float, float] | Non
     if op not in {"<", "<=", ">", ">="}:
         return None
     left, right = _number(left), _number(right)
-    if left is None or right is None:
+    if left is None or right is None or (op == ">" and right == 0):  # the last asks whether there is any
         return None
     return left, right, right - left if op[0] == "<" else left - right
 

@@ -101,6 +101,7 @@ def test_a_margin_counts_standard_deviations_of_the_distance(steadiness, tmp_pat
         (">=", np.float32(0.5), 1, (0.5, 1.0, -0.5)),
         ("==", 0.5, pytest.approx(0.5), None),  # exact but for rounding
         ("==", 3, 3, None),
+        (">", 0.1, 0, None),  # whether there is any
         ("<", True, 2, None),
         ("<", torch.ones(2), 2, None),
     ],

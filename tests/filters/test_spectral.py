@@ -27,7 +27,7 @@ def test_the_same_samples_without_poison_are_nothing_special(lots):
     """On clean data it flags its fixed share, and not those samples that would have been poisoned."""
     found = PLAN.suspect(lots.clean, model=lots.on_clean, run=Run())
     assert float(found.flagged.double().mean()) == pytest.approx(0.225, abs=0.01)
-    assert float(found.flagged[lots.poisoned.indices].double().mean()) < 0.35
+    assert float(found.flagged[lots.poisoned.indices].double().mean()) < 0.45
 
 
 def test_the_share_that_is_flagged_is_told_by_class_and_order(lots):

@@ -53,7 +53,7 @@ def test_it_is_written_down(case, unlearned):
     # 100 updates of 6 batches each
     assert step.curves["epoch"] == [float(epoch) for epoch in range(1, 18)]
     losses = step.curves["training loss"]
-    assert losses[-1] < losses[0] / 2
+    assert losses[-1] / losses[0] < 0.5
     assert step.details["labelled"] is True
     assert step.details["fitting"]["epochs"] == 17
 
@@ -184,12 +184,14 @@ def test_clean_images_alone_unlearn_far_less(case, unlearned):
     made = plan.repair(case.twins.backdoored, case.data, case.findings, run=Run(seed=2))
     assert case.true_success(made.model) > case.true_success(unlearned.model) + 0.3
     assert made.steps[0].summary.startswith(f"trained on {len(case.data)} clean images for 17 epochs: the ")
+    # where no label contradicts the network, a finding has nothing to correct
+    right = case.data.select(case.twins.backdoored.answers(case.data.images) == case.data.labels)
     brief = dataclasses.replace(plan, epochs=2, updates=0)
     aware, without = (
-        brief.repair(case.twins.backdoored, case.data, findings, run=Run(seed=2))
+        brief.repair(case.twins.backdoored, right, findings, run=Run(seed=2))
         for findings in (case.findings, [])
     )
-    assert without.steps[0].summary == f"trained on {len(case.data)} clean images for 2 epochs"
+    assert without.steps[0].summary == f"trained on {len(right)} clean images for 2 epochs"
     assert digest(without.model.network) == digest(aware.model.network)
 
 
