@@ -45,7 +45,7 @@ def test_fresh_triggers_get_harder_to_find(taught):
     assert pool[0] > 0
     assert pool[-1] < pool[0]
     assert step.curves["recovered trigger success"][-1] < 0.05
-    assert step.curves["clean accuracy"][-1] > 0.95
+    assert step.curves["clean accuracy"][-1] > 0.9
     assert step.method == "adversarial"
     assert step.summary == (
         f"3 rounds against 8 triggers each: a fresh pool's success went from {pool[0]:.1%} to {pool[-1]:.1%}"
