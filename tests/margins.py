@@ -141,7 +141,7 @@ def _figures(op: str, left: Any, right: Any) -> tuple[float, float, float] | Non
     """Return a figure, its bound, and how far it lies on the right side; None where there is no such."""
     if op == "==" and type(right).__name__ == "ApproxScalar":
         tolerance, left, right = right.tolerance, _number(left), _number(right.expected)
-        if left is None or right is None or tolerance < TOLERANCE:
+        if left is None or right is None or tolerance < TOLERANCE * max(1.0, abs(right)):
             return None
         return left, right, tolerance - abs(left - right)
     if op not in {"<", "<=", ">", ">="}:

@@ -26,7 +26,7 @@ def made(case):
 def test_the_attacker_s_trigger_works_far_less_without_being_known(case, made):
     assert case.true_success(case.twins.backdoored) > 0.95
     assert case.true_success(made.model) < 0.5
-    assert case.accuracy(made.model) >= case.accuracy(case.twins.backdoored) - 0.03
+    assert case.accuracy(made.model) >= case.accuracy(case.twins.backdoored) - 0.05
 
 
 def test_the_attention_comes_closer_to_the_teacher_s_than_training_alone_brings_it(case, made):
@@ -39,7 +39,7 @@ def test_the_attention_comes_closer_to_the_teacher_s_than_training_alone_brings_
 
 def test_a_clean_network_loses_hardly_anything(case):
     made = NAD(updates=100).repair(case.twins.clean, case.data, [], run=Run(seed=2))
-    assert case.accuracy(made.model) >= case.accuracy(case.twins.clean) - 0.02
+    assert case.accuracy(made.model) >= case.accuracy(case.twins.clean) - 0.04
 
 
 def test_the_maps_are_sums_over_channels_of_length_one():
