@@ -48,6 +48,7 @@ def test_freed_memory_stays_with_the_process():
 
 
 def test_bfloat16_is_fast_where_the_processor_has_instructions_for_it(monkeypatch):
+    monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: "AVX512")
     names = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
     for name in names:
         monkeypatch.setattr(torch.cpu, name, lambda: False, raising=False)
@@ -58,3 +59,10 @@ def test_bfloat16_is_fast_where_the_processor_has_instructions_for_it(monkeypatc
         monkeypatch.delattr(torch.cpu, name)
     assert not bfloat16_is_fast(torch.device("cpu"))
     assert not bfloat16_is_fast(torch.device("meta"))
+
+
+def test_bfloat16_is_not_fast_where_torch_was_told_to_use_older_instructions(monkeypatch):
+    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: True, raising=False)
+    for capability, fast in (("AVX512", True), ("AVX2", False), ("DEFAULT", False)):
+        monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda told=capability: told)
+        assert bfloat16_is_fast(torch.device("cpu")) is fast

@@ -48,10 +48,13 @@ def is_tuned() -> bool:
 
 
 def bfloat16_is_fast(device: torch.device) -> bool:
-    """Whether the device multiplies in bfloat16 by instructions of its own."""
+    """Whether the device multiplies in bfloat16 by instructions of its own.
+
+    A processor that has them does not count where torch was told to use older ones: it emulates them then.
+    """
     if device.type == "cuda":
         return bool(torch.cuda.is_bf16_supported())
-    if device.type != "cpu":
+    if device.type != "cpu" or not torch.backends.cpu.get_cpu_capability().startswith("AVX512"):
         return False
     # torch has no public names for these; where they change, the searches work in float32
     asked = (getattr(torch.cpu, f"_is_{name}_supported", None) for name in ("avx512_bf16", "amx_tile"))
