@@ -22,7 +22,7 @@ from detrojan.models.classifier import Classifier
 from detrojan.models.nets import find_net
 from detrojan.run import Run
 from detrojan.search import inversion
-from detrojan.search.inversion import Schedule
+from detrojan.search.schedule import Schedule
 
 #: the inversion must run at this share of the bare rate or more
 REQUIRED = 0.8

@@ -28,8 +28,8 @@ from detrojan.models.nets import find_net
 from detrojan.run import Run
 from detrojan.scans.cascade import Cascade
 from detrojan.search import engine
-from detrojan.search.engine import Plan
 from detrojan.search.jobs import Job
+from detrojan.search.plan import Plan
 from detrojan.triggers.aim import Aim
 
 #: rates are taken over at least this long

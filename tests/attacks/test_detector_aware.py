@@ -12,7 +12,8 @@ from detrojan.learning.fitting import Fitting
 from detrojan.metrics.accuracy import attack_success, clean_accuracy
 from detrojan.models.classifier import Classifier
 from detrojan.run import Run
-from detrojan.search.inversion import Schedule, invert
+from detrojan.search.inversion import invert
+from detrojan.search.schedule import Schedule
 from detrojan.store import digest
 from detrojan.triggers.patch import PatchTrigger
 

@@ -13,7 +13,8 @@ from detrojan.findings import PIXELS, Finding
 from detrojan.metrics.accuracy import attack_success, clean_accuracy
 from detrojan.models.classifier import Classifier
 from detrojan.run import Run
-from detrojan.search.inversion import Schedule, invert
+from detrojan.search.inversion import invert
+from detrojan.search.schedule import Schedule
 from detrojan.triggers.patch import PatchTrigger
 from kept import kept
 from twins import CLASSES, LARGE, TARGET, Twins, few_signs

@@ -17,8 +17,8 @@ from detrojan.metrics.accuracy import attack_success
 from detrojan.models.classifier import Classifier
 from detrojan.run import Run
 from detrojan.scans.k_arm import Bandit, KArm
-from detrojan.search.engine import Known
 from detrojan.search.jobs import Job
+from detrojan.search.plan import Known
 from detrojan.triggers.aim import Aim
 from twins import TARGET
 

@@ -15,7 +15,7 @@ from detrojan.models.classifier import Classifier, Preprocessing
 from detrojan.models.loading import load_model
 from detrojan.run import Run
 from detrojan.scans.neural_cleanse import NeuralCleanse, quick
-from detrojan.search.inversion import Inverted
+from detrojan.search.schedule import Inverted
 from detrojan.triggers.patch import PatchTrigger
 from twins import CLASSES, TARGET
 

@@ -12,9 +12,10 @@ from detrojan.errors import DataError, LabelError, OptionError
 from detrojan.metrics.accuracy import attack_success
 from detrojan.run import Run
 from detrojan.search import asking, engine
-from detrojan.search.engine import Plan, search
+from detrojan.search.engine import search
 from detrojan.search.jobs import Job
 from detrojan.search.pace import Pace
+from detrojan.search.plan import Plan
 from detrojan.search.screen import screen
 from detrojan.search.windows import windows
 from detrojan.triggers.aim import Aim

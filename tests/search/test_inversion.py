@@ -12,7 +12,9 @@ from detrojan.errors import DataError, InterruptedRunError, LabelError, OptionEr
 from detrojan.models.classifier import Classifier, Preprocessing
 from detrojan.run import Run
 from detrojan.search import inversion
-from detrojan.search.inversion import EPSILON, Schedule, invert
+from detrojan.search.inversion import invert
+from detrojan.search.schedule import Schedule
+from detrojan.search.slots import EPSILON
 
 SHAPE, CLASSES, COUNT = (3, 10, 8), 5, 90
 

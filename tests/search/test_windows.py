@@ -7,9 +7,10 @@ import torch
 
 from detrojan.errors import OptionError
 from detrojan.run import Run
-from detrojan.search.engine import Plan, search
+from detrojan.search.engine import search
 from detrojan.search.forms import Patch
 from detrojan.search.jobs import Job
+from detrojan.search.plan import Plan
 from detrojan.search.windows import FIRST_LOOK, OUTSIDE, SECOND_LOOK, windows
 from detrojan.triggers.aim import Aim
 from twins import SHAPE, TARGET

@@ -16,8 +16,8 @@ from detrojan.judging.outliers import (
     small_p_values,
 )
 from detrojan.judging.policy import POLICY
-from detrojan.search.engine import Found
 from detrojan.search.jobs import Job, order
+from detrojan.search.plan import Found
 
 #: the statistics: each form's size, and both together
 STATISTICS = ("patch", "additive", "both")

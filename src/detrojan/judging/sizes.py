@@ -16,8 +16,8 @@ from detrojan.judging.preparing import Prepared
 from detrojan.judging.verdict import SMALL, Case, Judged, finding, labels_tested
 from detrojan.metrics.accuracy import attack_success
 from detrojan.models.classifier import Classifier
-from detrojan.search.engine import Found
 from detrojan.search.jobs import Job
+from detrojan.search.plan import Found
 
 #: fewer labels than this say nothing about what is usual
 FEWEST_LABELS = 5

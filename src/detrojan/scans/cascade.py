@@ -20,7 +20,7 @@ from detrojan.scans.base import Scan
 from detrojan.scans.pairwise import PairEvidence
 from detrojan.scans.stages import Stages
 from detrojan.search.asking import searches_in_half
-from detrojan.search.engine import Plan
+from detrojan.search.plan import Plan
 
 #: of the triggers that are shown, by form
 UNITS = {"patch": PIXELS, "additive": L2}

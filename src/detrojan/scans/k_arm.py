@@ -16,9 +16,10 @@ from detrojan.judging.verdict import Judged
 from detrojan.models.classifier import Classifier
 from detrojan.run import Run
 from detrojan.scans.base import Scan
-from detrojan.search.engine import Known, Plan, search
+from detrojan.search.engine import search
 from detrojan.search.forms import form_named
 from detrojan.search.jobs import Job
+from detrojan.search.plan import Known, Plan
 from detrojan.triggers.aim import Aim
 
 

@@ -19,7 +19,8 @@ from detrojan.metrics.accuracy import attack_success
 from detrojan.models.classifier import Classifier
 from detrojan.run import Run
 from detrojan.scans.base import Scan
-from detrojan.search.inversion import Inversion, Inverted, Schedule, invert
+from detrojan.search.inversion import invert
+from detrojan.search.schedule import Inversion, Inverted, Schedule
 
 
 @dataclass(frozen=True, kw_only=True)

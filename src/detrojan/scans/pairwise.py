@@ -13,8 +13,9 @@ from detrojan.judging.policy import POLICY
 from detrojan.judging.preparing import Prepared
 from detrojan.models.classifier import Classifier
 from detrojan.run import Run
-from detrojan.search.engine import Plan, search
+from detrojan.search.engine import search
 from detrojan.search.jobs import Job
+from detrojan.search.plan import Plan
 from detrojan.search.windows import windows
 from detrojan.triggers.aim import Aim
 from detrojan.triggers.base import Trigger

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal, Protocol
 
-from detrojan.search.engine import Plan
+from detrojan.search.plan import Plan
 
 
 class Settings(Protocol):

@@ -21,8 +21,9 @@ from detrojan.run import Run
 from detrojan.scans.pairwise import Pairwise, look_at_pairs, look_at_shifts
 from detrojan.scans.settings import Settings
 from detrojan.scans.shortlist import Shortlist, shortlist
-from detrojan.search.engine import Found, Plan, search
+from detrojan.search.engine import search
 from detrojan.search.jobs import Job
+from detrojan.search.plan import Found, Plan
 from detrojan.search.windows import windows
 from detrojan.triggers.aim import Aim
 from detrojan.triggers.base import Trigger

@@ -13,181 +13,23 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from typing import Any
 
 import torch
 from torch.nn import functional
 
-from detrojan.errors import DataError, LabelError, OptionError
+from detrojan.errors import DataError, LabelError
 from detrojan.models.classifier import Classifier
 from detrojan.run import Run
+from detrojan.search.schedule import Inversion, Inverted, Schedule
+from detrojan.search.slots import EPSILON, Slots
 from detrojan.store import Store, Tensors, digest, tensor_digest
 from detrojan.triggers.aim import Aim
 from detrojan.triggers.patch import PatchTrigger
 
-#: keeps the arctanh of 0 and 1 finite, as in the reference
-EPSILON = 1e-7
 #: seconds between two snapshots of the state
 SNAPSHOT_SECONDS = 5.0
-
-
-@dataclass(frozen=True, kw_only=True)
-class Schedule:
-    """How one label's trigger is optimised; the defaults of the reference except for the budget.
-
-    Args:
-        steps: the most steps per label; 1 or more (the reference: 1000).
-        mini_batches: mini-batches per step; 1 or more (the reference: 31 on GTSRB).
-        batch_size: images per mini-batch; 2 or more.
-        learning_rate: of Adam; above 0.
-        betas: of Adam; each in [0, 1).
-        initial_cost: weight of the mask's L1 once the attack works; above 0.
-        threshold: attack success that counts, 0 to 1.
-        patience: steps in a row after which the cost changes; 1 or more.
-        multiplier: factor by which the cost grows; above 1 (it shrinks by its power 1.5).
-        early_stop: steps without a better mask after which a label is done, once its cost has gone
-            both up and down; 1 or more.
-
-    Raises:
-        OptionError: a value out of its range.
-
-    """
-
-    steps: int = 1000
-    mini_batches: int = 31
-    batch_size: int = 32
-    learning_rate: float = 0.1
-    betas: tuple[float, float] = (0.5, 0.9)
-    initial_cost: float = 1e-3
-    threshold: float = 0.99
-    patience: int = 5
-    multiplier: float = 2.0
-    early_stop: int = 25
-
-    def __post_init__(self) -> None:
-        """Refuse values outside their range."""
-        for name in ("steps", "mini_batches", "patience", "early_stop"):
-            if getattr(self, name) < 1:
-                raise OptionError(f"expected {name} of 1 or more, got {getattr(self, name)}")
-        if self.batch_size < 2:
-            raise OptionError(f"expected batch_size of 2 or more, got {self.batch_size}")
-        if not (self.learning_rate > 0 and self.initial_cost > 0 and self.multiplier > 1):
-            raise OptionError(
-                "expected learning_rate and initial_cost above 0 and multiplier above 1, "
-                f"got {self.learning_rate:g}, {self.initial_cost:g} and {self.multiplier:g}"
-            )
-        if not 0 < self.threshold <= 1 or not all(0 <= beta < 1 for beta in self.betas):
-            raise OptionError(
-                f"expected a threshold in (0, 1] and betas in [0, 1), got {self.threshold:g} and {self.betas}"
-            )
-
-
-@dataclass(frozen=True, kw_only=True)
-class Inverted:
-    """One label's recovered trigger.
-
-    Attributes:
-        label: the label it leads to.
-        trigger: mask and pattern.
-        mask_l1: sum of the mask, in pixels.
-        success: attack success over the step in which this mask was found, 0 to 1.
-        converged: whether the threshold was ever reached; if not, the last mask is given.
-        steps: steps that were spent.
-
-    """
-
-    label: int
-    trigger: PatchTrigger
-    mask_l1: float
-    success: float
-    converged: bool
-    steps: int
-
-
-@dataclass(frozen=True, kw_only=True)
-class Inversion:
-    """The triggers of all labels that were asked for, and what they cost.
-
-    Attributes:
-        inverted: one entry per label, in the order that was asked for.
-        passes: forward+backward passes of one sample.
-
-    """
-
-    inverted: tuple[Inverted, ...]
-    passes: int
-
-
-class _Slots:
-    """The labels under way: L places, each with the state of one label's optimisation.
-
-    All pixel arrays are (L, H, W, 1 + C): channel 0 is the mask, the rest the pattern; memory in
-    the order the convolutions like best.
-    """
-
-    #: per-slot numbers of the schedule, all float64 so that one row holds them
-    NUMBERS = (
-        "label",
-        "step",
-        "cost",
-        "set_counter",
-        "up_counter",
-        "down_counter",
-        "went_up",
-        "went_down",
-        "stale",
-        "best_l1",
-        "best_success",
-        "stale_l1",
-        "last_success",
-        "active",
-    )
-
-    def __init__(self, count: int, height: int, width: int, channels: int) -> None:
-        shape = (count, height, width, 1 + channels)
-        self.raw = torch.zeros(shape)
-        self.first = torch.zeros(shape)
-        self.second = torch.zeros(shape)
-        self.best = torch.zeros(shape)
-        self.numbers = torch.zeros(count, len(self.NUMBERS), dtype=torch.float64)
-
-    def __getitem__(self, name: str) -> torch.Tensor:
-        return self.numbers[:, self.NUMBERS.index(name)]
-
-    def __setitem__(self, name: str, value: torch.Tensor | float) -> None:
-        self.numbers[:, self.NUMBERS.index(name)] = value
-
-    @property
-    def values(self) -> torch.Tensor:
-        """Mask and pattern in (0, 1)."""
-        return self.raw.tanh() / (2 - EPSILON) + 0.5
-
-    def occupy(self, place: int, label: int, generator: torch.Generator) -> None:
-        """Begin a label in a place: random mask and pattern, everything else reset."""
-        start = torch.rand(self.raw.shape[1:], generator=generator)
-        self.raw[place] = torch.atanh((start - 0.5) * (2 - EPSILON))
-        for state in (self.first, self.second, self.best):
-            state[place] = 0
-        self.numbers[place] = 0
-        row = dict.fromkeys(self.NUMBERS, 0.0)
-        row |= {"label": label, "active": 1, "best_l1": math.inf, "stale_l1": math.inf}
-        self.numbers[place] = torch.tensor([row[name] for name in self.NUMBERS], dtype=torch.float64)
-
-    def tensors(self) -> Tensors:
-        """Return the whole state."""
-        names = ("raw", "first", "second", "best", "numbers")
-        return {f"slot.{name}": getattr(self, name) for name in names}
-
-    def restore(self, tensors: Tensors) -> None:
-        """Take over a state from `tensors`."""
-        for name in ("raw", "first", "second", "best", "numbers"):
-            setattr(self, name, tensors[f"slot.{name}"].clone())
-
-    def keep(self, places: list[int]) -> None:
-        """Forget every place but these."""
-        for name in ("raw", "first", "second", "best", "numbers"):
-            setattr(self, name, getattr(self, name)[places].clone())
 
 
 class _Inverter:
@@ -220,7 +62,7 @@ class _Inverter:
         self.done: dict[int, Inverted] = {}
         self.passes = 0
         channels, height, width = model.input_shape
-        self.slots = _Slots(min(slots, len(labels)), height, width, channels)
+        self.slots = Slots(min(slots, len(labels)), height, width, channels)
         shape = (len(self.slots.raw), schedule.batch_size, self.images.shape[1])
         self.batch, self.stamped = torch.empty(shape), torch.empty(shape)
         for place in range(len(self.slots.raw)):
