@@ -12,7 +12,6 @@ from detrojan.method import Method
 
 NEW_SCAN = '''
 from dataclasses import dataclass
-from detrojan.findings import ScanResult
 from detrojan.scans.base import Scan
 from detrojan.method import Method
 
@@ -22,8 +21,8 @@ class {cls}(Scan):
 
     name = "{name}"
 
-    def scan(self, model, data, *, run, labels=None):
-        return ScanResult(verdict="inconclusive", reason="", findings=(), passes=0)
+    def judge(self, model, ready, run):
+        raise NotImplementedError
 
 class Unnamed({cls}):
     name = ""

@@ -50,7 +50,7 @@ def is_tuned() -> bool:
 def bfloat16_is_fast(device: torch.device) -> bool:
     """Whether the device multiplies in bfloat16 by instructions of its own.
 
-    A processor that has them does not count where torch was told to use older ones: it emulates them then.
+    A processor that has them does not count where torch uses older ones: it emulates bfloat16 then.
     """
     if device.type == "cuda":
         return bool(torch.cuda.is_bf16_supported())

@@ -185,5 +185,5 @@ def test_a_scan_says_the_same_in_one_process_and_in_several():
     assert found[0].verdict == found[1].verdict
     assert found[0].passes == found[1].passes
     for here, there in zip(found[0].findings, found[1].findings, strict=True):
-        assert (here.label, here.mask_l1, here.p_value) == (there.label, there.mask_l1, there.p_value)
+        assert (here.label, here.size, here.p_value) == (there.label, there.size, there.p_value)
         assert torch.equal(here.trigger.mask, there.trigger.mask)

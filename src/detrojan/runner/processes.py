@@ -32,7 +32,7 @@ GRACE = 5.0
 class Processes:
     """Does the parts in so many processes at most, each with its share of the computing threads.
 
-    Each process is started anew, so a script that uses this keeps its own work under
+    Each process starts from nothing, so a script that uses this keeps its own work under
     ``if __name__ == "__main__"``. Sums over many threads may be rounded in another order: results are
     the same to the last bit where each process computes with as many threads as one alone.
 

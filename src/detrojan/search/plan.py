@@ -1,4 +1,4 @@
-"""What a search is told, and what it says: the plan, what was found, and what is known before a step."""
+"""What a search is given, and what it says: the plan, what was found, and what is known before a step."""
 
 from __future__ import annotations
 

@@ -10,7 +10,7 @@ from detrojan.triggers.patch import PatchTrigger
 
 @dataclass(frozen=True, kw_only=True)
 class Schedule:
-    """How one label's trigger is optimised; the defaults of the reference but for the budget.
+    """How one label's trigger is optimised; the defaults of the reference except for the budget.
 
     Args:
         steps: the most steps per label; 1 or more (the reference: 1000).
