@@ -44,7 +44,7 @@ _HOMES = {
     "filters.activation_clustering": "ActivationClustering",
     "filters.base": "Filter Suspects",
     "filters.spectral": "Spectral",
-    "findings": "Finding RepairStep ScanResult",
+    "findings": "Criterion Finding RepairStep ScanResult Unit",
     "guards.base": "Calibrated Guard",
     "guards.bundle": "load_bundle load_guard save_bundle save_guard",
     "guards.strip": "Strip",

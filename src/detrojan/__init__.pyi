@@ -44,7 +44,13 @@ from detrojan.errors import (
 from detrojan.filters.activation_clustering import ActivationClustering as ActivationClustering
 from detrojan.filters.base import Filter as Filter, Suspects as Suspects
 from detrojan.filters.spectral import Spectral as Spectral
-from detrojan.findings import Finding as Finding, RepairStep as RepairStep, ScanResult as ScanResult
+from detrojan.findings import (
+    Criterion as Criterion,
+    Finding as Finding,
+    RepairStep as RepairStep,
+    ScanResult as ScanResult,
+    Unit as Unit,
+)
 from detrojan.guards.base import Calibrated as Calibrated, Guard as Guard
 from detrojan.guards.bundle import (
     load_bundle as load_bundle,
