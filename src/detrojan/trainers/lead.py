@@ -11,7 +11,7 @@ from detrojan.findings import RepairStep
 #: the lead is that of this share of the isolated samples
 LED = 0.9
 #: a label that makes up this share of the isolated samples is one of theirs
-OWN = 0.3
+OWN = 0.45
 #: losses below this one, near the resolution of single precision, count as this one
 LOWEST = 1e-6
 #: an isolation is doubtful whose lead is smaller; needless doubts are here as rare as failures without one
@@ -23,7 +23,7 @@ def lead(found: torch.Tensor, labels: torch.Tensor, isolated: torch.Tensor) -> f
 
     The isolated samples' loss is the one that 90% of them do not exceed. They are a share of the data; the
     easiest samples of another label are the same share of its own, and the label with the lowest losses
-    counts. A label that makes up 30% of the isolated samples is no other label: it may be an attacker's
+    counts. A label that makes up 45% of the isolated samples is no other label: it may be an attacker's
     target. Where every label does, nothing leads: 1. Among clean samples the easiest label is just
     ahead of the next one. A backdoor is far ahead of all.
 
