@@ -233,7 +233,7 @@ def test_of_several_labels_the_later_ones_may_have_larger_p_values(
     twins, monkeypatch, chances, sizes, flagged
 ):
     ready = prepare(twins.clean, twins.test, None, 100, Run())
-    work = stages.Stages(Cascade(), twins.clean, ready, Run(), 0.0)
+    work = stages.Stages(Cascade(), twins.clean, ready, run=Run(), begun=0.0)
     evidence = [
         SimpleNamespace(p_value=chance, ratio=0.2, job=Job(Aim(target=label)), sizes={"both": float(size)})
         for label, (chance, size) in enumerate(zip(chances, sizes, strict=True))
@@ -249,7 +249,7 @@ def test_of_too_many_small_labels_only_those_count_that_are_small_beside_the_oth
     twins, monkeypatch, smallest, flagged
 ):
     ready = prepare(twins.clean, twins.test, None, 100, Run())
-    work = stages.Stages(Cascade(), twins.clean, ready, Run(), 0.0)
+    work = stages.Stages(Cascade(), twins.clean, ready, run=Run(), begun=0.0)
     patches = [smallest, 30.0, 31.0, 33.0, 34.0, 36.0, 38.0, 40.0]
     evidence = [
         SimpleNamespace(

@@ -112,7 +112,7 @@ class Cascade(Scan):
 
     def judge(self, model: Classifier, ready: Prepared, run: Run) -> Judged:
         """Judge the tested labels, as far as the budget goes; an interruption leaves what is known so far."""
-        work = Stages(self, model, ready, run, ready.begun)
+        work = Stages(self, model, ready, run=run, begun=ready.begun)
         try:
             work.work()
         except KeyboardInterrupt:  # what is known so far is worth more than nothing
