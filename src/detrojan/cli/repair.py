@@ -26,6 +26,7 @@ from detrojan.jobs.sources import DataSource, ModelSource
 
 if TYPE_CHECKING:
     from detrojan.jobs.findings import Given
+    from detrojan.jobs.repair_job import Job
     from detrojan.jobs.repairing import Outcome
 
 #: the exit code that says what a repair came to
@@ -108,13 +109,12 @@ def command(
     usage. A repair is not verified where a scan is inconclusive or cannot be made, or where there is no
     trigger to measure with.
     """
-    from detrojan.cli.outputs import check_triggers, check_writable, emit  # noqa: PLC0415 - `--help` shall be fast
+    from detrojan.cli.outputs import check_triggers, check_writable  # noqa: PLC0415 - `--help` shall be fast
     from detrojan.cli.surroundings import kept, start  # noqa: PLC0415
     from detrojan.jobs import repair_job  # noqa: PLC0415
     from detrojan.jobs.inputs import load_inputs  # noqa: PLC0415
     from detrojan.jobs.scanning import scan_named  # noqa: PLC0415
     from detrojan.jobs.settings import methods_named  # noqa: PLC0415
-    from detrojan.report.pictures import pictures_of  # noqa: PLC0415
 
     _check_sources(how, n_plus_one_file)
     run, started, begun = start(surroundings), datetime.now(UTC), time.monotonic()
@@ -142,18 +142,35 @@ def command(
             _stopped(given, output)
         if not given.findings and not blind:
             return _nothing_to_repair(given, output)
-        mended = job.mend(given, how["use"])
-        # what has taken the time is kept, whatever becomes of the new scan
-        targets = [entry.label for entry in given.findings]
-        repair_job.write_models(inputs.model, mended.model, out, n_plus_one_file, targets)
-        if blind:  # any label may be a target
-            targets = labels or [*range(inputs.model.num_classes)]
-        again = job.scan_again(mended, targets) if how["verify"] else None
-        report = job.repair_report(mended, given, again, out=out, json_file=output.json_file)
-        emit(report, output, pictures_of(given.findings, inputs.data.images))
-        if again is not None and again.details.get("interrupted"):
-            raise KeyboardInterrupt  # the state is kept, and --resume goes on from it
-    outcome, complaint = repair_job.ended(mended, again)
+        return _repaired(job, given, how, out, n_plus_one_file, output)
+
+
+def _repaired(
+    job: Job,
+    given: Given,
+    how: dict[str, Any],
+    out: Path,
+    n_plus_one_file: Path | None,
+    output: OutputOptions,
+) -> int:
+    """Repair, write the models, scan again, report, and return the exit code."""
+    from detrojan.cli.outputs import emit  # noqa: PLC0415
+    from detrojan.jobs.repair_job import ended, write_models  # noqa: PLC0415
+    from detrojan.report.pictures import pictures_of  # noqa: PLC0415
+
+    model = job.inputs.model
+    mended = job.mend(given, how["use"])
+    # what has taken the time is kept, whatever becomes of the new scan
+    targets = [entry.label for entry in given.findings]
+    write_models(model, mended.model, out, n_plus_one_file, targets)
+    if given.blind:  # any label may be a target
+        targets = how["labels"] or [*range(model.num_classes)]
+    again = job.scan_again(mended, targets) if how["verify"] else None
+    report = job.repair_report(mended, given, again, out=out, json_file=output.json_file)
+    emit(report, output, pictures_of(given.findings, job.inputs.data.images))
+    if again is not None and again.details.get("interrupted"):
+        raise KeyboardInterrupt  # the state is kept, and --resume goes on from it
+    outcome, complaint = ended(mended, again)
     if complaint:
         current().note(complaint)
     return OUTCOMES[outcome]
