@@ -84,7 +84,7 @@ def test_the_data_may_be_named_as_for_the_other_verbs(world, cli, tmp_path):
         "filter", "--data", world.folder / "train.npz", "--model", world.clean, "--out", tmp_path / "o"
     )
     assert done.exit_code == 0, done.output
-    assert "0 of 1,200 samples are held for poisoned." in done.stdout
+    assert "0 of 1,200 samples are taken for poisoned." in done.stdout
 
 
 def test_a_filter_of_some_samples_is_scored_on_those_and_names_them_as_the_file_does(world, cli, tmp_path):

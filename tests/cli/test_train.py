@@ -184,3 +184,13 @@ def test_a_training_on_some_samples_isolates_them_by_their_positions_in_the_file
         right = np.isin(found, given["indices"]).mean()
         told = [step["details"]["precision"] for step in record["steps"] if "precision" in step["details"]]
         assert told[-1] == pytest.approx(right)
+
+
+def test_damaged_training_images_are_an_error_and_no_reason_to_train_on_the_test_split(cli, tmp_path):
+    done = cli.call(
+        "train", "--data", cli.damaged_training(tmp_path / "d.npz"), "--net", "mnist_cnn",
+        "--method", "plain", "--set", "epochs=1", "--out", tmp_path / "o",
+    )  # fmt: skip
+    assert done.exit_code == 2, done.output
+    assert "array x_train: the file is truncated or damaged" in " ".join(done.output.split())
+    assert not (tmp_path / "o" / "model.safetensors").exists()
