@@ -173,16 +173,19 @@ def test_a_training_on_some_samples_isolates_them_by_their_positions_in_the_file
     done = cli.call(
         "train", "--data", poisoned, "--net", "mnist_cnn", "--samples", 500, "--poisoned", poisoned,
         "--set", "isolation_epochs=2", "--set", "epochs=1", "--set", "unlearn_epochs=1",
-        "--set", "learning_rate=0.03", "--set", "isolation_rate=0.05", "--out", out, "--format", "json",
+        "--set", "isolation_updates=0", "--set", "learning_rate=0.03", "--set", "isolation_rate=0.05",
+        "--out", out, "--format", "json",
     )  # fmt: skip
-    assert done.exit_code in (0, 1), done.output  # so short a training has hardly learned
+    # so short a training has hardly learned, and what it isolated is doubtful
+    assert done.exit_code in (1, 3), done.output
     record = json.loads(done.stdout)
     with np.load(poisoned) as given, np.load(out / "isolated.npz") as isolated:
         found = isolated["indices"]
         assert found.tolist() == record["isolated_positions"]
         assert (given["images"][found] == isolated["images"]).all()
         right = np.isin(found, given["indices"]).mean()
-        told = [step["details"]["precision"] for step in record["steps"] if "precision" in step["details"]]
+        stayed = [step["details"] for step in record["steps"] if not step["details"].get("undone", False)]
+        told = [details["precision"] for details in stayed if "precision" in details]
         assert told[-1] == pytest.approx(right)
 
 

@@ -67,7 +67,8 @@ def test_the_isolated_samples_are_poisoned(suspect, made):
 def test_the_backdoor_is_gone_and_accuracy_is_kept(suspect, both):
     made, before = both
     assert suspect.success(before) > 0.95
-    assert suspect.success(made.model) < 0.15
+    # with other seeds and on other processors 0.2 to 5.4% was left
+    assert suspect.success(made.model) < 0.1
     assert suspect.accuracy(made.model) > suspect.accuracy(before) - 0.03
 
 
