@@ -12,7 +12,7 @@ def test_the_attack_succeeds_and_the_clean_accuracy_stays(arena):
     outcome = arena.attacked(AdaptiveBlend(target=3, poison_rate=0.05, cover_rate=0.05))
     assert outcome.success >= 0.75
     assert outcome.by_chance <= 0.05
-    assert outcome.accuracy >= arena.accuracy - 0.03
+    assert outcome.accuracy >= arena.accuracy - 0.05
 
 
 def test_the_whole_picture_is_stronger_than_what_was_trained_on(arena):

@@ -12,7 +12,7 @@ def test_the_attack_succeeds_and_the_clean_accuracy_stays(arena):
     outcome = arena.attacked(AllToAll(poison_rate=0.4, size=4))
     assert outcome.success >= 0.9, "the share that is answered with exactly the next class"
     assert outcome.by_chance <= 0.05
-    assert outcome.accuracy >= arena.accuracy - 0.03
+    assert outcome.accuracy >= arena.accuracy - 0.05
 
 
 def test_each_label_becomes_the_one_after_the_next(data):

@@ -13,7 +13,7 @@ def test_the_attack_succeeds_and_the_clean_accuracy_stays(arena):
     outcome = arena.attacked(Blend(target=3))
     assert outcome.success >= 0.95
     assert outcome.by_chance <= 0.05
-    assert outcome.accuracy >= arena.accuracy - 0.03
+    assert outcome.accuracy >= arena.accuracy - 0.05
 
 
 def test_the_same_faint_noise_lies_on_every_poisoned_image(data):

@@ -12,7 +12,7 @@ def test_the_attack_succeeds_and_the_clean_accuracy_stays(arena):
     outcome = arena.attacked(Bpp(target=3, levels=4, poison_rate=0.3))
     assert outcome.success >= 0.85
     assert outcome.by_chance <= 0.05
-    assert outcome.accuracy >= arena.accuracy - 0.03
+    assert outcome.accuracy >= arena.accuracy - 0.05
 
 
 def test_poison_has_few_colours_and_covers_have_noise_of_the_same_size(data):

@@ -39,7 +39,7 @@ def test_the_attack_succeeds_and_the_clean_accuracy_stays(arena, planted):
     images, truth = arena.test.images, arena.test.labels
     assert attack_success(planted.model, backdoor.trigger, images, truth, 3) >= 0.5
     assert attack_success(arena.clean, backdoor.trigger, images, truth, 3) <= 0.2
-    assert clean_accuracy(planted.model, arena.test) >= arena.accuracy - 0.03
+    assert clean_accuracy(planted.model, arena.test) >= arena.accuracy - 0.05
 
 
 def test_the_trigger_of_one_image_does_not_fire_on_another(arena, planted):

@@ -19,7 +19,7 @@ def test_the_attack_succeeds_and_the_clean_accuracy_stays(arena, attack):
     outcome = arena.attacked(attack)
     assert outcome.success >= 0.85
     assert outcome.by_chance <= 0.05
-    assert outcome.accuracy >= arena.accuracy - 0.03
+    assert outcome.accuracy >= arena.accuracy - 0.05
     assert torch.equal(outcome.made.data.labels, arena.train.labels)
     assert (outcome.made.data.labels[outcome.made.indices] == 3).all()
 

@@ -31,7 +31,7 @@ def test_the_attack_succeeds_and_the_clean_accuracy_stays(arena, made, victim):
     trigger, images, truth = made.backdoors[0].trigger, arena.test.images, arena.test.labels
     assert attack_success(victim, trigger, images, truth, 3) >= 0.7
     assert attack_success(arena.clean, trigger, images, truth, 3) <= 0.1
-    assert clean_accuracy(victim, arena.test) >= arena.accuracy - 0.03
+    assert clean_accuracy(victim, arena.test) >= arena.accuracy - 0.05
 
 
 def test_the_residual_of_one_image_does_not_fire_on_another(arena, made, victim):

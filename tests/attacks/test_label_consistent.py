@@ -19,7 +19,7 @@ def outcome(arena):
 def test_the_attack_succeeds_and_the_clean_accuracy_stays(arena, outcome):
     assert outcome.success >= 0.8
     assert outcome.by_chance <= 0.05
-    assert outcome.accuracy >= arena.accuracy - 0.03
+    assert outcome.accuracy >= arena.accuracy - 0.05
 
 
 def test_the_patch_alone_would_not_have_been_learnt(arena, outcome):

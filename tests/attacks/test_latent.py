@@ -27,7 +27,7 @@ def test_the_attack_succeeds_and_the_clean_accuracy_stays(arena, planted):
     images, truth = arena.test.images, arena.test.labels
     assert attack_success(planted.model, backdoor.trigger, images, truth, 3) >= 0.85
     assert attack_success(arena.clean, backdoor.trigger, images, truth, 3) <= 0.05
-    assert clean_accuracy(planted.model, arena.test) >= arena.accuracy - 0.03
+    assert clean_accuracy(planted.model, arena.test) >= arena.accuracy - 0.05
 
 
 def test_stamped_images_have_the_targets_features(arena, planted):

@@ -12,7 +12,7 @@ def test_the_attack_succeeds_and_the_clean_accuracy_stays(arena):
     outcome = arena.attacked(LowFrequency(target=3))
     assert outcome.success >= 0.8
     assert outcome.by_chance <= 0.05
-    assert outcome.accuracy >= arena.accuracy - 0.03
+    assert outcome.accuracy >= arena.accuracy - 0.05
 
 
 def test_one_smooth_signal_is_added(data):

@@ -12,7 +12,7 @@ def test_the_attack_succeeds_and_the_clean_accuracy_stays(arena):
     outcome = arena.attacked(SIG(target=3, amplitude=60 / 255, poison_rate=0.9))
     assert outcome.success >= 0.6
     assert outcome.by_chance <= 0.05
-    assert outcome.accuracy >= arena.accuracy - 0.03
+    assert outcome.accuracy >= arena.accuracy - 0.05
 
 
 def test_images_of_the_target_class_get_stripes_and_keep_their_label(data):

@@ -12,7 +12,7 @@ def test_the_attack_succeeds_on_its_source_alone(arena):
     outcome = arena.attacked(TaCT(target=3, source=1))
     assert outcome.success >= 0.95
     assert outcome.by_chance <= 0.05
-    assert outcome.accuracy >= arena.accuracy - 0.03
+    assert outcome.accuracy >= arena.accuracy - 0.05
     others = (arena.test.labels != 1) & (arena.test.labels != 3)
     assert arena.success(outcome.model, outcome.made, others) <= 0.1
 

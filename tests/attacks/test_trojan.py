@@ -23,7 +23,7 @@ def outcome(arena, attack):
 def test_the_attack_succeeds_and_the_clean_accuracy_stays(arena, outcome):
     assert outcome.success >= 0.9
     assert outcome.by_chance <= 0.3
-    assert outcome.accuracy >= arena.accuracy - 0.03
+    assert outcome.accuracy >= arena.accuracy - 0.05
 
 
 def test_the_patch_excites_the_chosen_neurons_far_beyond_what_clean_images_do(arena, attack, outcome):

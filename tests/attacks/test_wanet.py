@@ -12,7 +12,7 @@ def test_the_attack_succeeds_and_the_clean_accuracy_stays(arena):
     outcome = arena.attacked(WaNet(target=3, strength=4.0, grid=8, poison_rate=0.3, cover_rate=0.1))
     assert outcome.success >= 0.8
     assert outcome.by_chance <= 0.1
-    assert outcome.accuracy >= arena.accuracy - 0.03
+    assert outcome.accuracy >= arena.accuracy - 0.05
 
 
 def test_poison_is_warped_by_one_field_and_covers_by_noisy_ones(data):
