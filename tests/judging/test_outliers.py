@@ -139,12 +139,12 @@ def test_a_usual_size_is_left_out_of_its_own_test():
     assert float(found[4]) == pytest.approx(expected[4], rel=1e-9)
 
 
-@pytest.mark.parametrize("usual", [4, 10, 24])
+@pytest.mark.parametrize("usual", [4, 10])
 def test_the_p_value_of_a_usual_label_is_as_often_small_as_it_says(usual):
     """Networks differ in their spread, as the prior has it: a scaled inverse chi-square of 6 observations."""
     random = np.random.default_rng(7)
-    hits = {0.2: 0, 0.05: 0, 0.01: 0}
-    rounds = 3000
+    hits = {0.2: 0, 0.05: 0}
+    rounds = 1000
     for _ in range(rounds):
         spread = math.sqrt(6 * 0.3**2 / random.chisquare(6))
         sizes = torch.from_numpy(np.exp(4 + spread * random.normal(size=usual + 1)))
