@@ -25,6 +25,7 @@ from detrojan.cli.progress import RichProgress
 from detrojan.data.dataset import Dataset
 from detrojan.data.equalise import equalise
 from detrojan.data.reading import read_data
+from detrojan.findings import ScanResult
 from detrojan.learning.augmentation import shift
 from detrojan.learning.fitting import Fitting, fit
 from detrojan.metrics.accuracy import clean_accuracy
@@ -123,8 +124,36 @@ def _measure(task: Task, model: Classifier) -> dict[str, float]:
     }
 
 
-def main() -> None:
-    """Run one task."""
+def _scan(model: Classifier, clean: Dataset, run: Run) -> tuple[ScanResult, dict[str, object]]:
+    begun = time.monotonic()
+    scan = Cascade().scan(model, clean, run=run)
+    return scan, {
+        "verdict": scan.verdict,
+        "targets": scan.targets,
+        "labels": len(scan.findings),
+        "seconds": time.monotonic() - begun,
+    }
+
+
+def _repair(task: Task, model: Classifier, clean: Dataset, scan: ScanResult, run: Run) -> dict[str, object]:
+    findings = [f for f in scan.findings if f.label == task.backdoor.aim.target]
+    repairs: dict[str, list[Repair]] = {
+        "prune": [Prune()],
+        "prune,finetune": [Prune(), FineTune()],
+        "unlearn": [Unlearn()],
+        "adversarial": [Adversarial()],
+    }
+    results: dict[str, object] = {}
+    for name, methods in repairs.items():
+        begun, mended = time.monotonic(), model
+        for method in methods:
+            mended = method.repair(mended, clean, findings, run=run).model
+        results[name] = _measure(task, mended) | {"seconds": time.monotonic() - begun}
+        print(name, json.dumps(results[name]), flush=True)
+    return results
+
+
+def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("task", choices=["faces", "signs", "signs9"])
     parser.add_argument("--data", required=True)
@@ -136,7 +165,12 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=3, help="scans of the clean twin")
     parser.add_argument("--out", type=Path, default=Path(".cache/real_nets.jsonl"))
     parser.add_argument("--checkpoint", type=Path, default=Path(".cache/real_nets"))
-    arguments = parser.parse_args()
+    return parser.parse_args()
+
+
+def main() -> None:
+    """Run one task."""
+    arguments = _arguments()
     machine.tune()
     run = Run(progress=RichProgress(), checkpoint=arguments.checkpoint)
     nine = NINE if arguments.task == "signs9" else None
@@ -152,14 +186,7 @@ def main() -> None:
     count = int(arguments.share * len(task.train))
     clean = task.train.sample(count, run.generator("clean"))
     row["clean_images"] = len(clean)
-    begun = time.monotonic()
-    scan = Cascade().scan(model, clean, run=run)
-    row["scan"] = {
-        "verdict": scan.verdict,
-        "targets": scan.targets,
-        "labels": len(scan.findings),
-        "seconds": time.monotonic() - begun,
-    }
+    scan, row["scan"] = _scan(model, clean, run)
     row["twin_scans"] = [
         (result.verdict, result.targets)
         for seed in range(arguments.seeds)
@@ -167,22 +194,8 @@ def main() -> None:
         for result in [Cascade().scan(twin, clean, run=here)]
     ]
     print(json.dumps(row), flush=True)
-    findings = [f for f in scan.findings if f.label == task.backdoor.aim.target]
-    repairs: dict[str, list[Repair]] = {
-        "prune": [Prune()],
-        "prune,finetune": [Prune(), FineTune()],
-        "unlearn": [Unlearn()],
-        "adversarial": [Adversarial()],
-    }
-    results: dict[str, object] = {}
-    for name, methods in repairs.items():
-        begun, mended = time.monotonic(), model
-        for method in methods:
-            mended = method.repair(mended, clean, findings, run=run).model
-        results[name] = _measure(task, mended) | {"seconds": time.monotonic() - begun}
-        print(name, json.dumps(results[name]), flush=True)
     row |= {
-        "repairs": results,
+        "repairs": _repair(task, model, clean, scan, run),
         "seed": run.seed,
         "threads": torch.get_num_threads(),
         "how": asdict(task.how),

@@ -97,8 +97,39 @@ def timed(judge: Judge, images: torch.Tensor) -> float:
     return time.perf_counter() - begun
 
 
-def main() -> int:
-    """Compare both; return 1 if ours is not the better one."""
+def rejections(
+    judges: dict[str, Judge], honest: torch.Tensor, stamped: torch.Tensor
+) -> dict[str, tuple[float, float]]:
+    """Print and return what each judge rejects of clean images and lets pass of stamped ones, 0 to 1."""
+    rates = {}
+    for name, judge in judges.items():
+        rejected, passed = float(judge(honest).double().mean()), 1 - float(judge(stamped).double().mean())
+        rates[name] = (rejected, passed)
+        print(f"{name:12} FRR {rejected:7.2%}  FAR {passed:7.2%}  of {len(honest)} and {len(stamped)} inputs")
+    return rates
+
+
+def slowest_of_ours(judges: dict[str, Judge], images: torch.Tensor, turns: int) -> float:
+    """Print how fast each judge is, and return the lowest of our medians over ART's speed."""
+    seconds: dict[str, list[float]] = {name: [] for name in judges}
+    for turn in range(turns):
+        # the order changes from turn to turn, so that a machine that slows down favours neither
+        for name in list(judges) if turn % 2 == 0 else list(judges)[::-1]:
+            seconds[name].append(timed(judges[name], images))
+    slowest = float("inf")
+    for name, found in seconds.items():
+        ratios = sorted(theirs / own for theirs, own in zip(seconds["ART"], found, strict=True))
+        middle = statistics.median(ratios)
+        slowest = min(slowest, middle) if name != "ART" else slowest
+        print(
+            f"{name:12} {len(images) / statistics.median(found):8.1f} inputs/s, {middle:5.2f} times ART's "
+            f"({ratios[0]:.2f} to {ratios[-1]:.2f} in {turns} turns)"
+        )
+    return slowest
+
+
+def arguments() -> argparse.Namespace:
+    """Return what the command line asks for."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--data", help="a file of images with the splits train and test (drawn signs)")
     parser.add_argument("--copies", type=int, default=100, help="clean images that an input is mixed with")
@@ -110,7 +141,12 @@ def main() -> int:
     parser.add_argument("--clean", type=int, default=500, help="clean images that both are set on")
     parser.add_argument("--turns", type=int, default=3, help="measurements of each")
     parser.add_argument("--threads", type=int, default=None, help="computing threads (torch decides)")
-    asked = parser.parse_args()
+    return parser.parse_args()
+
+
+def main() -> int:
+    """Compare both; return 1 if ours is not the better one."""
+    asked = arguments()
     tune(asked.threads)
     train, test = (
         read_data(asked.data, split=name) if asked.data else signs(name) for name in ("train", "test")
@@ -131,28 +167,10 @@ def main() -> int:
     honest = rest.images[: asked.judging]
     others = rest.images[rest.require_labels("stamping") != TARGET]
     stamped = trigger.stamp(others[: asked.judging])
-    rates = {}
-    for name, judge in judges.items():
-        rejected, passed = float(judge(honest).double().mean()), 1 - float(judge(stamped).double().mean())
-        rates[name] = (rejected, passed)
-        print(f"{name:12} FRR {rejected:7.2%}  FAR {passed:7.2%}  of {len(honest)} and {len(stamped)} inputs")
-
+    rates = rejections(judges, honest, stamped)
     half = asked.inputs // 2
     images = torch.cat([honest[:half], stamped[:half]])
-    seconds: dict[str, list[float]] = {name: [] for name in judges}
-    for turn in range(asked.turns):
-        # the order changes from turn to turn, so that a machine that slows down favours neither
-        for name in list(judges) if turn % 2 == 0 else list(judges)[::-1]:
-            seconds[name].append(timed(judges[name], images))
-    slowest = float("inf")
-    for name, found in seconds.items():
-        ratios = sorted(theirs / own for theirs, own in zip(seconds["ART"], found, strict=True))
-        middle = statistics.median(ratios)
-        slowest = min(slowest, middle) if name != "ART" else slowest
-        print(
-            f"{name:12} {len(images) / statistics.median(found):8.1f} inputs/s, {middle:5.2f} times ART's "
-            f"({ratios[0]:.2f} to {ratios[-1]:.2f} in {asked.turns} turns)"
-        )
+    slowest = slowest_of_ours(judges, images, asked.turns)
     worse = any(
         rates[name][1] > rates["ART"][1] or abs(rates[name][0] - asked.frr) > abs(rates["ART"][0] - asked.frr)
         for name in judges
