@@ -82,9 +82,12 @@ def judged_by_score(
             "significance": significance,
             "detectable_from": needed if math.isfinite(needed) else None,
             "scores": {str(label): float(scores[known[label]]) for label in ready.tested},
-            # nothing is searched, so that nothing is held out
-            "images": len(ready.images),
-            "held_out": 0,
+            **_images_used(ready),
             **(details or {}),
         },
     )
+
+
+def _images_used(ready: Prepared) -> dict[str, int]:
+    """Return how many images were looked at; nothing is searched, so that nothing is held out."""
+    return {"images": len(ready.images), "held_out": 0}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 
@@ -15,7 +15,7 @@ from detrojan.models.classifier import Classifier
 from detrojan.run import Run
 from detrojan.search.engine import search
 from detrojan.search.jobs import Job
-from detrojan.search.plan import Plan
+from detrojan.search.plan import Found, Plan
 from detrojan.search.windows import windows
 from detrojan.triggers.aim import Aim
 from detrojan.triggers.base import Trigger
@@ -162,12 +162,7 @@ def look_at_pairs(
         what="source to target", evidence=(), passes=0, complete=True, confirm=POLICY.confirm_pair
     )
     images, truth = ready.search
-    held, held_truth = ready.held_out
-    sources = [
-        label
-        for label in ready.tested
-        if min(int((part == label).sum()) for part in (truth, held_truth)) >= POLICY.fewest_of_source
-    ]
+    sources = _sources(ready)
     if model.num_classes > POLICY.most_pair_labels or len(sources) < POLICY.fewest_sources:
         return nothing
     jobs = [
@@ -178,16 +173,13 @@ def look_at_pairs(
     ]
     seen = windows(model, images, truth, jobs, run=run, grid=3, title="pairs, windows", stop=stop)
     if len(seen.jobs) < len(jobs):
-        return Pairwise(
-            what=nothing.what, evidence=(), passes=seen.passes, complete=False, confirm=POLICY.confirm_pair
-        )
+        return replace(nothing, passes=seen.passes, complete=False)
     starts = seen.starts(1)
     plan = Plan(form="patch", steps=POLICY.pair_steps, batch_size=POLICY.pair_batch)
     first = search(model, images, truth, list(starts), plan, run=run, starts=starts, title="pairs", stop=stop)
     sizes = {Job(job.aim): entry.size for job, entry in first.found.items()}
     scores = _residuals(sizes, sources, ready.tested)
-    own = MAD_TO_SIGMA * median(torch.tensor([abs(score) for score in scores.values()]))
-    spread = ((own**2 + POLICY.pair_prior**2) / 2) ** 0.5
+    spread = _spread(scores)
     finalists = sorted(scores, key=lambda job: scores[job])[: POLICY.finalists]
     plan = Plan(form="patch", steps=POLICY.again_steps, batch_size=POLICY.again_batch, goal=POLICY.again_goal)
     chosen = {job: raw for job, raw in seen.starts(2).items() if Job(job.aim) in finalists}
@@ -197,26 +189,52 @@ def look_at_pairs(
     evidence = []
     for job in finalists:
         tries = [first.found[Job(job.aim, 1)], *(second.found[Job(job.aim, start)] for start in (1, 2))]
-        shares = [job.aim.success(model, found.trigger, held, held_truth) for found in tries]
-        best = max(range(len(tries)), key=lambda place: (shares[place], -tries[place].size))
-        evidence.append(
-            PairEvidence(
-                job=job,
-                ratio=math.exp(min(0.0, scores[job])),
-                p_value=min(1.0, _tail(scores[job] / spread) * len(jobs)),
-                index=max(0.0, -scores[job] / spread),
-                success=shares[best],
-                size=tries[best].size,
-                trigger=tries[best].trigger,
-            )
-        )
-    return Pairwise(
-        what=nothing.what,
+        evidence.append(_pair_evidence(model, ready, job, tries, scores[job], spread, len(jobs)))
+    return replace(
+        nothing,
         evidence=tuple(evidence),
         passes=seen.passes + first.passes + second.passes,
         complete=first.complete and second.complete,
-        confirm=POLICY.confirm_pair,
         most=POLICY.pair_ratio,
+    )
+
+
+def _sources(ready: Prepared) -> list[int]:
+    """Return the tested labels that have images enough, for the search as for judging."""
+    parts = (ready.search[1], ready.held_out[1])
+    return [
+        label
+        for label in ready.tested
+        if min(int((part == label).sum()) for part in parts) >= POLICY.fewest_of_source
+    ]
+
+
+def _spread(scores: dict[Job, float]) -> float:
+    """Return the residuals' standard deviation, averaged with that of usual pairs."""
+    own = MAD_TO_SIGMA * median(torch.tensor([abs(score) for score in scores.values()]))
+    return float(((own**2 + POLICY.pair_prior**2) / 2) ** 0.5)
+
+
+def _pair_evidence(
+    model: Classifier,
+    ready: Prepared,
+    job: Job,
+    tries: Sequence[Found],
+    score: float,
+    spread: float,
+    compared: int,
+) -> PairEvidence:
+    """Return what is known of a pair, by the try that works best on held-out images."""
+    shares = [job.aim.success(model, found.trigger, *ready.held_out) for found in tries]
+    best = max(range(len(tries)), key=lambda place: (shares[place], -tries[place].size))
+    return PairEvidence(
+        job=job,
+        ratio=math.exp(min(0.0, score)),
+        p_value=min(1.0, _tail(score / spread) * compared),
+        index=max(0.0, -score / spread),
+        success=shares[best],
+        size=tries[best].size,
+        trigger=tries[best].trigger,
     )
 
 

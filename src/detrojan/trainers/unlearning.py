@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 
 import torch
 from torch.nn import functional
@@ -32,6 +32,49 @@ FEW = 100
 TOLERANCE, STUCK = 0.05, 0.8
 #: a second look bears less: it begins where the first isolation has failed, which clean data do as well
 SECOND_TOLERANCE = 0.025
+
+
+@dataclass(frozen=True, kw_only=True)
+class Unlearned:
+    """What an unlearning came to.
+
+    Attributes:
+        before: mean loss of the isolated samples before it.
+        after: the same after it.
+        share: of the isolated samples that were not unlearned, 0 to 1.
+        cost: in accuracy on other samples of their labels, -1 to 1.
+        why: the reason why it is undone; empty where it is not.
+        right: the precision of the isolated samples, where the poisoned ones are known.
+
+    """
+
+    before: float
+    after: float
+    share: float
+    cost: float
+    why: str
+    right: dict[str, float]
+
+    def summary(self, begun: str, sign: str) -> str:
+        """Return it in a sentence that begins with `begun`; `sign` follows the reason why it is undone."""
+        said = f"{begun}: their loss went from {self.before:.3g} to {self.after:.3g}"
+        if self.right and not self.why:
+            said += f"; {self.right['precision']:.1%} of them are poisoned"
+        if self.why:
+            said += f"; undone, as {self.why}{sign}"
+        if self.right and self.why and sign and self.right["precision"] >= 0.5:
+            said += f", though {self.right['precision']:.1%} of it is"
+        return said
+
+    def details(self) -> dict[str, float]:
+        """Return what the report shows."""
+        return {
+            "loss before": self.before,
+            "loss after": self.after,
+            "not unlearned": self.share,
+            "accuracy lost": self.cost,
+            "undone": bool(self.why),
+        } | self.right
 
 
 def unlearn(
@@ -68,61 +111,48 @@ def unlearn(
         tolerance: how much accuracy it may cost on samples that were left out of it, 0 to 1.
 
     """
-    labels = data.require_labels("unlearning")
     isolated = ranked[:count]
-    part = data.select(isolated)
-    before = known[isolated]
-    others = doubted(ranked, count, known, labels)
-    others = others[torch.randperm(len(others), generator=run.generator("abl", "kept"))]
-    alike = torch.isin(labels[others], labels[isolated])
-    judging = torch.zeros(len(others), dtype=torch.bool)
-    judging[alike.nonzero().flatten()[::2]] = True
-    held, kept = others[judging], others[~judging][: BESIDE * count]
-    own = torch.cat([torch.zeros(count, dtype=torch.bool), alike[~judging][: BESIDE * count]])
+    held, kept, own = _beside(data, ranked, count, known, run)
     right = _accuracy(model, data, held)
     fallback = {name: tensor.clone() for name, tensor in model.network.state_dict().items()}
     whole = {**identity, "isolated": isolated, "own": own}
     watch = Watch.of(model, data, poisoned, run=run, identity=whole)
+    chosen = data.select(torch.cat([isolated, kept]))
+    loss, here, title = unlearning_loss(count, own), run.within("abl", stage), f"ABL: {stage}"
     history = fit(
-        model,
-        data.select(torch.cat([isolated, kept])),
-        how,
-        run=run.within("abl", stage),
-        title=f"ABL: {stage}",
-        loss=unlearning_loss(count, own),
-        after_epoch=watch.hook(),
-        identity=whole,
+        model, chosen, how, run=here, title=title, loss=loss, after_epoch=watch.hook(), identity=whole
     )
-    after = losses(model, part)
+    after = losses(model, data.select(isolated))
     share = float((after < math.log(model.num_classes)).double().mean())
-    said = (
-        f"{what.format(count=count)} in {how.epochs} epochs: "
-        f"their loss went from {float(before.mean()):.3g} to {float(after.mean()):.3g}"
-    )
     cost = right - _accuracy(model, data, held)
     why = undone(share, cost, len(held), tolerance)
-    known_right = isolated_right(isolated, poisoned)
-    if known_right and not why:
-        said += f"; {known_right['precision']:.1%} of them are poisoned"
     if why:
         model.network.load_state_dict(fallback)
-        said += f"; undone, as {why}{sign}"
-    if known_right and why and sign:
-        said += f", though {known_right['precision']:.1%} of it is" if known_right["precision"] >= 0.5 else ""
-    return RepairStep(
-        method=f"abl {stage}",
-        summary=said,
-        curves=watch.curves(history),
-        details={
-            "fitting": asdict(how),
-            "loss before": float(before.mean()),
-            "loss after": float(after.mean()),
-            "not unlearned": share,
-            "accuracy lost": cost,
-            "undone": bool(why),
-        }
-        | known_right,
-    )
+    before, now = float(known[isolated].mean()), float(after.mean())
+    precision = isolated_right(isolated, poisoned)
+    made = Unlearned(before=before, after=now, share=share, cost=cost, why=why, right=precision)
+    summary = made.summary(f"{what.format(count=count)} in {how.epochs} epochs", sign)
+    details = {"fitting": asdict(how)} | made.details()
+    return RepairStep(method=f"abl {stage}", summary=summary, curves=watch.curves(history), details=details)
+
+
+def _beside(
+    data: Dataset, ranked: torch.Tensor, count: int, known: torch.Tensor, run: Run
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Return what is not isolated, but used: positions to judge with and to keep right, and a mask.
+
+    The mask is of the isolated and the kept samples, in this order: which are kept right under a label that
+    is unlearned.
+
+    """
+    labels = data.require_labels("unlearning")
+    others = doubted(ranked, count, known, labels)
+    others = others[torch.randperm(len(others), generator=run.generator("abl", "kept"))]
+    alike = torch.isin(labels[others], labels[ranked[:count]])
+    judging = torch.zeros(len(others), dtype=torch.bool)
+    judging[alike.nonzero().flatten()[::2]] = True
+    own = torch.cat([torch.zeros(count, dtype=torch.bool), alike[~judging][: BESIDE * count]])
+    return others[judging], others[~judging][: BESIDE * count], own
 
 
 def isolated_right(isolated: torch.Tensor, poisoned: torch.Tensor | None) -> dict[str, float]:
