@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import torch
 
-pytest.register_assert_rewrite("contracts")
+pytest.register_assert_rewrite("contracts", "contract_subjects")
 
 from contracts import (  # noqa: E402
     check_continues_where_it_stopped,

@@ -11,10 +11,12 @@ from pathlib import Path
 
 import pytest
 
-pytest.register_assert_rewrite("contracts")
+pytest.register_assert_rewrite("contracts", "contract_results", "contract_subjects", "contract_variations")
 
+from contract_results import RESULTS  # noqa: E402
+from contract_subjects import small  # noqa: E402
+from contract_variations import check_trainings_are_told_apart  # noqa: E402
 from contracts import (  # noqa: E402
-    RESULTS,
     check_continues_where_it_stopped,
     check_documentation,
     check_nothing_given_is_changed,
@@ -22,8 +24,6 @@ from contracts import (  # noqa: E402
     check_same_seed_same_result,
     check_shape_of_the_class,
     check_silence,
-    check_trainings_are_told_apart,
-    small,
 )
 from detrojan import catalog  # noqa: E402
 
