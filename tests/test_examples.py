@@ -83,8 +83,8 @@ def test_training_by_abl_learns_the_task_without_the_backdoor(tmp_path):
     assert float(success_abl) < 20
     assert float(accuracy_abl) > float(accuracy) - 3
     (isolated, right) = map(int, re.search(r"(\d+) samples were isolated, (\d+) of them", printed).groups())
-    assert isolated == 30
-    assert right > 25
+    assert isolated >= 30
+    assert right > 0.85 * isolated
     assert load_model(path).input_shape == (3, 32, 32)
 
 

@@ -92,7 +92,7 @@ class Finding:
         trigger: the recovered trigger.
 
     Raises:
-        OptionError: a size without a unit.
+        OptionError: a size without a unit, or an aim that leads to another label.
 
     """
 
@@ -109,9 +109,13 @@ class Finding:
     trigger: Trigger | None = None
 
     def __post_init__(self) -> None:
-        """Fill in the usual aim, and refuse a size that nobody could read."""
+        """Fill in the usual aim; refuse one that leads elsewhere, and a size that nobody could read."""
         if cast("Aim | None", self.aim) is None:
             object.__setattr__(self, "aim", Aim(target=self.label))
+        if self.aim.target not in {None, self.label}:
+            raise OptionError(
+                f"expected an aim that leads to the label {self.label}, got the target {self.aim.target}"
+            )
         if self.size is not None and self.unit is None:
             raise OptionError(f"expected a unit for a size of {self.size:g}, got none")
 

@@ -137,7 +137,7 @@ def test_the_same_seed_gives_the_same_network(case):
 
 
 def test_each_label_has_a_pool_of_its_own(case, made_up):
-    findings = [case.finding, dataclasses.replace(made_up, label=0)]
+    findings = [case.finding, dataclasses.replace(made_up, label=0, aim=Aim(target=0))]
     made = BRIEF.repair(case.twins.backdoored, case.data, findings, run=Run(seed=2))
     assert made.steps[0].summary.startswith("2 rounds against 8 triggers each: ")
 
@@ -252,7 +252,7 @@ def test_what_does_not_fit_the_network_is_refused(case):
     model = case.twins.backdoored
     with pytest.raises(DataError, match=r"expected colour images 32 high x 32 wide .*, got 28 x 28 x 3"):
         BRIEF.repair(model, Dataset(torch.zeros(4, 3, 28, 28)), case.findings, run=Run())
-    beyond = dataclasses.replace(case.finding, label=8)
+    beyond = dataclasses.replace(case.finding, label=8, aim=Aim(target=8))
     with pytest.raises(LabelError, match="expected findings of labels 0 to 7, got 8"):
         BRIEF.repair(model, case.data, [beyond], run=Run())
     own = case.data.select(case.data.labels == case.finding.label)

@@ -13,6 +13,7 @@ from detrojan.models.classifier import Classifier
 from detrojan.repairs.prune import POINTS, Prune
 from detrojan.run import Run
 from detrojan.store import digest
+from detrojan.triggers.aim import Aim
 
 CONV = "3"
 
@@ -244,7 +245,7 @@ def test_what_does_not_fit_the_network_is_refused(case, layer):
     model, plan = case.twins.backdoored, Prune(layer=layer)
     with pytest.raises(DataError, match=r"expected colour images 32 high x 32 wide .*, got 28 x 28 x 3"):
         plan.repair(model, Dataset(torch.zeros(4, 3, 28, 28)), case.findings, run=Run())
-    beyond = dataclasses.replace(case.finding, label=8)
+    beyond = dataclasses.replace(case.finding, label=8, aim=Aim(target=8))
     with pytest.raises(LabelError, match="expected findings of labels 0 to 7, got 8"):
         plan.repair(model, case.data, [beyond], run=Run())
     own = case.data.select(case.data.labels == case.finding.label)

@@ -10,6 +10,7 @@ from detrojan.errors import DataError, LabelError, OptionError
 from detrojan.repairs.unlearn import Unlearn
 from detrojan.run import Run
 from detrojan.store import digest
+from detrojan.triggers.aim import Aim
 from detrojan.triggers.patch import PatchTrigger
 from twins import TARGET
 
@@ -68,7 +69,7 @@ def test_few_images_are_passed_over_more_often(case, monkeypatch):
 
 def test_interrupted_with_one_trigger_or_share_it_does_not_go_on_with_another(case, made_up, tmp_path):
     few = case.data.select(slice(128))
-    other = dataclasses.replace(made_up, label=TARGET)
+    other = dataclasses.replace(made_up, label=TARGET, aim=Aim(target=TARGET))
     asked = [(case.finding, 0.5), (other, 0.5), (case.finding, 0.3)]
 
     def results(checkpoint):
@@ -110,7 +111,7 @@ def test_it_works_without_labels(case):
 
 
 def test_several_triggers_share_the_stamped_images(case, made_up):
-    findings = [case.finding, dataclasses.replace(made_up, label=0)]
+    findings = [case.finding, dataclasses.replace(made_up, label=0, aim=Aim(target=0))]
     made = PLAN.repair(case.twins.backdoored, case.data, findings, run=Run(seed=2))
     assert made.steps[0].summary.startswith("unlearned 2 recovered triggers on ")
     assert case.recovered_success(made.model) < 0.05
@@ -145,7 +146,7 @@ def test_what_does_not_fit_the_network_is_refused(case):
     small = dataclasses.replace(case.finding, trigger=PatchTrigger.corner((3, 28, 28)))
     with pytest.raises(DataError, match=r"of shape \(3, 28, 28\) as the trigger's, got \(3, 32, 32\)"):
         Unlearn().repair(model, case.data, [small], run=Run())
-    beyond = dataclasses.replace(case.finding, label=8)
+    beyond = dataclasses.replace(case.finding, label=8, aim=Aim(target=8))
     with pytest.raises(LabelError, match="expected findings of labels 0 to 7, got 8"):
         Unlearn().repair(model, case.data, [beyond], run=Run())
 
