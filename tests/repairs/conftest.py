@@ -75,7 +75,7 @@ def case(large_twins) -> Case:
     )
     case = Case(twins=large_twins, finding=finding, data=data)
     assert case.accuracy(model) > 0.9
-    assert case.true_success(model) > 0.95
+    assert case.true_success(model) > 0.8
     assert case.recovered_success(model) > 0.9
     return case
 

@@ -21,7 +21,7 @@ def pruned(case):
 
 
 def test_the_attacker_s_trigger_dies_where_enough_accuracy_is_given_up(case, pruned):
-    assert case.true_success(case.twins.backdoored) > 0.95
+    assert case.true_success(case.twins.backdoored) > 0.8
     assert case.true_success(pruned.model) < 0.5
     assert case.accuracy(pruned.model) > case.accuracy(case.twins.backdoored) - 0.45
 

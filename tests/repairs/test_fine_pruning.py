@@ -25,7 +25,7 @@ def made(case):
 
 def test_the_attack_dies_and_accuracy_comes_back(case, made):
     pruned = ActivationPruning(drop=0.2).repair(case.twins.backdoored, case.data, [], run=Run(seed=2))
-    assert case.true_success(case.twins.backdoored) > 0.95
+    assert case.true_success(case.twins.backdoored) > 0.8
     assert case.true_success(made.model) < 0.4
     assert case.accuracy(made.model) > case.accuracy(pruned.model) + 0.01
 
