@@ -129,7 +129,7 @@ def command(
         twin = job.trained(train, "training the clean twin") if asked["clean"] else None
         record = job.record(attack, attacked, twin, begun=begun)
         write_folder(out, job, attacked, twin)
-        output = OutputOptions(format_=format_, json_file=out / "attack.json", html_file=None)
+        output = OutputOptions(format_=format_, files={"json": out / "attack.json"})
         emit_values(record.values(), output, attack_text(record, str(out)))
     return 0
 

@@ -83,7 +83,7 @@ def command(
         write_folder(out, story, networks, record)
     emit_values(
         record.values(),
-        OutputOptions(format_=format_, json_file=None, html_file=None),
+        OutputOptions(format_=format_),
         demo_text(record, demo.VICTIM, str(out / "report.html")),
     )
     return 0 if record.passed else 1

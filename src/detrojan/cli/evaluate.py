@@ -71,7 +71,7 @@ def command(
 
     _check(asked)
     run, started, begun = start(surroundings), datetime.now(UTC), time.monotonic()
-    check_writable(output.json_file, output.html_file)
+    check_writable(*output.files.values())
     inputs = load_judged(model, data, run, against=asked["against"])
     trigger, file = None, asked["trigger_file"]
     if file is not None:
@@ -89,7 +89,7 @@ def command(
         target=target,
         command=current().command,
     )
-    emit(report, output, {} if output.html_file is None else stamped_pictures(trigger, target, inputs.data))
+    emit(report, output, stamped_pictures(trigger, target, inputs.data) if output.pictured else {})
     return 0
 
 

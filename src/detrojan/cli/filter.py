@@ -103,6 +103,6 @@ def command(
             method, found, suspects, run=run, begun=begun, truth=truth, command=current().command
         )
         write_folder(out, found, suspects)
-        output = OutputOptions(format_=format_, json_file=out / "filter.json", html_file=None)
+        output = OutputOptions(format_=format_, files={"json": out / "filter.json"})
         emit_values(record.values(), output, filter_text(record, str(out)))
     return 1 if record.flagged else 0

@@ -100,7 +100,7 @@ def calibrate(
             html_file, guard, {"clean": guard.clean_scores}, inputs.data,
             run=run, started=started, command=current().command, warnings=record.warnings,
         )  # fmt: skip
-    output = OutputOptions(format_=format_, json_file=None, html_file=None)
+    output = OutputOptions(format_=format_)
     emit_values(record.values(), output, calibrate_text(record))
     return 0
 
@@ -154,7 +154,7 @@ def check(
         groups = {"clean (calibration)": guarded.clean_scores, "checked": scores}
         guarding.draw_scores(guarded, groups, figures)
         guarding.draw_labels(guarded, guarding.extremes(found, scores), figures)
-    output = OutputOptions(format_=format_, json_file=json_file, html_file=None)
+    output = OutputOptions(format_=format_, files={"json": json_file})
     emit_values(record.values(), output, check_text(record))
     return 1 if record.backdoored else 0
 
@@ -221,6 +221,6 @@ def measure(
             command=current().command, warnings=found.record.warnings,
             measured=found.measured, pictures=found.pictures,
         )  # fmt: skip
-    output = OutputOptions(format_=format_, json_file=json_file, html_file=None)
+    output = OutputOptions(format_=format_, files={"json": json_file})
     emit_values(found.record.values(), output, measure_text(found.record))
     return 0

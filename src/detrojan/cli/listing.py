@@ -46,7 +46,7 @@ def command(what: str | None, format_: str) -> int:
     if what is not None and not found[what]:
         text.append(f"There are no {what} yet.")
     values = found[what] if what else found
-    emit_values(values, OutputOptions(format_=format_, json_file=None, html_file=None), Group(*text))  # type: ignore[arg-type]
+    emit_values(values, OutputOptions(format_=format_), Group(*text))  # type: ignore[arg-type]
     return 0
 
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
-from dataclasses import dataclass, fields
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ import click
 from detrojan.cli import types
 from detrojan.cli.state import current
 from detrojan.jobs.sources import DataSource, ModelSource
+from detrojan.report.outputs.base import outputs
 
 Verb = Callable[..., Any]
 FILE = click.Path(path_type=Path)
@@ -33,11 +34,26 @@ class RunOptions:
 
 @dataclass(frozen=True, kw_only=True)
 class OutputOptions:
-    """Where the result goes."""
+    """Where the result goes.
+
+    Attributes:
+        format_: what is written on stdout, "text" or "json".
+        files: the file of each further output, by the output's name; None where it is not asked for.
+
+    """
 
     format_: str
-    json_file: Path | None
-    html_file: Path | None
+    files: Mapping[str, Path | None] = field(default_factory=dict)
+
+    @property
+    def json_file(self) -> Path | None:
+        """The file that the JSON goes to."""
+        return self.files.get("json")
+
+    @property
+    def pictured(self) -> bool:
+        """Whether one of the outputs shows pictures of triggers."""
+        return any(kind.pictured and self.files.get(name) is not None for name, kind in outputs().items())
 
 
 def _group(kind: type[Any], name: str, options: list[Callable[[Verb], Verb]]) -> Callable[[Verb], Verb]:
@@ -216,16 +232,19 @@ def debug_option(verb: Verb) -> Verb:
 
 
 def output_options(verb: Verb) -> Verb:
-    """Add --format, --json and --html."""
-    return _group(
-        OutputOptions,
-        "output",
-        [
-            format_option("format_"),
-            click.option("--json", "json_file", type=FILE, metavar="FILE", help="Also write the JSON here."),
-            click.option("--html", "html_file", type=FILE, metavar="FILE", help="Also write a page here."),
-        ],
-    )(verb)
+    """Add --format, and --NAME FILE for each output of reports: --json, --html."""
+    listed = outputs()
+
+    @functools.wraps(verb)
+    def wrapped(*args: Any, **values: Any) -> Any:
+        files = {name: values.pop(f"{name}_file") for name in listed}
+        return verb(*args, output=OutputOptions(format_=values.pop("format_"), files=files), **values)
+
+    decorated: Verb = wrapped
+    for name, output in reversed(listed.items()):
+        option = click.option(f"--{name}", f"{name}_file", type=FILE, metavar="FILE", help=output.help)
+        decorated = option(decorated)
+    return format_option("format_")(decorated)
 
 
 def format_option(name: str = "format_") -> Callable[[Verb], Verb]:

@@ -93,13 +93,12 @@ def emit(
 
     """
     from detrojan.files import save_text  # noqa: PLC0415
-    from detrojan.report.html_page import render_html  # noqa: PLC0415 - only reports need it
-    from detrojan.report.text import report_text  # noqa: PLC0415
+    from detrojan.report.outputs.base import outputs  # noqa: PLC0415
+    from detrojan.report.text import report_text  # noqa: PLC0415 - only reports need it
 
-    if output.json_file is not None:
-        report.save(output.json_file)
-    if output.html_file is not None:
-        save_text(output.html_file, render_html(report, pictures))
+    for name, kind in outputs().items():
+        if (file := output.files.get(name)) is not None:
+            save_text(file, kind.render(report, pictures))
     if output.format_ == "json":
         for text in report.warnings:
             current().note(f"warning: {text}", "bold yellow")

@@ -11,9 +11,12 @@ from typing import Any
 import click
 
 from detrojan.errors import InputError, OptionError
+from detrojan.report.outputs.base import outputs
 
 #: parameters that say where a verb writes; all others may name what it reads
-_OUTPUTS = {"out", "json_file", "html_file", "n_plus_one_file", "triggers", "figures", "checkpoint", "cache"}
+_OUTPUTS = {"out", "n_plus_one_file", "triggers", "figures", "checkpoint", "cache"} | {
+    f"{name}_file" for name in outputs()
+}
 #: texts that name data, which may be a folder or one of the words; other texts are looked at for files only
 _DATA = {"data", "source", "test_data"}
 #: the files of a guard's folder

@@ -72,7 +72,7 @@ def command(
     record = predict(network, found, names, guard)
     emit_values(
         record.values(),
-        OutputOptions(format_=format_, json_file=json_file, html_file=None),
+        OutputOptions(format_=format_, files={"json": json_file}),
         answer_table(record.predictions, None if guard is None else guard.statistic),
     )
     return 1 if any(row.backdoored for row in record.predictions) else 0

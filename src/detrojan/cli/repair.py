@@ -118,7 +118,7 @@ def command(
 
     _check_sources(how, n_plus_one_file)
     run, started, begun = start(surroundings), datetime.now(UTC), time.monotonic()
-    check_writable(output.json_file, output.html_file, out, n_plus_one_file)
+    check_writable(*output.files.values(), out, n_plus_one_file)
     if how["findings_file"] is None:  # its triggers lie in files already
         check_triggers(output.json_file)
     methods: list[Any] = methods_named("repairs", how["method"].split(","), how["settings"])

@@ -84,7 +84,7 @@ def command(
     from detrojan.report.pictures import pictures_of  # noqa: PLC0415
 
     run, started = start(surroundings), datetime.now(UTC)
-    check_writable(output.json_file, output.html_file)
+    check_writable(*output.files.values())
     check_triggers(output.json_file, triggers)
     scan = scan_named(method, settings, data.samples, budget)
     inputs = load_inputs(model, data, run, limit=scan.samples, stand_ins=True)

@@ -18,14 +18,16 @@ import click
 from detrojan.cli.options import RunOptions
 from detrojan.cli.state import current, start_logging
 from detrojan.errors import InputError, OptionError
+from detrojan.report.outputs.base import outputs
 
 if TYPE_CHECKING:
     from detrojan.run import Run
 
 #: parameters that do not change what is computed: a call goes on from another one that differs in them
 _NOT_IDENTITY = {
-    "model", "data", "format_", "json_file", "html_file", "triggers", "out", "n_plus_one_file", "threads",
+    "model", "data", "format_", "triggers", "out", "n_plus_one_file", "threads",
     "processes", "checkpoint", "resume", "verbose", "findings_file", "against", "trigger_file", "verify",
+    *(f"{name}_file" for name in outputs()),
 }  # fmt: skip
 _STATE_FILE = re.compile(r".+-[0-9a-f]{16}\.safetensors$|\..+\.[0-9a-f]{12}\.tmp$")
 

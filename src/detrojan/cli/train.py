@@ -103,7 +103,7 @@ def command(
         training.write_folder(out, trained, train)
         if html_file is not None:
             job.write_page(html_file, record, trained, run, out)
-        output = OutputOptions(format_=format_, json_file=out / "train.json", html_file=None)
+        output = OutputOptions(format_=format_, files={"json": out / "train.json"})
         emit_values(record.values(), output, train_text(record, str(out)))
     if training.failures(record.training_accuracy or 0, record.attack_success):
         return 1
