@@ -47,15 +47,19 @@ def shift_seeds(shift: int) -> None:
     Run.derived_seed = lambda self, *names: plain(self, f"shift {shift}", *names)  # type: ignore[method-assign]
 
 
+#: warnings are errors, but for NumPy's where it is kept from instructions that it does not choose at run time
+STRICT = ("-W", "error", "-W", "ignore:During parsing environment variable:ImportWarning")
+
+
 def command(script: Path) -> list[str]:
     """Return the command that runs a script with the seeds of this process."""
     if not _SHIFT:
-        return [sys.executable, "-W", "error", str(script)]
+        return [sys.executable, *STRICT, str(script)]
     code = (
         f"import runpy, sys; sys.path.insert(0, {str(TESTS)!r}); from margins import shift_seeds; "
         f"shift_seeds({_SHIFT}); del sys.argv[0]; runpy.run_path(sys.argv[0], run_name='__main__')"
     )
-    return [sys.executable, "-W", "error", "-c", code, str(script)]
+    return [sys.executable, *STRICT, "-c", code, str(script)]
 
 
 def mark(items: list[pytest.Item]) -> None:

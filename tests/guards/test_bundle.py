@@ -212,8 +212,11 @@ def test_a_guard_works_by_itself_with_its_model(twins, made, tmp_path):
         "guard.json", "guard.safetensors", "model.safetensors",
     }  # fmt: skip
     again, images = load_bundle(folder), twins.test.images[:5]
-    assert torch.equal(again.score(images), made.score(images))
-    assert torch.equal(again.model.logits(images), twins.backdoored.logits(images))
+    # its tensors may lie otherwise in memory, which rounds otherwise on some processors
+    torch.testing.assert_close(again.score(images), made.score(images), rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(
+        again.model.logits(images), twins.backdoored.logits(images), rtol=1e-4, atol=1e-4
+    )
     (folder / "model.safetensors").write_bytes(b"another")
     with pytest.raises(DataError, match=r"expected model.safetensors with the SHA-256"):
         load_bundle(folder)

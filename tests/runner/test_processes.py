@@ -133,12 +133,15 @@ def endless(run, item):
 
 
 SCRIPT = """
+import signal
 import sys
 from test_processes import endless
 from detrojan.run import Run
 from detrojan.runner.processes import Processes
 
 if __name__ == "__main__":
+    # what a shell starts in the background ignores Ctrl-C
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
         list(Run(runner=Processes(2)).map(endless, sys.argv[1:]))
     except KeyboardInterrupt:
