@@ -19,6 +19,7 @@ from detrojan.judging.outliers import (
     size_limit,
     small_p_values,
 )
+from references import moderated_t_test
 
 norms = st.lists(st.floats(1, 1000, allow_nan=False).map(lambda x: round(x, 2)), min_size=3, max_size=40)
 
@@ -107,17 +108,6 @@ def test_a_size_at_the_limit_has_the_p_value_asked_for():
     chances = small_p_values(sizes, torch.tensor([True] * 7 + [False]))
     assert float(chances[-1]) == pytest.approx(0.01, rel=1e-3)
     assert size_limit(torch.tensor([90.0, math.inf, math.inf, 3.0]), 0.01) == 0
-
-
-def moderated_t_test(size: float, usual: list[float]) -> float:
-    """Smyth's moderated t-test of one more observation; the prior spread of 0.3 is worth 6 observations."""
-    logs = [math.log(value) for value in usual]
-    count = len(logs)
-    mean = sum(logs) / count
-    squares = sum((value - mean) ** 2 for value in logs)
-    variance = (squares + 6 * 0.3**2) / (count - 1 + 6)
-    score = (math.log(size) - mean) / math.sqrt(variance + variance / count)
-    return float(stats.t.cdf(score, count - 1 + 6))
 
 
 @pytest.mark.parametrize(
