@@ -1,8 +1,9 @@
 """How close the batched trigger inversion comes to the bare network's speed.
 
-Prints sample passes per second of the inversion and of the bare forward and backward pass (same
-network, same batch, gradient for the input only), measured in turns in one process, and the
-median of their ratios. Ends with exit code 1 if a ratio lies below 0.8.
+Prints sample passes per second of computing time (so that other work on the machine does not count) of the
+inversion and of the bare forward and backward pass (same network, same batch, gradient for the input only, in
+float32), measured in turns in one process, and the median of their ratios. Ends with exit code 1 if a ratio
+lies below 1.
 
 Run: python benchmark/inversion_rate.py [--labels 8] [--images 32] [--turns 9]
 """
@@ -25,10 +26,10 @@ from detrojan.search import inversion
 from detrojan.search.schedule import Schedule
 
 #: the inversion must run at this share of the bare rate or more
-REQUIRED = 0.8
+REQUIRED = 1.0
 #: passes per second are taken over at least this long
 SECONDS = 0.5
-NETS = ("deepid", "badnets_cnn")
+NETS = ("deepid", "badnets_cnn", "wrn_16_1", "small_vgg")
 
 
 def make(name: str) -> Classifier:
@@ -82,8 +83,8 @@ class Inverting:
 
 def rate(work: Bare | Inverting) -> float:
     """Return sample passes per second."""
-    done, begun = 0, time.perf_counter()
-    while (spent := time.perf_counter() - begun) < SECONDS:
+    done, begun = 0, time.process_time()
+    while (spent := time.process_time() - begun) < SECONDS:
         done += work.passes()
     return done / spent
 

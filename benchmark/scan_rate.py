@@ -1,10 +1,11 @@
 """How fast the cascade's search is beside the bare network and the machine, and where a scan's time goes.
 
 For each network prints, as ratios of what was measured in turns in one process, the sample passes per
-second of the batched search (patches, 16 jobs x 16 images) against forward and backward through the
-bare network at the same batch, and against what the machine's matrix products would allow:
-multiply-adds of a pass over the rate of a large product in single precision. Then scans each
-network once with the cascade and prints each stage's share of the seconds.
+second of computing time (so that other work on the machine does not count) of the batched search
+(patches, 16 jobs x 16 images) against forward and backward through the bare network at the same batch,
+and against what the machine's matrix products would allow: multiply-adds of a pass over the rate of a
+large product in single precision. Then scans each network once with the cascade and prints each
+stage's share of the seconds.
 
 Run: python benchmark/scan_rate.py [--jobs 16] [--images 16] [--turns 9] [--no-stages]
 """
@@ -34,7 +35,7 @@ from detrojan.triggers.aim import Aim
 
 #: rates are taken over at least this long
 SECONDS = 0.5
-NETS = ("deepid", "badnets_cnn")
+NETS = ("deepid", "badnets_cnn", "wrn_16_1", "small_vgg")
 #: rows of the square matrices whose product shows what the machine can do
 SIDE = 1024
 
@@ -86,7 +87,7 @@ def bare(model: Classifier, jobs: int, images: int) -> Callable[[], int]:
     return batch
 
 
-def searching(model: Classifier, jobs: int, images: int) -> Callable[[], int]:
+def searching(model: Classifier, jobs: int, images: int, run: Run) -> Callable[[], int]:
     """Return what makes one step of the search's own loop, with all jobs."""
     pixels = torch.rand(500, *model.input_shape, generator=torch.Generator().manual_seed(2))
     truth = torch.arange(500) % model.num_classes
@@ -94,7 +95,7 @@ def searching(model: Classifier, jobs: int, images: int) -> Callable[[], int]:
         Job(Aim(target=number % model.num_classes), number // model.num_classes) for number in range(jobs)
     ]
     plan = Plan(steps=10**6, batch_size=images)
-    work = engine._Search(model, pixels, truth, wanted, (), plan, {}, Run(), None)  # noqa: SLF001
+    work = engine._Search(model, pixels, truth, wanted, (), plan, {}, run, None)  # noqa: SLF001
 
     def step() -> int:
         before = work.passes
@@ -119,8 +120,8 @@ def product() -> Callable[[], int]:
 
 def rate(work: Callable[[], int]) -> float:
     """Return what `work` gets done per second."""
-    done, begun = 0, time.perf_counter()
-    while (spent := time.perf_counter() - begun) < SECONDS:
+    done, begun = 0, time.process_time()
+    while (spent := time.process_time() - begun) < SECONDS:
         done += work()
     return done / spent
 
@@ -134,12 +135,12 @@ class Rates:
     product: float
 
 
-def measure(name: str, jobs: int, images: int, turns: int) -> None:
+def measure(name: str, jobs: int, images: int, turns: int, run: Run) -> None:
     """Print the rates of one network and the medians of their ratios."""
     model = make(name)
     works = {
         "bare": bare(model, jobs, images),
-        "search": searching(model, jobs, images),
+        "search": searching(model, jobs, images, run),
         "product": product(),
     }
     for work in works.values():
@@ -202,11 +203,12 @@ def main() -> None:
     parser.add_argument("--images", type=int, default=16, help="images per job and step")
     parser.add_argument("--turns", type=int, default=9, help="measurements of each")
     parser.add_argument("--threads", type=int, default=None, help="computing threads (torch decides)")
+    parser.add_argument("--float32", action="store_true", help="search in float32 on any machine")
     parser.add_argument("--no-stages", action="store_true", help="leave the scans out")
     asked = parser.parse_args()
     tune(asked.threads)
     for name in NETS:
-        measure(name, asked.jobs, asked.images, asked.turns)
+        measure(name, asked.jobs, asked.images, asked.turns, Run(float32=asked.float32))
     if not asked.no_stages:
         for name in NETS:
             stages(name)

@@ -22,6 +22,7 @@ from torch.nn import functional
 from detrojan.errors import DataError, LabelError
 from detrojan.models.classifier import Classifier
 from detrojan.run import Run
+from detrojan.search.asking import rewrite
 from detrojan.search.schedule import Inversion, Inverted, Schedule
 from detrojan.search.slots import EPSILON, Slots
 from detrojan.store import Store, Tensors, digest, tensor_digest
@@ -50,6 +51,7 @@ class _Inverter:
         self.device = torch.device(run.device)
         self.model = model.copy().to(self.device)
         self.model.network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        rewrite(self.model, half=False)
         # Preprocessing is affine, so stamping what the network sees is the same as preparing what
         # was stamped, and need not be done again for every batch.
         scale, shift = model.preprocessing.affine(model.input_shape[0])
