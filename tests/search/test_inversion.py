@@ -282,7 +282,8 @@ def test_images_of_the_label_itself_are_not_used(images):
             self.body = smooth_network()
 
         def forward(self, batch):
-            seen.append(batch.detach().clone())
+            if float(batch.detach().amin()) > -1:  # what looks at values is searched as it is, not rewritten
+                seen.append(batch.detach().clone())
             return self.body(batch)
 
     run = Run(seed=2)
