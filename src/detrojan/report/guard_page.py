@@ -112,9 +112,7 @@ def _said(guard: Calibrated, limit: float, unit: str, measured: Measured | None)
         alone, guarded = percent(measured.success), percent(measured.success_guarded)
         return f"{said} Attack success {alone}, with the guard {guarded}."
     side = "at or below" if guard.sign < 0 else "at or above"
-    article = "an" if guard.statistic[:1] in "aeiou" else "a"
-    where = f"{article} {guard.statistic} {side} {limit:.3g}"
-    return f"Called backdoored is every input with {where}{unit}."
+    return f"An input is called backdoored where its {guard.statistic} is {side} {limit:.3g}{unit}."
 
 
 def _tiles(guard: Calibrated, limit: float, fit: Fit | None) -> list[tuple[str, str, str]]:
