@@ -266,7 +266,7 @@ def test_pages_show_the_boundary_the_fit_and_the_figures(world, guard, cli, tmp_
     )  # fmt: skip
     assert done.exit_code == 0, done.output
     record, html = json.loads(done.stdout), page.read_text()
-    assert f"an entropy at or below {record['boundary']:.3g} bits" in html
+    assert f"where its entropy is at or below {record['boundary']:.3g}" in html
     assert f"<dd>{record['called_backdoored']}<" in html
     assert f"{record['fit']['mean']:.3g}\u00a0bits" in html
     assert 'class="bar usual"' in html
