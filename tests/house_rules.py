@@ -27,6 +27,7 @@ LAYERS = (
         "machine",
         "method",
         "catalog",
+        "quarantine",
     ),
     ("triggers", "models", "data"),
     ("findings",),

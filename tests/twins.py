@@ -11,8 +11,9 @@ from detrojan.attacks.base import Poisoned
 from detrojan.data.dataset import Dataset
 from detrojan.data.drawn.signs import draw_signs
 from detrojan.learning.fitting import Fitting, fit
-from detrojan.models.classifier import Classifier, Preprocessing
+from detrojan.models.classifier import Classifier
 from detrojan.models.nets import find_net
+from detrojan.models.preprocessing import Preprocessing
 from detrojan.run import Run
 from detrojan.triggers.backdoor import Backdoor
 from detrojan.triggers.patch import PatchTrigger

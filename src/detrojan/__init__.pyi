@@ -69,9 +69,10 @@ from detrojan.metrics.accuracy import (
     clean_accuracy as clean_accuracy,
 )
 from detrojan.metrics.detection import Detection as Detection, auroc as auroc, detection as detection
-from detrojan.models.classifier import Classifier as Classifier, Preprocessing as Preprocessing
+from detrojan.models.classifier import Classifier as Classifier
 from detrojan.models.loading import load_model as load_model
 from detrojan.models.nets import find_net as find_net
+from detrojan.models.preprocessing import Framing as Framing, Preprocessing as Preprocessing
 from detrojan.models.surgery.n_plus_one import n_plus_one as n_plus_one
 from detrojan.models.writing import save_model as save_model
 from detrojan.repairs.activation_pruning import ActivationPruning as ActivationPruning

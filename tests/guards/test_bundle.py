@@ -11,8 +11,8 @@ from safetensors.torch import load_file, save_file
 from detrojan.errors import DataError, InputError, ModelError
 from detrojan.guards.bundle import load_bundle, load_guard, read_record, save_bundle, save_guard
 from detrojan.guards.strip import Strip
-from detrojan.models.classifier import Preprocessing
 from detrojan.models.loading import file_sha256
+from detrojan.models.preprocessing import Preprocessing
 from detrojan.run import Run
 from twins import SHAPE, few_signs
 

@@ -7,8 +7,8 @@ import torch
 from detrojan.data.dataset import Dataset
 from detrojan.guards.strip import Strip
 from detrojan.metrics.detection import detection
-from detrojan.models.classifier import Preprocessing
 from detrojan.models.loading import load_model
+from detrojan.models.preprocessing import Preprocessing
 from detrojan.run import Run
 
 

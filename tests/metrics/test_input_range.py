@@ -9,7 +9,8 @@ from torch import nn
 from detrojan.data.dataset import Dataset
 from detrojan.metrics.accuracy import clean_accuracy
 from detrojan.metrics.input_range import check_input_range
-from detrojan.models.classifier import Classifier, Preprocessing
+from detrojan.models.classifier import Classifier
+from detrojan.models.preprocessing import Preprocessing
 from twins import SHAPE, few_signs, trained
 
 UNIT, BYTES, SIGNED = (

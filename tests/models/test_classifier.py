@@ -5,8 +5,9 @@ import torch
 from torch import nn
 
 from detrojan.errors import DataError, ModelError
-from detrojan.models.classifier import Classifier, Preprocessing
+from detrojan.models.classifier import Classifier
 from detrojan.models.nets import NETS
+from detrojan.models.preprocessing import Preprocessing
 
 
 @pytest.fixture

@@ -9,8 +9,9 @@ import pytest
 import torch
 from torch import nn
 
-from detrojan.models.classifier import Classifier, Preprocessing
+from detrojan.models.classifier import Classifier
 from detrojan.models.evaluating import evaluating
+from detrojan.models.preprocessing import Preprocessing
 
 SHAPE, THREADS = (3, 16, 16), 8
 

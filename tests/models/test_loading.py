@@ -7,9 +7,9 @@ import pytest
 import torch
 
 from detrojan.errors import ModelError, OptionError
-from detrojan.models.classifier import Preprocessing
 from detrojan.models.loading import load_model
 from detrojan.models.nets import NETS
+from detrojan.models.preprocessing import Preprocessing
 
 
 @pytest.fixture

@@ -5,8 +5,8 @@ import pytest
 import torch
 from PIL import Image
 
-from detrojan.models.classifier import Preprocessing
 from detrojan.models.loading import load_model
+from detrojan.models.preprocessing import Preprocessing
 from detrojan.models.writing import save_model
 
 pytestmark = pytest.mark.realdata

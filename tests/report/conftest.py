@@ -9,7 +9,8 @@ from torch import nn
 
 from detrojan.data.dataset import Dataset
 from detrojan.findings import PIXELS, Criterion, Finding, RepairStep, ScanResult
-from detrojan.models.classifier import Classifier, Origin, Preprocessing
+from detrojan.models.classifier import Classifier, Origin
+from detrojan.models.preprocessing import Preprocessing
 from detrojan.report.report import measures, repair_report, scan_report
 from detrojan.run import Run
 from detrojan.scans.base import Scan

@@ -16,8 +16,9 @@ from detrojan.errors import OptionError
 from detrojan.judging.preparing import prepare
 from detrojan.machine import bfloat16_is_fast
 from detrojan.metrics.accuracy import attack_success
-from detrojan.models.classifier import Classifier, Preprocessing
+from detrojan.models.classifier import Classifier
 from detrojan.models.loading import load_model
+from detrojan.models.preprocessing import Preprocessing
 from detrojan.run import Run
 from detrojan.scans import stages
 from detrojan.scans.cascade import Cascade

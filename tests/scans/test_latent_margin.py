@@ -5,7 +5,8 @@ import torch
 from torch import nn
 
 from detrojan.errors import ModelError, OptionError
-from detrojan.models.classifier import Classifier, Preprocessing
+from detrojan.models.classifier import Classifier
+from detrojan.models.preprocessing import Preprocessing
 from detrojan.run import Run
 from detrojan.scans.latent_margin import LatentMargin
 from twins import CLASSES, SHAPE, TARGET

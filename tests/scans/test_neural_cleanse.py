@@ -11,8 +11,9 @@ from detrojan.data.dataset import Dataset
 from detrojan.errors import DataError, LabelError, OptionError
 from detrojan.judging.outliers import anomaly_indices
 from detrojan.metrics.accuracy import attack_success
-from detrojan.models.classifier import Classifier, Preprocessing
+from detrojan.models.classifier import Classifier
 from detrojan.models.loading import load_model
+from detrojan.models.preprocessing import Preprocessing
 from detrojan.run import Run
 from detrojan.scans.neural_cleanse import NeuralCleanse, quick
 from detrojan.search.schedule import Inverted

@@ -9,7 +9,8 @@ from torch import nn
 from torch.nn import functional
 
 from detrojan.errors import DataError, InterruptedRunError, LabelError
-from detrojan.models.classifier import Classifier, Preprocessing
+from detrojan.models.classifier import Classifier
+from detrojan.models.preprocessing import Preprocessing
 from detrojan.run import Run
 from detrojan.search import inversion
 from detrojan.search.inversion import invert

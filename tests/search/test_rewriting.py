@@ -6,8 +6,9 @@ import pytest
 import torch
 from torch import fx, nn
 
-from detrojan.models.classifier import Classifier, Preprocessing
+from detrojan.models.classifier import Classifier
 from detrojan.models.nets import find_net
+from detrojan.models.preprocessing import Preprocessing
 from detrojan.run import Run
 from detrojan.search.asking import Asking
 from detrojan.search.rewriting import TiledConvolution, rewritten

@@ -7,7 +7,8 @@ from dataclasses import dataclass, replace
 import torch
 
 from detrojan.data.dataset import Dataset
-from detrojan.models.classifier import Classifier, Preprocessing
+from detrojan.models.classifier import Classifier
+from detrojan.models.preprocessing import Preprocessing
 
 #: ranges that networks are commonly trained on, tried beside the stated one
 RANGES = ((0.0, 1.0), (0.0, 255.0), (-1.0, 1.0))

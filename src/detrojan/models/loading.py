@@ -6,8 +6,9 @@ import hashlib
 from pathlib import Path
 
 from detrojan.errors import ModelError, OptionError, WeightsError
-from detrojan.models.classifier import Classifier, Origin, Preprocessing
+from detrojan.models.classifier import Classifier, Origin
 from detrojan.models.formats.base import Content, Format, expected, formats
+from detrojan.models.preprocessing import Preprocessing
 from detrojan.models.surgery.n_plus_one import BACKDOORED, NPlusOne
 from detrojan.models.weights import Architecture, Loaded
 

@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from detrojan.errors import ModelError
-from detrojan.models.classifier import Classifier, Preprocessing
+from detrojan.models.classifier import Classifier
 from detrojan.models.nets import NETS
+from detrojan.models.preprocessing import Preprocessing
 from detrojan.models.weights import Architecture
 
 _KEY, _VERSION = "detrojan", 1

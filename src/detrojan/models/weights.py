@@ -13,9 +13,9 @@ import torch
 from torch import nn
 
 from detrojan.errors import ModelError, OptionError, WeightsError
-from detrojan.models.classifier import Preprocessing
 from detrojan.models.matching import COUNTER, Shape, countless, match, shapes_of
 from detrojan.models.nets import NETS, Net, find_net
+from detrojan.models.preprocessing import Preprocessing
 
 log = logging.getLogger(__name__)
 

@@ -12,9 +12,10 @@ import torch
 from torch import nn
 
 from detrojan.errors import ModelError, UnsafeFileError, WeightsError
-from detrojan.models.classifier import Classifier, Origin, Preprocessing
+from detrojan.models.classifier import Classifier, Origin
 from detrojan.models.loading import load_model
 from detrojan.models.nets import NETS, use_keras_epsilon
+from detrojan.models.preprocessing import Preprocessing
 from detrojan.models.surgery.n_plus_one import backdoored_class, n_plus_one
 from detrojan.models.writing import save_model
 

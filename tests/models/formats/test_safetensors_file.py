@@ -7,9 +7,10 @@ import safetensors.torch
 import torch
 
 from detrojan.errors import ModelError, WeightsError
-from detrojan.models.classifier import Classifier, Origin, Preprocessing
+from detrojan.models.classifier import Classifier, Origin
 from detrojan.models.loading import load_model
 from detrojan.models.nets import NETS
+from detrojan.models.preprocessing import Preprocessing
 from detrojan.models.writing import save_model
 
 

@@ -7,7 +7,8 @@ import torch
 from torch import nn
 
 from detrojan.errors import ModelError
-from detrojan.models.classifier import Classifier, Preprocessing
+from detrojan.models.classifier import Classifier
+from detrojan.models.preprocessing import Preprocessing
 from detrojan.models.surgery.n_plus_one import backdoored_class, n_plus_one
 
 SHAPE, CLASSES, TARGET = (1, 6, 6), 4, 2
