@@ -45,7 +45,11 @@ def _zip(path, *names):
     ("make", "text"),
     [
         (lambda p: None, r"expected a model: .*does not exist"),
-        (lambda p: p.mkdir(), r"expected a model: .*is a folder"),
+        (lambda p: p.mkdir(), r"expected a model: .*is a folder that holds nothing"),
+        (
+            lambda p: (p.mkdir(), _zip(p / "config.json"), _zip(p / "model.weights.h5")),
+            r"is a folder that holds config.json, model.weights.h5",
+        ),
         (lambda p: p.touch(), r"expected a model: .*is empty"),
         (lambda p: p.write_bytes(b"\x89PNG\r\n\x1a\n" + b"0" * 50), r"begins with b'\\x89PNG.*none of them"),
         (lambda p: p.write_text("hello"), r"begins with b'hello'"),

@@ -70,6 +70,20 @@ def check_folder(*folders: Path | None, writes: Sequence[str] = ()) -> None:
         _make(folder, folder)
 
 
+def check_model_place(path: Path, model: Path) -> None:
+    """Notice before the work that a copy of the model at `model` could not be written to `path`.
+
+    Raises:
+        InputError: as `check_writable` and `check_folder`; a folder, where the model is a file.
+        OptionError: a place that another result goes to.
+
+    """
+    if model.is_dir() and path.is_dir():
+        check_folder(path, writes=("*",))
+    else:
+        check_writable(path)
+
+
 def _make(folder: Path, wanted: Path) -> None:
     """Make a folder and try to write in it: permissions alone do not tell."""
     try:

@@ -21,6 +21,8 @@ _OUTPUTS = {"out", "n_plus_one_file", "triggers", "figures", "checkpoint", "cach
 _DATA = {"data", "source", "test_data"}
 #: the files of a guard's folder
 _GUARD = ("guard.json", "guard.safetensors", "model.*", "scores.png")
+#: a folder that holds it may be a model; whatever lies beside it belongs to the model
+_MODEL = "config.json"
 #: results may lie in a folder of data: by these endings, and by those of models, they are none of its samples
 _RESULTS = (".json", ".html", ".npz")
 _CLAIMED = "detrojan.outputs"
@@ -114,10 +116,12 @@ def _words() -> set[str]:
 
 
 def _parts(path: Path, *, findings: bool) -> Iterator[Path]:
-    """Yield the files that are read with a path: those of a guard's folder, the triggers of findings."""
+    """Yield the files that are read with a path: those of a guard's or model's folder, findings' triggers."""
     if (path / "guard.json").is_file():
         for pattern in _GUARD:
             yield from path.glob(pattern)
+    if (path / _MODEL).is_file():
+        yield from path.iterdir()
     if findings:
         yield from _triggers(path)
 

@@ -109,7 +109,7 @@ def command(
     usage. A repair is not verified where a scan is inconclusive or cannot be made, or where there is no
     trigger to measure with.
     """
-    from detrojan.cli.outputs import check_triggers, check_writable  # noqa: PLC0415 - `--help` shall be fast
+    from detrojan.cli.outputs import check_model_place, check_triggers, check_writable  # noqa: PLC0415 - `--help` shall be fast
     from detrojan.cli.surroundings import kept, start  # noqa: PLC0415
     from detrojan.jobs import repair_job  # noqa: PLC0415
     from detrojan.jobs.inputs import load_inputs  # noqa: PLC0415
@@ -118,7 +118,8 @@ def command(
 
     _check_sources(how, n_plus_one_file)
     run, started, begun = start(surroundings), datetime.now(UTC), time.monotonic()
-    check_writable(*output.files.values(), out, n_plus_one_file)
+    check_writable(*output.files.values(), n_plus_one_file)
+    check_model_place(out, model.model)
     if how["findings_file"] is None:  # its triggers lie in files already
         check_triggers(output.json_file)
     methods: list[Any] = methods_named("repairs", how["method"].split(","), how["settings"])

@@ -30,7 +30,7 @@ from detrojan.judging.preparing import FEWEST_IMAGES
 from detrojan.method import Method
 from detrojan.models.classifier import Classifier
 from detrojan.models.surgery.n_plus_one import n_plus_one
-from detrojan.models.writing import save_model
+from detrojan.models.writing import check_place, save_model
 from detrojan.repairs.base import Repair, Repaired
 from detrojan.report.report import Measures, RepairReport, ScanReport, repair_report, scan_report
 from detrojan.run import Run
@@ -179,6 +179,7 @@ def check_held_out(images: int, share: float) -> None:
 
 def rehearse(model: Classifier, out: Path, n_plus_one_file: Path | None) -> None:
     """Write the model as it is to a place that vanishes: what is wrong with a path shows before the work."""
+    check_place(model, out)
     with tempfile.TemporaryDirectory() as folder:
         plan = None if n_plus_one_file is None else Path(folder) / "n_plus_one" / n_plus_one_file.name
         write_models(model, model, Path(folder) / out.name, plan, [0])

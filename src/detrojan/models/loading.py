@@ -1,4 +1,4 @@
-"""Loads a model from any file we can read safely; picks the reader by what the file is."""
+"""Loads a model from any file or folder we can read safely; picks the reader by what it is."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def load_model(
     The kind of file is found from its first bytes, whatever it is called.
 
     Args:
-        path: a file of any kind in `models.formats`, such as a PyTorch state dict or a Keras file.
+        path: a file or folder of any kind in `models.formats`, such as a PyTorch state dict or a Keras file.
         net: the network the weights belong to, by its name in `nets`; None to identify it.
         factory: "package.module:function", called without arguments to make the network. This imports
             and runs the caller's own code.
@@ -53,7 +53,7 @@ def load_model(
     path = Path(path)
     asked = Architecture(net=net, factory=factory, classes=classes, input_shape=input_shape)
     kind = format_of(path)
-    digest = file_sha256(path)
+    digest = model_sha256(path, kind)
     found = kind.read(path, asked, allow_unsafe=allow_unsafe)
     if isinstance(found.network, NPlusOne) and len(class_names) + 1 == len(found.class_names):
         class_names = (*class_names, BACKDOORED)
@@ -83,27 +83,51 @@ def _origin(path: Path, digest: str, found: Loaded) -> Origin:
 
 
 def format_of(path: Path) -> Format:
-    """Return the format of a file, by its content.
+    """Return the format of a file or folder, by its content.
 
     Raises:
-        ModelError: no such file, not a file, empty, or no model.
+        ModelError: no such file, empty, or no model.
 
     """
     if not path.exists():
         raise ModelError(f"{expected()}; {path} does not exist")
-    if path.is_dir():
-        raise ModelError(f"{expected()}; {path} is a folder")
     content = Content(path)
-    if not content.head:
+    if not content.is_folder and not content.head:
         raise ModelError(f"{expected()}; {path} is empty")
     for one in formats():
-        if one.recognises(content):
+        if one.folder == content.is_folder and one.recognises(content):
             return one
-    if content.is_zip:
-        raise ModelError(
-            f"{expected()}; {path} is a zip that holds {', '.join(sorted(content.names)[:4]) or 'nothing'}"
-        )
-    raise ModelError(f"{expected()}; {path} begins with {content.head[:8]!r}, which is none of them")
+    if content.is_folder:
+        held = f"a folder that holds {_some(content)}"
+    elif content.is_zip:
+        held = f"a zip that holds {_some(content)}"
+    else:
+        raise ModelError(f"{expected()}; {path} begins with {content.head[:8]!r}, which is none of them")
+    raise ModelError(f"{expected()}; {path} is {held}")
+
+
+def _some(content: Content) -> str:
+    return ", ".join(sorted(content.names)[:4]) or "nothing"
+
+
+def model_sha256(path: Path, kind: Format | None = None) -> str:
+    """Return the SHA-256 of a model's file; of a folder that of the names and digests of the files used.
+
+    Args:
+        path: the file or folder.
+        kind: its format, where that is known.
+
+    Raises:
+        ModelError: no model, or a file that cannot be read.
+
+    """
+    if not path.is_dir():
+        return file_sha256(path)
+    total = hashlib.sha256()
+    for file in sorted((kind or format_of(path)).files(path)):
+        name = file.relative_to(path).as_posix()
+        total.update(f"{name}\0{file_sha256(file)}\n".encode("utf-8", "surrogateescape"))
+    return total.hexdigest()
 
 
 def file_sha256(path: Path) -> str:

@@ -30,6 +30,7 @@ class Stated:
         preprocessing: from [0, 1] to what the network wants, or None.
         class_names: one per class, or empty.
         n_plus_one: for a model of N + 1 classes what is said of its two networks, else None.
+        described: how a network that has no name is built, as its format says it, or None.
 
     """
 
@@ -38,6 +39,7 @@ class Stated:
     preprocessing: Preprocessing | None = None
     class_names: tuple[str, ...] = ()
     n_plus_one: dict[str, Any] | None = None
+    described: dict[str, Any] | None = None
 
 
 def completed(
@@ -76,15 +78,18 @@ def parse_metadata(metadata: Mapping[str, str], path: Path) -> Stated:
         version = found["version"]
         if version != _VERSION:
             raise ModelError(f"{path}: expected metadata of version {_VERSION}, got {version!r}")
-        two = found.get("n_plus_one")
+        two, described = found.get("n_plus_one"), found.get("described")
         if two is not None and not isinstance(two, dict):
             raise ModelError(f"{path}: expected two networks of a model of N + 1 classes, got {two!r:.60}")
+        if described is not None and not isinstance(described, dict):
+            raise ModelError(f"{path}: expected the description of a network, got {described!r:.60}")
         return Stated(
             net=str(found["net"]),
             input_shape=_input_shape(found["input_shape"], path),
             preprocessing=_preprocessing(found["preprocessing"], path),
             class_names=tuple(str(name) for name in found["class_names"]),
             n_plus_one=two,
+            described=described,
         )
     except (KeyError, TypeError, ValueError, AttributeError, RecursionError, OverflowError) as error:
         raise ModelError(f"{path}: its metadata entry {_KEY!r} cannot be read: {error}") from error
@@ -120,6 +125,7 @@ def metadata_of(model: Classifier) -> dict[str, str]:
         "preprocessing": asdict(model.preprocessing),
         "class_names": list(model.class_names),
     }
-    if "n_plus_one" in model.origin.details:
-        stated["n_plus_one"] = model.origin.details["n_plus_one"]
+    for more in ("n_plus_one", "described"):
+        if more in model.origin.details:
+            stated[more] = model.origin.details[more]
     return {"format": "pt", _KEY: json.dumps(stated)}

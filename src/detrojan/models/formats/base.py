@@ -21,23 +21,30 @@ from detrojan.models.weights import Architecture, Loaded
 
 @dataclass(frozen=True)
 class Content:
-    """A file's beginning, its size, and what lies in it where it is a zip.
+    """A file's beginning, its size, and what lies in it where it is a zip or a folder.
 
     Attributes:
-        path: the file.
+        path: the file or folder.
 
     """
 
     path: Path
 
     @cached_property
+    def is_folder(self) -> bool:
+        """Whether it is a folder."""
+        return self.path.is_dir()
+
+    @cached_property
     def head(self) -> bytes:
-        """The first 16 bytes.
+        """The first 16 bytes; none of a folder.
 
         Raises:
             ModelError: it cannot be read.
 
         """
+        if self.is_folder:
+            return b""
         try:
             with self.path.open("rb") as file:
                 return file.read(16)
@@ -56,23 +63,26 @@ class Content:
 
     @cached_property
     def names(self) -> frozenset[str]:
-        """The names in a zip; none of another file.
+        """The names in a zip, or directly in a folder; none of another file.
 
         Raises:
-            ModelError: a zip that is damaged or cut off.
+            ModelError: a zip that is damaged or cut off, or a folder that cannot be read.
 
         """
-        if not self.is_zip:
-            return frozenset()
         try:
+            if self.is_folder:
+                return frozenset(entry.name for entry in self.path.iterdir())
+            if not self.is_zip:
+                return frozenset()
             with zipfile.ZipFile(self.path) as archive:
                 return frozenset(archive.namelist())
         except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError) as error:
-            raise ModelError(f"{self.path}: a zip that is damaged or cut off: {error}") from error
+            what = "a folder that cannot be read" if self.is_folder else "a zip that is damaged or cut off"
+            raise ModelError(f"{self.path}: {what}: {error}") from error
 
 
 class Format(ABC):
-    """One kind of file that models come in. A new kind is one file or folder in this package."""
+    """One kind of file or folder that models come in. A new kind is one file or folder in this package."""
 
     #: what `Loaded.format` and reports call it
     name: ClassVar[str]
@@ -85,19 +95,32 @@ class Format(ABC):
     #: its models are written as a copy of their file with other weights, so by no other format; all other
     #: models, those made in memory among them, are written by any format that does not copy
     copies: ClassVar[bool] = False
+    #: its models are folders, and it is asked of folders alone
+    folder: ClassVar[bool] = False
+    #: its files hold networks of other formats too, by what those say in `details["described"]`
+    holds_described: ClassVar[bool] = False
     #: formats with a low number are asked first
     precedence: ClassVar[int] = 50
 
     @abstractmethod
     def recognises(self, content: Content) -> bool:
-        """Tell by its content, whatever it is called, whether a file is of this kind; quick."""
+        """Tell by its content, whatever it is called, whether a file or folder is of this kind; quick."""
+
+    def files(self, path: Path) -> tuple[Path, ...]:
+        """Return the files that a model is read from: of a folder those that are used, else the file itself.
+
+        Raises:
+            ModelError: the folder names a file that is not there, or that lies outside of it.
+
+        """
+        return (path,)
 
     @abstractmethod
     def read(self, path: Path, asked: Architecture, *, allow_unsafe: bool) -> Loaded:
-        """Read a file.
+        """Read a file or a folder.
 
         Args:
-            path: the file.
+            path: the file or folder.
             asked: the network as the caller names it; goes before what the file says.
             allow_unsafe: run the code that it contains; a format that needs none ignores this.
 
@@ -110,11 +133,16 @@ class Format(ABC):
         """
 
     def endings(self, model: Classifier) -> tuple[str, ...]:
-        """Return the endings of files that it can write this very model to; none where it cannot."""
-        return self.suffixes
+        """Return the endings of files that it can write this very model to; none where it cannot.
+
+        A folder has no ending of its own; "/" stands for it.
+        """
+        return ("/",) if self.folder and self.copies else self.suffixes
 
     def can_write(self, model: Classifier, path: Path) -> bool:
         """Tell whether it can write this model to this path."""
+        if self.folder:
+            return self.copies and not path.name.lower().endswith(_file_endings())
         return path.name.lower().endswith(self.endings(model))
 
     def hint(self, model: Classifier) -> str:
@@ -125,9 +153,11 @@ class Format(ABC):
         """Return what a file that holds a model of this format beside another one must say of it.
 
         Plain JSON values under keys of the format's own. With the tensors they have to be enough for
-        `described`; nothing where the network's name is enough.
+        `described`; nothing where the network's name is enough. A reader may leave them in
+        `details["described"]`.
         """
-        return {}
+        said: dict[str, Any] = model.origin.details.get("described", {})
+        return said
 
     def described(
         self,
@@ -152,7 +182,9 @@ class Format(ABC):
         return None
 
     def write(self, model: Classifier, path: Path) -> None:
-        """Write a model for which `can_write` is true; `path` is a scratch file that takes its place later.
+        """Write a model for which `can_write` is true; `path` is a scratch place that takes its place later.
+
+        That is an empty file, or of a format of folders an empty folder.
 
         Raises:
             WeightsError: the network is no longer the one of its file.
@@ -188,6 +220,22 @@ def formats() -> list[Format]:
     """Return the formats of this package in the order in which they are asked."""
     found = [kind() for kind in classes(__package__ or "", Format)]  # type: ignore[type-abstract]
     return sorted(found, key=lambda one: (one.precedence, one.name))
+
+
+def built_again(
+    tensors: Mapping[str, torch.Tensor], said: Mapping[str, Any], asked: Architecture, where: str
+) -> Loaded | None:
+    """Build a network out of what its format has said of it; None where no format has.
+
+    The arguments and errors are those of `Format.described`.
+    """
+    told = (kind.described(tensors, said, asked, where) for kind in formats())
+    return next((one for one in told if one is not None), None)
+
+
+def _file_endings() -> tuple[str, ...]:
+    """Return the endings of all files that are written: no folder is taken to be called so."""
+    return tuple(ending for one in formats() for ending in one.suffixes)
 
 
 def format_named(name: str) -> Format | None:

@@ -14,7 +14,7 @@ import torch
 
 from detrojan.errors import ModelError
 from detrojan.models.classifier import Classifier, Origin
-from detrojan.models.formats.base import formats
+from detrojan.models.formats.base import built_again
 from detrojan.models.metadata import Stated, completed
 from detrojan.models.surgery.n_plus_one import n_plus_one
 from detrojan.models.weights import Architecture, Loaded, fit
@@ -92,8 +92,7 @@ def _part(
         raise ModelError(f"{where}: expected its name or its description in the metadata, got neither")
     own = {key.partition(".")[2]: value for key, value in tensors.items() if key.startswith(f"{name}.")}
     asked = completed(asked, net, stated.input_shape, where)
-    told = (kind.described(own, said, asked, where) for kind in formats())
-    found = next((one for one in told if one is not None), None)
+    found = built_again(own, said, asked, where)
     if found is None:
         found = Loaded.of(fit(own, asked, where), "safetensors", {})
     return Classifier(

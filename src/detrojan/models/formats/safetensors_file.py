@@ -11,7 +11,7 @@ import safetensors.torch
 
 from detrojan.errors import ModelError
 from detrojan.models.classifier import Classifier
-from detrojan.models.formats.base import Content, Format
+from detrojan.models.formats.base import Content, Format, built_again
 from detrojan.models.formats.n_plus_one_file import read_n_plus_one
 from detrojan.models.formats.state_dict import tensors_of, torch_details, unwrapped
 from detrojan.models.metadata import completed, metadata_of, parse_metadata
@@ -28,6 +28,7 @@ class SafetensorsFile(Format):
     listed = ((".safetensors", "tensors; ours say which network they are; others as .pt"),)
     suffixes = (".safetensors",)
     precedence = 10
+    holds_described = True
 
     def recognises(self, content: Content) -> bool:
         """Tell whether a file begins with the length of a JSON object, and that object."""
@@ -69,11 +70,15 @@ def read_safetensors(path: Path, asked: Architecture) -> Loaded:
     stated = parse_metadata(metadata, path)
     if stated.n_plus_one is not None:
         return read_n_plus_one(tensors, stated, stated.n_plus_one, asked, str(path))
-    bare = unwrapped(tensors)
-    fitted = fit(bare, completed(asked, stated.net, stated.input_shape, path), str(path))
-    details = torch_details(fitted, bare, tensors, ())
-    found = Loaded.of(fitted, "safetensors", details)
-    return replace(found, preprocessing=stated.preprocessing, class_names=stated.class_names)
+    asked = completed(asked, stated.net, stated.input_shape, path)
+    found = built_again(tensors, stated.described, asked, str(path)) if stated.described else None
+    if found is None:
+        bare = unwrapped(tensors)
+        fitted = fit(bare, asked, str(path))
+        found = Loaded.of(fitted, "safetensors", torch_details(fitted, bare, tensors, ()))
+    return replace(
+        found, format="safetensors", preprocessing=stated.preprocessing, class_names=stated.class_names
+    )
 
 
 def _natural(key: str) -> tuple[list[tuple[int, str]], int]:
