@@ -63,9 +63,9 @@ def command(script: Path) -> list[str]:
 
 
 def mark(items: list[pytest.Item]) -> None:
-    """Mark as `effect` what asks for a trained network."""
+    """Mark as `effect` what asks for a trained network, unless it is marked `exact`."""
     for item in items:
-        if TRAINED & set(getattr(item, "fixturenames", ())):
+        if TRAINED & set(getattr(item, "fixturenames", ())) and not item.get_closest_marker("exact"):
             item.add_marker("effect")
 
 
@@ -160,7 +160,7 @@ def _number(value: Any) -> float | None:
     if isinstance(value, bool) or str(getattr(value, "dtype", "")).endswith("bool"):
         return None
     try:
-        return float(value)
+        return float(value.detach() if hasattr(value, "detach") else value)
     except (TypeError, ValueError, RuntimeError):
         return None
 

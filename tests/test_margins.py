@@ -103,6 +103,7 @@ def test_a_margin_counts_standard_deviations_of_the_distance(steadiness, tmp_pat
         ("==", 3, 3, None),
         (">", 0.1, 0, None),  # whether there is any
         ("<", True, 2, None),
+        (">", torch.tensor(0.5, requires_grad=True), 0.25, (0.5, 0.25, 0.25)),
         ("<", torch.ones(2), 2, None),
     ],
 )
@@ -124,9 +125,14 @@ def test_without_a_shift_nothing_differs(monkeypatch):
 
 
 def test_what_asks_for_a_trained_network_is_marked():
-    marks: list[str] = []
-    items = [
-        SimpleNamespace(fixturenames=names, add_marker=marks.append) for names in (["twins"], ["tmp_path"])
-    ]
-    margins.mark(items)
-    assert marks == ["effect"]
+    marked = []
+
+    def item(name, fixture, marker=None):
+        return SimpleNamespace(
+            fixturenames=[fixture],
+            add_marker=lambda mark: marked.append((name, mark)),
+            get_closest_marker=lambda asked: marker if asked == marker else None,
+        )
+
+    margins.mark([item("a", "twins"), item("b", "tmp_path"), item("c", "twins", "exact")])
+    assert marked == [("a", "effect")]

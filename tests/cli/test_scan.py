@@ -165,6 +165,7 @@ def kill_with(process, folder, pattern, count):
     assert process.returncode == -signal.SIGKILL
 
 
+@pytest.mark.exact
 def test_a_killed_scan_goes_on_where_it_was_and_ends_as_if_nothing_had_happened(
     world, cli, tmp_path, work, monkeypatch
 ):
@@ -261,6 +262,7 @@ def test_what_is_known_when_it_is_interrupted_is_written(cli, world, tmp_path, m
     assert "--resume" in done.output
 
 
+@pytest.mark.exact
 def test_a_killed_cascade_goes_on_with_the_searches_that_it_has_not_made(
     world, cli, tmp_path, monkeypatch, count_steps
 ):
@@ -315,6 +317,7 @@ def test_a_time_limit_for_a_scan_that_knows_none_is_refused(world, cli):
     assert "neural_cleanse always works to its end" in " ".join(done.stderr.split())
 
 
+@pytest.mark.exact
 def test_several_processes_find_what_one_does(world, cli):
     words = ("scan", world.model, "--data", world.data, *cli.QUICK, "--format", "json")
     alone, apart = (json.loads(cli.call(*words, "--processes", count).stdout) for count in (1, 2))

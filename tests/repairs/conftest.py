@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import pytest
 import torch
 from torch import nn
+from torch.nn import functional
 
 from detrojan.data.dataset import Dataset
 from detrojan.findings import PIXELS, Finding
 from detrojan.metrics.accuracy import attack_success, clean_accuracy
 from detrojan.models.classifier import Classifier
+from detrojan.models.surgery.units import mean_activity
 from detrojan.run import Run
 from detrojan.search.inversion import invert
 from detrojan.search.schedule import Schedule
 from detrojan.triggers.patch import PatchTrigger
 from kept import kept
+from margins import shifted
 from twins import CLASSES, LARGE, TARGET, Twins, few_signs
 
 
@@ -78,6 +81,51 @@ def case(large_twins) -> Case:
     assert case.true_success(model) > 0.8
     assert case.recovered_success(model) > 0.9
     return case
+
+
+@pytest.fixture(scope="session")
+def dormant(case) -> Case:
+    """Return the clean twin with a backdoor built into four channels that are silent on clean images.
+
+    That is where fine-pruning's authors found backdoors. Where a training puts one depends on its seed: in a
+    network as small as this it may share its channels with the task. The finding has the attacker's trigger.
+    """
+    twins, model = case.twins, case.twins.clean.copy()
+    units = mean_activity(model, case.data.images, "3").argsort()[:4]
+    weight, bias = detectors(nn.Sequential(*list(model.network)[:3]), case.data.images, twins.trigger)
+    conv, first, last = model.network[3], model.network[7], model.network[9]
+    with torch.no_grad():
+        conv.weight[units], conv.bias[units] = weight, bias
+        # they lead to the target by a hidden unit of their own, and nowhere else
+        seen_by = first.weight.view(len(first.weight), len(conv.weight), -1)
+        seen_by[:, units] = 0
+        hidden = last.weight.norm(dim=0).argmin()
+        seen_by[hidden], first.bias[hidden], last.weight[:, hidden] = 0, 0, 0
+        seen_by[hidden, units], last.weight[TARGET, hidden] = 1, 300
+    finding = replace(case.finding, trigger=twins.trigger)
+    built = Case(twins=replace(twins, backdoored=model), finding=finding, data=case.data)
+    assert built.accuracy(model) > built.accuracy(twins.clean) - 0.02
+    assert built.true_success(model) > 0.9
+    return built
+
+
+def detectors(
+    features: nn.Module, images: torch.Tensor, trigger: PatchTrigger
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return weights and biases of four channels: below 0 everywhere on images, above 0 under the trigger."""
+    with torch.no_grad():
+        clean, stamped = features(images), features(trigger.stamp(images))
+    random = torch.Generator().manual_seed(shifted(6))
+    weight = (0.01 * torch.randn(4, 16, 5, 5, generator=random)).requires_grad_()
+    bias = torch.zeros(4, requires_grad=True)
+    optimiser = torch.optim.Adam([weight, bias], 0.02)
+    for _ in range(90):
+        silent, loud = (functional.conv2d(seen, weight, bias).amax((2, 3)) for seen in (clean, stamped))
+        loss = (silent + 1).relu().mean() + (1 - loud).relu().mean()
+        optimiser.zero_grad()
+        loss.backward()
+        optimiser.step()
+    return weight.detach(), bias.detach()
 
 
 @pytest.fixture(scope="session")

@@ -12,18 +12,15 @@ from detrojan.run import Run
 from detrojan.store import digest
 from twins import CLASSES, LARGE
 
-FAR = ActivationPruning(drop=0.3)
-
 
 @pytest.fixture(scope="module")
-def pruned(case):
-    return FAR.repair(case.twins.backdoored, case.data, case.findings, run=Run())
+def pruned(dormant):
+    return ActivationPruning().repair(dormant.twins.backdoored, dormant.data, dormant.findings, run=Run())
 
 
-def test_the_attacker_s_trigger_dies_where_enough_accuracy_is_given_up(case, pruned):
-    assert case.true_success(case.twins.backdoored) > 0.8
-    assert case.true_success(pruned.model) < 0.5
-    assert case.accuracy(pruned.model) > case.accuracy(case.twins.backdoored) - 0.45
+def test_a_backdoor_in_dormant_channels_is_gone_before_accuracy_is(dormant, pruned):
+    assert dormant.true_success(pruned.model) < 0.1
+    assert dormant.accuracy(pruned.model) > dormant.accuracy(dormant.twins.backdoored) - 0.12
 
 
 def test_it_stops_before_the_drop_on_the_backdoored_net_and_on_its_clean_twin(case):
@@ -31,33 +28,37 @@ def test_it_stops_before_the_drop_on_the_backdoored_net_and_on_its_clean_twin(ca
         made = ActivationPruning().repair(model, case.data, [], run=Run())
         kept = made.steps[0].curves["clean accuracy"]
         chosen = made.steps[0].details["chosen"]
-        assert 0 < chosen < 32
-        assert kept[chosen] >= kept[0] - 0.05 > kept[chosen + 1]
+        assert chosen in range(1, 32)
+        enough = [share >= kept[0] - 0.05 for share in kept[: chosen + 2]]
+        assert enough == [True] * (chosen + 1) + [False]
         assert case.accuracy(made.model) > case.accuracy(model) - 0.12
 
 
-def test_the_curve_goes_on_to_the_last_channel(pruned):
+def test_the_curve_goes_on_to_the_last_channel(dormant, pruned):
     curves = pruned.steps[0].curves
     assert curves["units pruned"] == [float(n) for n in range(33)]
     assert curves["clean accuracy"][-1] < 0.3
-    assert curves["attack success"][0] > 0.9
     assert len(curves["attack success"]) == 33
+    silent = int((mean_activity(dormant.twins.backdoored, dormant.data.images, "3") == 0).sum())
+    assert silent in range(4, pruned.steps[0].details["chosen"] + 1)
+    assert curves["attack success"][0] > 0.9
+    assert curves["attack success"][silent] < 0.1
 
 
-def test_the_least_active_channels_go_first_and_say_nothing(case, pruned):
+def test_the_least_active_channels_go_first_and_say_nothing(case):
     model = case.twins.backdoored
+    pruned = ActivationPruning(drop=0.3).repair(model, case.data, [], run=Run())
     active = mean_activity(model, case.data.images, "3")
     gone = pruned.steps[0].details["units"]
-    left = [unit for unit in range(32) if unit not in gone]
-    assert float(active[gone].max()) <= float(active[left].min())
-    assert active[gone].tolist() == sorted(active[gone].tolist())
+    assert gone == active.argsort(stable=True)[: len(gone)].tolist()
+    assert len(gone) in range(1, 32)
     assert float(mean_activity(pruned.model, case.data.images[:50], "3")[gone].abs().max()) == 0
 
 
-def test_it_works_without_labels_and_findings(case):
-    made = FAR.repair(case.twins.backdoored, case.data.with_labels(None), [], run=Run())
+def test_it_works_without_labels_and_findings(dormant):
+    made = ActivationPruning().repair(dormant.twins.backdoored, dormant.data.with_labels(None), [], run=Run())
     assert set(made.steps[0].curves) == {"units pruned", "agreement"}
-    assert case.true_success(made.model) < 0.5
+    assert dormant.true_success(made.model) < 0.1
     assert "agreement went from 100.0% to " in made.steps[0].summary
 
 
