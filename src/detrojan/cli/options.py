@@ -112,6 +112,11 @@ def model_options(verb: Verb) -> Verb:
                 "--class-names", type=FILE, metavar="FILE", help="A name per line, or a JSON list of names."
             ),
             click.option(
+                "--output",
+                metavar="NAME|INDEX",
+                help="Which output answers the classes, where the network has several.",
+            ),
+            click.option(
                 "--allow-unsafe",
                 is_flag=True,
                 help="Run the code that a pickle holds. Only for files whose author you trust.",

@@ -226,6 +226,7 @@ def load_bundle(folder: str | Path, *, device: str = "cpu", factory: str | None 
         preprocessing=stated.preprocessing,
         class_names=stated.class_names,
         input_shape=stated.input_shape,
+        output=stated.output or None,
     )
     return load_guard(folder, model.to(device))
 

@@ -163,6 +163,7 @@ def load_model_at(path: Path, source: ModelSource, run: Run) -> Classifier:
         classes=source.classes,
         input_shape=source.input_shape,
         class_names=names,
+        output=source.output,
         allow_unsafe=source.allow_unsafe,
     )
     stated: dict[str, object] = {}

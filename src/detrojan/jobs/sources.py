@@ -22,6 +22,7 @@ class ModelSource:
         std: divided by per channel, in the same units.
         layout: "NCHW" or "NHWC".
         class_names: a file with a name per line, or a JSON list of names.
+        output: which of several outputs of the network is judged, by its name or its place.
         allow_unsafe: whether the code that a pickle holds may run.
 
     """
@@ -36,6 +37,7 @@ class ModelSource:
     std: tuple[float, ...] | None = None
     layout: str | None = None
     class_names: Path | None = None
+    output: str | None = None
     allow_unsafe: bool = False
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import torch
-from torch import nn
 
 from detrojan.errors import ModelError
 from detrojan.models.classifier import Classifier
@@ -34,8 +33,7 @@ def latent_margins(
         ModelError: the network does not end in a linear layer, or has one class only.
 
     """
-    head = model.module(model.head)
-    assert isinstance(head, nn.Linear)
+    weight, bias = model.head_weights()
     if model.num_classes < 2:
         raise ModelError(f"expected a network of 2 classes or more, got {model.num_classes}")
     features = model.activations(images)
@@ -45,8 +43,6 @@ def latent_margins(
         )
     high = features.quantile(quantile, 0)
     low = features.quantile(1 - quantile, 0) if float(features.min()) < 0 else torch.zeros_like(high)
-    weight = head.weight.detach().cpu()
-    bias = torch.zeros(len(weight)) if head.bias is None else head.bias.detach().cpu()
     return box_margins(weight, bias, low, high, steps=steps)
 
 

@@ -12,6 +12,7 @@ import torch
 from torch import nn
 
 from detrojan.errors import DataError, ModelError
+from detrojan.models.answers import Answering, answering, heads, inner_of
 from detrojan.models.evaluating import evaluating
 from detrojan.models.layers import Layer, captured, layers_of
 from detrojan.models.preprocessing import Preprocessing
@@ -30,7 +31,7 @@ class Origin:
         format: "torch", "safetensors", "keras" or "memory".
         net: the name of the network in `nets`, or of the factory, or empty.
         details: what the format's reader left for its writer.
-        notes: what its reader had to guess, for people.
+        notes: what had to be guessed of it, and how its answers are read, for people.
 
     """
 
@@ -48,15 +49,20 @@ class Classifier:
     Every method takes images in [0, 1], (N, C, H, W), float32. Several threads may ask one classifier at
     once, also one whose network is shared with another; nobody may train or move the network meanwhile.
 
+    A network may also answer a tuple, a dict, probabilities or one number: see `models.answers`. Then
+    `network` is the same one behind a layer that makes logits of its answers; its weights keep their names.
+
     Args:
-        network: maps preprocessed images to logits (N, K); a softmax ending must have been removed.
+        network: maps preprocessed images to logits (N, K), or to what logits can be taken out of.
         input_shape: (C, H, W).
         preprocessing: from [0, 1] to what the network wants.
         class_names: one name per class, or empty.
         origin: where it came from.
+        output: for a network with several outputs the one to judge, by its name or its place.
 
     Raises:
         ModelError: the network does not run on such images, or does not answer (N, K).
+        OptionError: several outputs, and none was chosen; or none is called `output`.
 
     """
 
@@ -68,6 +74,7 @@ class Classifier:
         preprocessing: Preprocessing | None = None,
         class_names: tuple[str, ...] = (),
         origin: Origin | None = None,
+        output: str | None = None,
     ) -> None:
         self.network = network
         self.input_shape = input_shape
@@ -76,25 +83,33 @@ class Classifier:
         self.origin = origin or Origin()
         self._affine = {torch.device("cpu"): self.preprocessing.affine(input_shape[0])}
         self._layers: tuple[Layer, ...] | None = None
-        self.num_classes = self._probe()
+        self.num_classes = self._probe(output)
         if class_names and len(class_names) != self.num_classes:
             raise ModelError(
                 f"expected {self.num_classes} class names, one per output, got {len(class_names)}"
             )
 
-    def _probe(self) -> int:
-        blank = torch.zeros(2, *self.input_shape, device=self.device)
+    def _probe(self, output: str | None) -> int:
+        """Run the network once, see to it that it answers logits, and return the number of classes."""
+
+        def ask(network: nn.Module, images: torch.Tensor) -> Any:
+            return network(self.prepare(images))
+
         try:
             with self.judging(), torch.no_grad():
-                out = self.logits(blank)
+                self.network, notes = answering(self.network, ask, self.input_shape, output)
+                blank = torch.zeros(2, *self.input_shape, device=self.device)
+                classes = self.logits(blank).shape[1]
         except (RuntimeError, ValueError, TypeError, IndexError) as error:
             raise ModelError(
                 f"the network does not run on images of shape {self.input_shape}: {error}"
             ) from error
-        if not isinstance(out, torch.Tensor) or out.ndim != 2 or len(out) != 2:
-            got = tuple(out.shape) if isinstance(out, torch.Tensor) else type(out).__name__
-            raise ModelError(f"expected logits (N, classes) from the network, got {got}")
-        return out.shape[1]
+        if notes:
+            where = self.origin.path or "the network"
+            notes = tuple(f"{where}: {note}" for note in notes)
+            more = tuple(note for note in notes if note not in self.origin.notes)
+            self.origin = replace(self.origin, notes=(*self.origin.notes, *more))
+        return classes
 
     @property
     def device(self) -> torch.device:
@@ -109,7 +124,7 @@ class Classifier:
         Several threads may do so at once. The mode of every module and each parameter's `requires_grad` are
         restored when the last of them leaves.
         """
-        with evaluating(self.network):
+        with evaluating(inner_of(self.network)):
             yield self.network
 
     def check(self, images: torch.Tensor) -> None:
@@ -142,8 +157,11 @@ class Classifier:
 
     def logits(self, images: torch.Tensor) -> torch.Tensor:
         """Return the logits (N, K); differentiable, in one go, in whatever mode the network is in."""
-        out: torch.Tensor = self.network(self.prepare(images))
-        return out
+        answer = self.network(self.prepare(images))
+        if isinstance(answer, torch.Tensor):
+            return answer
+        # in training mode some networks answer more tensors than otherwise: the first is the same
+        return next(iter(heads(answer).values()))
 
     def _batched(
         self, images: torch.Tensor, batch: int, ask: Callable[[torch.Tensor], torch.Tensor]
@@ -224,12 +242,41 @@ class Classifier:
             ModelError: the network does not end in one.
 
         """
-        linear = [layer for layer in self.layers if isinstance(self.module(layer.name), nn.Linear)]
-        if not linear or linear[-1].units != self.num_classes:
+        linear = [layer.name for layer in self.layers if isinstance(self.module(layer.name), nn.Linear)]
+        single = isinstance(self.network, Answering) and self.network.reading.single
+        units = 1 if single else self.num_classes
+        if isinstance(self.network, Answering):  # the last one may belong to another output
+            linear = [name for name in linear if self._answers(name)] or linear
+        if not linear or self.module(linear[-1]).out_features != units:
             raise ModelError(
                 "expected a network that ends in a linear layer; name the layer to work on instead"
             )
-        return linear[-1].name
+        return linear[-1]
+
+    def _answers(self, layer: str) -> bool:
+        """Tell whether the logits are made of a layer's output, as it is."""
+        assert isinstance(self.network, Answering)
+        blank = torch.zeros(1, *self.input_shape, device=self.device)
+        with self.judging(), torch.no_grad(), captured(self.module(layer)) as caught:
+            return self.network.numbers(self.prepare(blank)) is caught[-1]
+
+    def head_weights(self) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return the weights (K, D) and biases (K,) that make the logits of what the last layer is fed.
+
+        They are copies on the CPU. Where one output stands for two classes, those of class 0 are zeros.
+
+        Raises:
+            ModelError: the network does not end in a linear layer.
+
+        """
+        head = self.module(self.head)
+        assert isinstance(head, nn.Linear)
+        weight = head.weight.detach().cpu().clone()
+        bias = torch.zeros(len(weight)) if head.bias is None else head.bias.detach().cpu().clone()
+        if len(weight) < self.num_classes:
+            weight = torch.cat([torch.zeros_like(weight), weight])
+            bias = torch.cat([torch.zeros_like(bias), bias])
+        return weight, bias
 
     def with_preprocessing(self, preprocessing: Preprocessing) -> Classifier:
         """Return the same network (shared, not copied) behind another preprocessing."""

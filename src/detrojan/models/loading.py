@@ -22,6 +22,7 @@ def load_model(
     input_shape: tuple[int, int, int] | None = None,
     preprocessing: Preprocessing | None = None,
     class_names: tuple[str, ...] = (),
+    output: str | None = None,
     allow_unsafe: bool = False,
 ) -> Classifier:
     """Load a model; nothing in its file is executed unless `allow_unsafe` says so.
@@ -38,6 +39,8 @@ def load_model(
         preprocessing: from [0, 1] to what the network wants; None for what the file says, or nothing.
         class_names: one name per class (for a model of N + 1 classes N will do); empty for what the
             file says.
+        output: for a network with several outputs the one to judge, by its name or its place; None for what
+            the file says.
         allow_unsafe: run the code that a pickle contains. Only for files whose author is trusted.
 
     Raises:
@@ -63,6 +66,7 @@ def load_model(
         preprocessing=preprocessing or found.preprocessing,
         class_names=class_names or found.class_names,
         origin=_origin(path, digest, found),
+        output=output or found.output or None,
     )
     if classes is not None and model.num_classes != classes:
         raise WeightsError(

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from detrojan.errors import ModelError
+from detrojan.models.answers import output_of
 from detrojan.models.classifier import Classifier
 from detrojan.models.nets import NETS
 from detrojan.models.preprocessing import Preprocessing
@@ -31,6 +32,7 @@ class Stated:
         class_names: one per class, or empty.
         n_plus_one: for a model of N + 1 classes what is said of its two networks, else None.
         described: how a network that has no name is built, as its format says it, or None.
+        output: which of several outputs of the network is judged, or empty.
 
     """
 
@@ -40,6 +42,7 @@ class Stated:
     class_names: tuple[str, ...] = ()
     n_plus_one: dict[str, Any] | None = None
     described: dict[str, Any] | None = None
+    output: str = ""
 
 
 def completed(
@@ -90,6 +93,7 @@ def parse_metadata(metadata: Mapping[str, str], path: Path) -> Stated:
             class_names=tuple(str(name) for name in found["class_names"]),
             n_plus_one=two,
             described=described,
+            output=str(found.get("output", "")),
         )
     except (KeyError, TypeError, ValueError, AttributeError, RecursionError, OverflowError) as error:
         raise ModelError(f"{path}: its metadata entry {_KEY!r} cannot be read: {error}") from error
@@ -125,6 +129,8 @@ def metadata_of(model: Classifier) -> dict[str, str]:
         "preprocessing": asdict(model.preprocessing),
         "class_names": list(model.class_names),
     }
+    if output_of(model.network):
+        stated["output"] = output_of(model.network)
     for more in ("n_plus_one", "described"):
         if more in model.origin.details:
             stated[more] = model.origin.details[more]

@@ -54,6 +54,7 @@ class Loaded:
         preprocessing: what the file states, or None.
         class_names: what the file states, or empty.
         notes: what was guessed of the network, for people.
+        output: which of several outputs the file says is judged, or empty.
 
     """
 
@@ -65,6 +66,7 @@ class Loaded:
     preprocessing: Preprocessing | None = None
     class_names: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
+    output: str = ""
 
     @classmethod
     def of(cls, fitted: Fitted, kind: str, details: dict[str, Any]) -> Loaded:
@@ -167,7 +169,8 @@ def _count_classes(shapes: dict[str, Shape], asked: Architecture, where: str) ->
     if not dense:
         raise WeightsError(f"{where}: expected a linear layer that answers the classes, got none")
     classes = shapes[dense[-1]][0]
-    if asked.classes is not None and asked.classes != classes:
+    one_for_two = (asked.classes, classes) == (2, 1)
+    if asked.classes is not None and asked.classes != classes and not one_for_two:
         raise WeightsError(
             f"{where}: class count: expected {asked.classes} classes as asked, got {classes} outputs in "
             f"the last linear layer {dense[-1]!r}"

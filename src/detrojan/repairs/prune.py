@@ -133,7 +133,7 @@ def _excitement(
 
 def _pull(model: Classifier, taught: Lesson, known: Sequence[Backdoor]) -> torch.Tensor:
     """Return the penultimate features, the one through which a trigger pulls hardest first."""
-    weight = _head(model).weight.detach().cpu()
+    weight, _ = model.head_weights()
     clean = model.activations(taught.images)
     spread = clean.std(0) + 0.1 * clean.std(0).mean()
     pulls = []
@@ -156,9 +156,7 @@ def _penultimate_curve(
     model: Classifier, taught: Lesson, known: Sequence[Backdoor], order: torch.Tensor, _layer: str
 ) -> Curve:
     """Measure every point: without unit k the logits lose its column, so no network run is needed."""
-    head = _head(model)
-    weight = head.weight.detach().cpu()
-    bias = 0.0 if head.bias is None else head.bias.detach().cpu()
+    weight, bias = model.head_weights()
 
     def shares(images: torch.Tensor, wanted: torch.Tensor) -> list[float]:
         features = model.activations(images)

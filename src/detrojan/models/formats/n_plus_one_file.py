@@ -101,4 +101,5 @@ def _part(
         preprocessing=stated.preprocessing,
         class_names=stated.class_names[:-1],
         origin=Origin(format=found.format, net=found.net, details=found.details),
+        output=str(said.get("output", "")) or None,
     )

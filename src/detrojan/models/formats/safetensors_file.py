@@ -77,7 +77,11 @@ def read_safetensors(path: Path, asked: Architecture) -> Loaded:
         fitted = fit(bare, asked, str(path))
         found = Loaded.of(fitted, "safetensors", torch_details(fitted, bare, tensors, ()))
     return replace(
-        found, format="safetensors", preprocessing=stated.preprocessing, class_names=stated.class_names
+        found,
+        format="safetensors",
+        preprocessing=stated.preprocessing,
+        class_names=stated.class_names,
+        output=stated.output,
     )
 
 

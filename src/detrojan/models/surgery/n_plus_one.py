@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from detrojan.errors import ModelError
+from detrojan.models.answers import output_of
 from detrojan.models.classifier import Classifier, Origin
 from detrojan.models.formats.base import format_named
 
@@ -109,10 +110,15 @@ def n_plus_one(original: Classifier, repaired: Classifier, targets: Sequence[int
 def describe(model: Classifier) -> dict[str, Any]:
     """Return what a file must say of one of the two networks, as plain JSON values.
 
-    That is its name (or its factory's), and what its format says of it.
+    That is its name (or its factory's), which of its outputs is judged, and what its format says of it.
     """
     kind = format_named(model.origin.format)
-    return {"net": model.origin.net, **({} if kind is None else kind.describe(model))}
+    output = output_of(model.network)
+    return {
+        "net": model.origin.net,
+        **({"output": output} if output else {}),
+        **({} if kind is None else kind.describe(model)),
+    }
 
 
 def backdoored_class(model: Classifier) -> int | None:
