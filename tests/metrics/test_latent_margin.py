@@ -60,6 +60,15 @@ def test_other_networks_are_refused(twins):
     no_head = Classifier(nn.Sequential(nn.Conv2d(3, 5, 8), nn.Flatten()), (3, 8, 8))
     with pytest.raises(ModelError, match="expected a network that ends in a linear layer"):
         latent_margins(no_head, images)
-    one = Classifier(nn.Sequential(nn.Flatten(), nn.Linear(192, 1)), (3, 8, 8))
-    with pytest.raises(ModelError, match="expected a network of 2 classes or more, got 1"):
-        latent_margins(one, images)
+
+
+def test_one_output_for_two_classes():
+    torch.manual_seed(0)
+    images = torch.rand(30, 3, 8, 8, generator=torch.Generator().manual_seed(0))
+    layers = [nn.Flatten(), nn.Linear(192, 6), nn.ReLU()]
+    last, both = nn.Linear(6, 1), nn.Linear(6, 2)
+    with torch.no_grad():
+        both.weight.copy_(torch.cat([last.weight * 0, last.weight]))
+        both.bias.copy_(torch.cat([last.bias * 0, last.bias]))
+    one, two = (Classifier(nn.Sequential(*layers, end), (3, 8, 8)) for end in (last, both))
+    torch.testing.assert_close(latent_margins(one, images), latent_margins(two, images))

@@ -21,7 +21,7 @@ def latent_margins(
     negative (after a ReLU). The problem is concave; projected subgradient ascent, all labels at once.
 
     Args:
-        model: ends in a linear layer, with at least two classes.
+        model: ends in a linear layer.
         images: (N, C, H, W) in [0, 1], whose features say what range is usual.
         quantile: which share of a feature's values lies below u; above 0.5, at most 1.
         steps: of the ascent; 1 or more.
@@ -30,12 +30,10 @@ def latent_margins(
         margins in logits (K,), float32.
 
     Raises:
-        ModelError: the network does not end in a linear layer, or has one class only.
+        ModelError: the network does not end in a linear layer.
 
     """
     weight, bias = model.head_weights()
-    if model.num_classes < 2:
-        raise ModelError(f"expected a network of 2 classes or more, got {model.num_classes}")
     features = model.activations(images)
     if features.ndim != 2:
         raise ModelError(

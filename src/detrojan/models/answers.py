@@ -6,8 +6,7 @@ weights under the same names, so that it is written, repaired and compared as be
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
@@ -16,18 +15,16 @@ from torch import fx, nn
 from torch.nn import functional
 from torch.overrides import TorchFunctionMode
 
-from detrojan.errors import ModelError, OptionError
+from detrojan.errors import ModelError
+from detrojan.models.heads import can_be_logits, chosen, flat, heads, kind
 
 Scale = Literal["logits", "softmax", "sigmoid"]
-#: how networks call their logits, the surest name first
-NAMES = ("logits", "out", "output", "outputs", "prediction", "predictions", "scores")
 #: made-up images on which probabilities are told from logits
 PROBES = 8
 #: how far probabilities may be from a sum of 1
 NEARLY = 1e-3
 #: the least probability that has a logarithm, and how far below 1 the greatest one but 1 is
 _TINY, _NEXT_TO_1 = torch.finfo(torch.float32).tiny, torch.finfo(torch.float32).eps / 2
-_DEPTH = 4
 _ENDINGS = (nn.Softmax, nn.LogSoftmax, nn.Sigmoid)
 _SQUASHING: frozenset[Any] = frozenset(
     getattr(owner, name)
@@ -175,92 +172,6 @@ def output_of(network: nn.Module) -> str:
     return network.reading.head if isinstance(network, Answering) else ""
 
 
-def heads(answer: Any, name: str = "", depth: int = 0) -> dict[str, torch.Tensor]:
-    """Return the tensors of an answer, by name: keys, attributes and places in a tuple, joined by dots."""
-    if isinstance(answer, torch.Tensor | fx.Proxy):
-        return {name: answer}  # type: ignore[dict-item]
-    if isinstance(answer, Mapping):
-        items = [(str(key), value) for key, value in answer.items()]
-    elif isinstance(answer, tuple | list):
-        names = getattr(answer, "_fields", None) or map(str, range(len(answer)))
-        items = list(zip(names, answer, strict=True))
-    else:
-        items = list(getattr(answer, "__dict__", {}).items())
-    if depth == _DEPTH:
-        return {}
-    found: dict[str, torch.Tensor] = {}
-    for key, value in items:
-        found.update(heads(value, f"{name}.{key}" if name else key, depth + 1))
-    return found
-
-
-def flat(numbers: torch.Tensor, dims: int) -> torch.Tensor:
-    """Return (N, K) for (N, K), (N, K, 1, 1) or (N,), which have `dims` dimensions."""
-    if dims == 1:
-        return numbers[:, None]
-    return numbers.flatten(1) if dims > 2 else numbers
-
-
-def _can_be_logits(numbers: torch.Tensor, count: int) -> bool:
-    shape = tuple(numbers.shape)
-    return (
-        numbers.is_floating_point()
-        and len(shape) >= 1
-        and shape[0] == count
-        and math.prod(shape) > 0
-        and all(side == 1 for side in shape[2:])
-    )
-
-
-def _shown(found: Mapping[str, torch.Tensor]) -> str:
-    """Return the heads with their shapes, for people."""
-
-    def one(name: str, tensor: torch.Tensor) -> str:
-        return f"{name} ({', '.join(['N', *map(str, tensor.shape[1:])])})"
-
-    return ", ".join(one(name, tensor) for name, tensor in list(found.items())[:12])
-
-
-def _chosen(answer: Any, output: str | None, count: int) -> tuple[str, str]:
-    """Return the name of the head that answers the classes, and what a person has to know of the choice."""
-    found = heads(answer)
-    if output is not None:
-        return _asked(found, output), ""
-    fits = [name for name, tensor in found.items() if _can_be_logits(tensor, count)]
-    if len(found) == 1 and fits:
-        return fits[0], ""
-    if not fits:
-        got = f"the outputs {_shown(found)}" if len(found) > 1 else _kind(answer)
-        raise ModelError(f"expected logits (N, classes) from the network, got {got}")
-    named = [name for usual in NAMES for name in fits if name.rpartition(".")[2].lower() == usual]
-    wide = [name for name in fits if found[name].ndim == 2] or fits
-    if isinstance(answer, tuple | list) and not named:
-        more = "" if len(wide) == 1 else " (--output chooses another)"
-        return wide[0], f"of its outputs {_shown(found)}, the first is judged: {wide[0]}{more}"
-    best = named or wide
-    depth = min(name.count(".") for name in best)
-    best = [name for name in best if name.count(".") == depth]
-    if len(best) > 1 and not named:
-        raise OptionError(
-            f"expected one output that answers the classes, got {_shown(found)}: name one with --output"
-        )
-    return best[0], f"of its outputs {_shown(found)}, one is judged: {best[0]}"
-
-
-def _kind(answer: Any) -> str:
-    return str(tuple(answer.shape)) if isinstance(answer, torch.Tensor) else type(answer).__name__
-
-
-def _asked(found: Mapping[str, torch.Tensor], output: str) -> str:
-    if output in found:
-        return output
-    place = int(output) if output.isdecimal() and len(output) < 6 else len(found)
-    if place < len(found):
-        return list(found)[place]
-    some = _shown(found) if list(found) != [""] else "one tensor without a name"
-    raise OptionError(f"expected an output out of {some}, got {output!r}")
-
-
 def _are_shares(numbers: torch.Tensor) -> bool:
     return bool(((numbers >= -NEARLY) & (numbers <= 1 + NEARLY)).all())
 
@@ -311,10 +222,10 @@ def answering(
     device = next((tensor.device for tensor in network.parameters()), torch.device("cpu"))
     blank = torch.zeros(2, *shape, device=device)
     answer = ask(network, blank)
-    name, note = _chosen(answer, output, len(blank))
+    name, note = chosen(answer, output, len(blank))
     raw = heads(answer)[name]
-    if not _can_be_logits(raw, len(blank)):
-        raise ModelError(f"expected logits (N, classes) from the network, got {_kind(raw)}")
+    if not can_be_logits(raw, len(blank)):
+        raise ModelError(f"expected logits (N, classes) from the network, got {kind(raw)}")
     if isinstance(network, Answering):
         return network, ()
     numbers = flat(raw, raw.ndim)

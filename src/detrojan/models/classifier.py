@@ -12,8 +12,9 @@ import torch
 from torch import nn
 
 from detrojan.errors import DataError, ModelError
-from detrojan.models.answers import Answering, answering, heads, inner_of
+from detrojan.models.answers import Answering, answering, inner_of
 from detrojan.models.evaluating import evaluating
+from detrojan.models.heads import heads
 from detrojan.models.layers import Layer, captured, layers_of
 from detrojan.models.preprocessing import Preprocessing
 
