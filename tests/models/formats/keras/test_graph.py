@@ -248,8 +248,8 @@ def test_unknown_layer_is_named(keras, tmp_path):
 def test_operation_on_tensors_is_named(keras, tmp_path):
     k = keras.layers
     start = keras.Input((6, 6, 3))
-    model = keras.Model(start, k.Dense(3)(k.Flatten()(keras.ops.exp(start))))
-    with pytest.raises(ModelError, match=r"expected layers, got the operation 'Exp'"):
+    model = keras.Model(start, k.Dense(3)(k.Flatten()(keras.ops.sin(start))))
+    with pytest.raises(ModelError, match=r"expected layers, got the operation 'Sin'"):
         load_model(_save(model, tmp_path / "m.keras"))
 
 
@@ -292,7 +292,10 @@ def _config(path, change):
             lambda c: c["config"]["layers"][1]["config"].update(padding="causal"),
             r"expected the padding same or valid",
         ),
-        (lambda c: c["config"]["layers"][1]["config"].update(data_format="channels_first"), r"channels last"),
+        (
+            lambda c: c["config"]["layers"][1]["config"].update(data_format="channels_first"),
+            r"weight \(4, 9, 3",
+        ),
         (
             lambda c: c["config"]["layers"][0]["config"].update(batch_shape=[None, 10**9, 9, 3]),
             r"image input",

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any
 
 from detrojan.errors import ModelError, UnsafeFileError
-from detrojan.models.formats.keras.layers import OTHER_WAY, Config
+from detrojan.models.formats.keras.activations import OLD_HARD_SIGMOID
+from detrojan.models.formats.keras.parts import OTHER_WAY, Config
 
 #: layers that are models themselves
 MODELS = ("Sequential", "Functional", "Model")
 _LAMBDAS = ("Lambda", "__lambda__")
-#: a tensor of the graph as Keras names it: the layer, which call of it, which output of the call
-Ref = tuple[str, int, int]
+#: layers that bring images to a size of their own
+_FRAMING = ("Resizing", "CenterCrop", "RandomCrop")
 
 
 def refuse_code(config: Any, where: str) -> None:
@@ -46,6 +48,15 @@ def layer_configs(config: Config) -> list[Config]:
     return [layer for layer in found if isinstance(layer, dict)]
 
 
+def _layers_within(config: Config) -> Iterator[Config]:
+    """Yield the layers of a model and of the models in it, in their order."""
+    for layer in layer_configs(config):
+        if layer["class_name"] in MODELS:
+            yield from _layers_within(layer)
+        else:
+            yield layer
+
+
 def _stated_shapes(config: Config) -> Iterator[list[Any]]:
     """Yield the input shapes that a model states, most specific first."""
     for layer in layer_configs(config)[:1] if config["class_name"] == "Sequential" else layer_configs(config):
@@ -59,12 +70,45 @@ def _stated_shapes(config: Config) -> Iterator[list[Any]]:
         yield config["config"]["build_input_shape"]
 
 
-def stated_shape(config: Config, given: tuple[int, int, int] | None, where: str) -> tuple[int, int, int]:
-    """Return the (C, H, W) of a model's images.
+def _channels_first(config: Config, sides: list[Any]) -> bool:
+    """Return whether images are (C, H, W): the first layer that states an order says so."""
+    orders = (layer["config"].get("data_format") for layer in _layers_within(config))
+    stated = next((order for order in orders if order in {"channels_first", "channels_last"}), None)
+    few = {1, 3, 4}
+    return stated == "channels_first" and not (len(sides) == 3 and sides[2] in few and sides[0] not in few)
+
+
+def _resized_to(config: Config) -> list[Any] | None:
+    """Return the (H, W) that a model brings its images to at once."""
+    first = [layer for layer in _layers_within(config) if layer["class_name"] != "InputLayer"][:4]
+    return next(
+        ([one["config"]["height"], one["config"]["width"]] for one in first if one["class_name"] in _FRAMING),
+        None,
+    )
+
+
+@dataclass(frozen=True)
+class Images:
+    """The images that a model takes.
+
+    Attributes:
+        shape: (C, H, W).
+        first: whether Keras has their channels first.
+        flat: whether Keras has them as (H, W), without channels.
+
+    """
+
+    shape: tuple[int, int, int]
+    first: bool = False
+    flat: bool = False
+
+
+def stated_images(config: Config, given: tuple[int, int, int] | None, where: str) -> Images:
+    """Return which images a model takes.
 
     Args:
         config: the model.
-        given: what the caller says, for models that leave it open.
+        given: (C, H, W) as the caller says, for models that leave it open.
         where: the file, for error texts.
 
     Raises:
@@ -72,20 +116,25 @@ def stated_shape(config: Config, given: tuple[int, int, int] | None, where: str)
 
     """
     stated = next(_stated_shapes(config), None)
-    sides = list(stated[1:]) if stated else list(given or ())[1:] + list(given or ())[:1]
-    if len(sides) == 2:  # grey images without a channel axis
+    sides: list[Any] = list(stated[1:]) if stated else [None, None, None]
+    first, flat = _channels_first(config, sides), len(sides) == 2
+    if flat:
         sides.append(1)
+    if first:
+        sides = [*sides[1:], sides[0]]
     if given is not None:
         wanted = [given[1], given[2], given[0]]
         if len(sides) != 3 or any(s not in {None, w} for s, w in zip(sides, wanted, strict=True)):
             raise ModelError(f"{where}: expected input (H, W, C) {sides} as the file says, got {wanted}")
-        sides = wanted
+        sides = [*wanted]
+    elif len(sides) == 3 and sides[:2] == [None, None]:
+        sides = [*(_resized_to(config) or sides[:2]), sides[2]]
     if len(sides) != 3 or not all(isinstance(n, int) and 0 < n <= 4096 for n in sides):
         raise ModelError(
-            f"{where}: expected image input (H, W, C), got {sides or 'none'} in the file; "
+            f"{where}: expected image input (H, W, C), got {sides if stated else 'none'} in the file; "
             f"state it with --input-shape if the file leaves it open"
         )
-    return sides[2], sides[0], sides[1]
+    return Images((sides[2], sides[0], sides[1]), first, flat)
 
 
 def snake_case(name: str) -> str:
@@ -94,28 +143,21 @@ def snake_case(name: str) -> str:
     return split.lower()
 
 
-def read_refs(value: Any) -> list[Ref]:
-    """Read one or several [layer, call, output]."""
-    if value and isinstance(value[0], str):
-        value = [value]
-    return [(str(ref[0]), int(ref[1]), int(ref[2])) for ref in value]
+def as_written_by(version: str, config: Config) -> Config:
+    """Return a description in which what Keras 1 and 2 computed otherwise has a name of its own.
+
+    Args:
+        version: of Keras, or empty.
+        config: the model.
+
+    """
+    return _renamed(config) if version[:2] in {"1.", "2."} else config
 
 
-def read_node_refs(node: Any) -> list[Ref]:
-    """Read the tensors that one call of a layer takes, as Keras 2 or as Keras 3 writes them."""
-    if isinstance(node, list):
-        return read_refs(node)
-    found: list[Ref] = []
-    pending = list(node["args"])
-    while pending:
-        item = pending.pop(0)
-        if isinstance(item, list):
-            pending = [*item, *pending]
-        elif isinstance(item, dict) and item.get("class_name") == "__keras_tensor__":
-            found += read_refs(item["config"]["keras_history"])
-        else:
-            raise ModelError(f"expected the inputs of a layer to be tensors, got {item!r}")
-    for key, value in node.get("kwargs", {}).items():
-        if value is not None and key not in {"training", "mask"}:
-            raise ModelError(f"expected a layer that takes only tensors, got {key}={value!r}")
-    return found
+def _renamed(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {
+            key: OLD_HARD_SIGMOID if key == "activation" and part == "hard_sigmoid" else _renamed(part)
+            for key, part in value.items()
+        }
+    return [_renamed(part) for part in value] if isinstance(value, list) else value

@@ -54,7 +54,9 @@ def _load(content: KerasFile, path: Path, asked: Architecture, kind: str) -> Loa
         network=built.network,
         input_shape=built.input_shape,
         format="keras",
-        details={"kind": kind, "slots": built.slots, "fixed": built.fixed, "config": content.config},
+        details={"kind": kind, "slots": built.slots, "fixed": built.fixed, "config": built.config},
+        preprocessing=built.preprocessing,
+        notes=built.notes,
     )
 
 

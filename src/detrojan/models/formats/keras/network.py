@@ -19,12 +19,15 @@ class KerasGraph(nn.Module):
         super().__init__()
         self.steps: list[tuple[str, tuple[int, ...], int]] = []
         self.answer = 0
+        self._last_uses: list[tuple[int, ...]] = []
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         """Return the logits (N, K)."""
         values = {0: images}
-        for name, inputs, output in self.steps:
+        for (name, inputs, output), done in zip(self.steps, self._last_uses, strict=True):
             values[output] = self._modules_by_name(name)(*(values[number] for number in inputs))
+            for number in done:  # what nobody needs any more takes no memory
+                del values[number]
         return values[self.answer]
 
     def _modules_by_name(self, name: str) -> nn.Module:
@@ -53,10 +56,19 @@ class KerasGraph(nn.Module):
                 needed.update(step[1])
                 kept.append(step)
         self.steps = kept[::-1]
+        self._note_last_uses()
         used = {name for name, _, _ in kept}
         for name in [name for name in self._modules if name not in used]:
             delattr(self, name)
         return used
+
+    def _note_last_uses(self) -> None:
+        seen = {self.answer}
+        uses: list[tuple[int, ...]] = []
+        for _, inputs, output in reversed(self.steps):
+            uses.append(tuple({*inputs, output} - seen))
+            seen.update(inputs, (output,))
+        self._last_uses = uses[::-1]
 
     def _logits(self, answer: int, where: str) -> int:
         """Return the value before the final softmax; refuse another ending than that or none."""

@@ -13,6 +13,7 @@ import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -56,6 +57,11 @@ class Node:
     children: list[Node] = field(default_factory=list)
     owner: str = ""
 
+    @cached_property
+    def by_name(self) -> dict[str, Node]:
+        """The layers in it that have names."""
+        return {child.name: child for child in reversed(self.children) if child.name}
+
     def leaves(self) -> Iterator[Node]:
         """Yield every layer that has arrays, in the file's order."""
         if self.variables:
@@ -72,12 +78,14 @@ class KerasFile:
         root: the model's layers.
         config: its architecture as Keras describes it, or None for weights alone.
         v3: whether the weights are laid out as Keras 3 does.
+        version: of the Keras that wrote it, or empty.
 
     """
 
     root: Node
     config: dict[str, Any] | None
     v3: bool
+    version: str = ""
 
 
 @contextmanager
@@ -119,7 +127,8 @@ def read_zip(path: Path) -> KerasFile:
         weights = members["model.weights.h5"]
         with h5py.File(io.BytesIO(weights), "r") as file:
             found = _parse_h5(file, len(weights), f"{path}: model.weights.h5")
-        return KerasFile(found.root, config, found.v3)
+        said = _parse_json(members.get("metadata.json", b"{}"), f"{path}: metadata.json")
+        return KerasFile(found.root, config, found.v3, str(said.get("keras_version", "")))
 
 
 def read_members(path: Path) -> dict[str, bytes]:
@@ -152,11 +161,12 @@ def _parse_h5(file: h5py.File, size: int, where: str) -> KerasFile:
     if "model_config" in file.attrs:
         config = _parse_json(_text(file.attrs["model_config"]), f"{where}: model_config")
     group = file.get("model_weights", file)
+    version = _text(file.attrs.get("keras_version", group.attrs.get("keras_version", "")))
     if _attribute_list(group, "layer_names") is not None:
-        return KerasFile(_legacy_root(group, where), config, v3=False)
+        return KerasFile(_legacy_root(group, where), config, v3=False, version=version)
     for name in _V3_LAYERS:
         if name in file:
-            return KerasFile(_v3_node(file, "", where), config, v3=True)
+            return KerasFile(_v3_node(file, "", where), config, v3=True, version=version)
     some = ", ".join(list(file)[:4]) or "nothing"
     raise ModelError(f"{where}: expected Keras weights (layer_names or layers/), got HDF5 with {some}")
 
@@ -221,7 +231,7 @@ def _array(data: Any, where: str) -> Variable:
     if not isinstance(data, h5py.Dataset) or data.dtype.kind not in "fiu":
         kind = data.dtype if isinstance(data, h5py.Dataset) else type(data).__name__
         raise ModelError(f"{where}: expected an array of numbers at {data.name}, got {kind}")
-    return Variable(data.name, data[()])
+    return Variable(data.name, np.asarray(data[()]))
 
 
 def _legacy_root(group: h5py.Group, where: str) -> Node:
