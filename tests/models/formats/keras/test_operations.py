@@ -116,6 +116,8 @@ def test_tensorflow_s_operations(tmp_path, images):
         ("math.add", {"y": "text"}, r"expected tensors and numbers, got 'text'"),
         ("reshape", {"shape": [1, 48]}, r"layer 'op' \(TFOpLambda\)"),
         ("math.reduce_mean", {}, r"expected the axes of mean, got none"),
+        ("cast", {"dtype": "uint8"}, r"expected identity without dtype='uint8'"),
+        ("pad", {"paddings": [[0, 0]] * 4, "mode": "REFLECT"}, r"expected pad without mode='REFLECT'"),
         ("nn.relu", {"bogus": 3}, r"expected relu without bogus=3"),
         ("__operators__.getitem", {"slice_spec": ["a"]}, r"expected an index of numbers and slices, got 'a'"),
     ],
