@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
+from collections.abc import Mapping, Sequence
+from typing import Literal
 
 from torch import nn
 
 Shape = tuple[int, ...]
+Order = Literal["file", "kind", "none"]
 #: the batch counter of PyTorch's batch norm
 COUNTER = "num_batches_tracked"
 _KINDS = {4: 0, 2: 1, 1: 2}
@@ -23,31 +26,124 @@ def countless(shapes: Mapping[str, Shape]) -> dict[str, Shape]:
 
 
 def match(
-    wanted: Mapping[str, Shape], found: Mapping[str, Shape], *, by_kind: bool = False
+    wanted: Mapping[str, Shape], found: Mapping[str, Shape], *, order: Order = "file", whole: bool = True
 ) -> tuple[dict[str, str], bool, list[str]]:
     """Pair a network's tensors with a file's: by name where the names agree, else in order.
+
+    Names agree also behind a prefix that all of the network's, or all of the file's, have.
 
     Args:
         wanted: the network's names and shapes.
         found: the file's names and shapes.
-        by_kind: compare the order only among convolutions, among linear layers and among norms.
+        order: which order of the file counts: "file", its own; "kind", its own among convolutions, among
+            linear layers and among norms; "none" where it says nothing. Then layers are paired by their
+            shapes, and several of equal shapes only where numbers in their names tell their order.
+        whole: whether all of the file's tensors have to belong to the network, also those behind other
+            prefixes.
 
     Returns:
         The file's key per name of the network, whether names agreed, and what does not fit.
 
     """
     wanted, values = countless(wanted), countless(found)
-    if wanted.keys() == values.keys():
-        wrong = [_differs(n, s, n, values[n]) for n, s in wanted.items() if values[n] != s]
-        return _with_counters({name: name for name in wanted}, found), True, wrong
-    ours, theirs = (_by_kind(shapes) if by_kind else list(shapes) for shapes in (wanted, values))
-    wrong = _name_problems(wanted, values)
+    named, doubt = _by_name(wanted, values, whole=whole)
+    if named:
+        wrong = [_differs(n, wanted[n], k, values[k]) for n, k in named.items() if values[k] != wanted[n]]
+        return _with_counters(named, found), True, wrong
+    wrong = doubt or _name_problems(wanted, values)
+    if order == "none" and not wrong and (layered := _by_layer(wanted, values)) is not None:
+        pairs, wrong = layered
+        return _with_counters(pairs, found), False, wrong
+    ours, theirs = (_by_kind(shapes) if order == "kind" else list(shapes) for shapes in (wanted, values))
     if not wrong:
-        pairs = list(zip(ours, theirs, strict=False))
-        wrong = [_differs(n, wanted[n], k, values[k]) for n, k in pairs if wanted[n] != values[k]]
+        paired = list(zip(ours, theirs, strict=False))
+        wrong = [_differs(n, wanted[n], k, values[k]) for n, k in paired if wanted[n] != values[k]]
         wrong += [f"expected {name} {wanted[name]}, got nothing" for name in ours[len(theirs) :]]
         wrong += [f"expected nothing more, got {name} {values[name]}" for name in theirs[len(ours) :]]
+    if order == "none" and not wrong:
+        wrong = _twins({key: values[key] for key in theirs})
     return _with_counters(dict(zip(ours, theirs, strict=False)), found), False, wrong
+
+
+def _by_name(
+    wanted: Mapping[str, Shape], found: Mapping[str, Shape], *, whole: bool
+) -> tuple[dict[str, str], list[str]]:
+    """Return the file's key per name where names agree, possibly behind a prefix; or why they cannot."""
+    if wanted.keys() == found.keys():
+        return {name: name for name in wanted}, []
+    if not wanted:
+        return {}, []
+    first = next(iter(wanted))
+    prefixes = [key.removesuffix(first) for key in found if key.endswith(f".{first}")]
+    behind = []
+    for prefix in prefixes:
+        own = {key for key in found if key.startswith(prefix)}
+        if {f"{prefix}{name}" for name in wanted} == own and (not whole or len(own) == len(found)):
+            behind.append(prefix)
+    fits = [p for p in behind if all(found[f"{p}{name}"] == shape for name, shape in wanted.items())]
+    if len(fits) > 1:
+        some = " and ".join(f"{prefix}{first}" for prefix in fits[:3])
+        return {}, [f"ambiguous match: {len(fits)} networks in the file fit, which begin with {some}"]
+    if behind:
+        prefix = (fits or behind)[0]
+        return {name: f"{prefix}{name}" for name in wanted}, []
+    common = first[: first.find(".") + 1]
+    if common and all(name.startswith(common) for name in wanted):
+        short, _ = _by_name({name.removeprefix(common): s for name, s in wanted.items()}, found, whole=whole)
+        return {f"{common}{name}": key for name, key in short.items()}, []
+    return {}, []
+
+
+def _layers(shapes: Mapping[str, Shape]) -> dict[tuple[tuple[str, Shape], ...], list[str]]:
+    """Return the layers that have tensors of the same names and shapes, in order."""
+    layers: dict[str, list[tuple[str, Shape]]] = {}
+    for name, shape in shapes.items():
+        owner, _, leaf = name.rpartition(".")
+        layers.setdefault(owner, []).append((leaf, shape))
+    alike: dict[tuple[tuple[str, Shape], ...], list[str]] = {}
+    for owner, tensors in layers.items():
+        alike.setdefault(tuple(sorted(tensors)), []).append(owner)
+    return alike
+
+
+def _by_layer(
+    wanted: Mapping[str, Shape], found: Mapping[str, Shape]
+) -> tuple[dict[str, str], list[str]] | None:
+    """Pair layers by their shapes; None where the layers of the two are not the same."""
+    ours, theirs = _layers(wanted), _layers(found)
+    if {kind: len(owners) for kind, owners in ours.items()} != {
+        kind: len(owners) for kind, owners in theirs.items()
+    }:
+        return None
+    keys: dict[str, str] = {}
+    wrong: list[str] = []
+    for kind, owners in ours.items():
+        if not _numbered(theirs[kind]):
+            wrong.append(_ambiguous(theirs[kind], kind[0][1]))
+        for owner, other in zip(owners, theirs[kind], strict=True):
+            for leaf, _ in kind:
+                keys[f"{owner}.{leaf}" if owner else leaf] = f"{other}.{leaf}" if other else leaf
+    return {name: keys[name] for name in wanted}, wrong
+
+
+def _numbered(names: Sequence[str]) -> bool:
+    """Tell whether names differ in their numbers alone, so that these tell their order."""
+    return len({re.sub(r"\d+", "#", name) for name in names}) == 1
+
+
+def _twins(found: Mapping[str, Shape]) -> list[str]:
+    """Return which tensors of equal shape could be taken for one another, where no order is known."""
+    alike: dict[Shape, list[str]] = {}
+    for name, shape in found.items():
+        alike.setdefault(shape, []).append(name)
+    return [_ambiguous(names, shape) for shape, names in alike.items() if not _numbered(names)]
+
+
+def _ambiguous(names: Sequence[str], shape: Shape) -> str:
+    return (
+        f"ambiguous match: {', '.join(names[:3])} have the same shape {shape}, the file does not say their "
+        "order, and their names are not the network's"
+    )
 
 
 def _differs(name: str, shape: Shape, key: str, got: Shape) -> str:

@@ -13,7 +13,7 @@ import torch
 from torch import nn
 
 from detrojan.errors import ModelError, OptionError, WeightsError
-from detrojan.models.matching import COUNTER, Shape, countless, match, shapes_of
+from detrojan.models.matching import COUNTER, Order, Shape, countless, match, shapes_of
 from detrojan.models.nets import NETS, Net, find_net
 from detrojan.models.preprocessing import Preprocessing
 
@@ -21,6 +21,9 @@ log = logging.getLogger(__name__)
 
 #: image sides that are tried, in this order, where a network takes any size and its weights fix it
 SIDES = (28, 32, 64, 48, 96, 128, 224, 16, 20, 24, 40, 56, 80, 112, 160, 192, 256)
+_PAIRED = (
+    "its tensors have other names than those of {}, so they were paired in order; every figure rests on that"
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -132,7 +135,7 @@ def check_finite(tensors: Mapping[str, torch.Tensor], where: str) -> None:
 
 
 def fit(
-    tensors: Mapping[str, torch.Tensor], asked: Architecture, where: str, *, by_kind: bool = False
+    tensors: Mapping[str, torch.Tensor], asked: Architecture, where: str, *, order: Order = "file"
 ) -> Fitted:
     """Find or build the network that the tensors belong to and fill it.
 
@@ -140,7 +143,7 @@ def fit(
         tensors: the file's tensors in the file's order, as PyTorch shapes them.
         asked: the network as the caller names it; identified by its tensors where he does not.
         where: the file, for error texts.
-        by_kind: the file's order is known only among the layers of one kind.
+        order: which order of the tensors counts, see `matching.match`.
 
     Raises:
         WeightsError: the tensors do not fit the network, or are not finite.
@@ -151,14 +154,14 @@ def fit(
     check_finite(tensors, where)
     shapes = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
     if asked.factory is not None:
-        found = _from_factory(asked.factory, shapes, asked, where, by_kind=by_kind)
+        found = _from_factory(asked.factory, shapes, asked, where, order=order)
     else:
         classes = _count_classes(shapes, asked, where)
         if asked.net is not None:
-            found = _named(find_net(asked.net), shapes, classes, asked, where, by_kind=by_kind)
+            found = _named(find_net(asked.net), shapes, classes, asked, where, order=order)
         else:
-            found = _identify(shapes, classes, asked, where, by_kind=by_kind)
-    _fill(found.network, {name: tensors[key] for name, key in found.keys.items()})
+            found = _identify(shapes, classes, asked, where, order=order)
+    _fill(found.network, {name: tensors[key] for name, key in found.keys.items()}, where)
     return Fitted(
         network=found.network, input_shape=found.shape, net=found.net, keys=found.keys, notes=found.notes
     )
@@ -197,13 +200,13 @@ def _candidates(
 
 
 def _try(
-    net: Net, shapes: dict[str, Shape], classes: int, asked: Architecture, *, by_kind: bool
+    net: Net, shapes: dict[str, Shape], classes: int, asked: Architecture, *, order: Order
 ) -> _Candidate | list[str]:
     """Return the network fitted to the tensors, or what does not fit at its usual input size."""
     problems: list[str] | None = None
     for shape, network in _candidates(net, shapes, classes, asked):
         wanted = shapes_of(network)
-        keys, by_name, wrong = match(wanted, shapes, by_kind=by_kind)
+        keys, by_name, wrong = match(wanted, shapes, order=order)
         if not wrong:
             return _Candidate(net.name, shape, network, keys, by_name, shape == net.shape)
         problems = problems or wrong
@@ -213,9 +216,9 @@ def _try(
 
 
 def _named(
-    net: Net, shapes: dict[str, Shape], classes: int, asked: Architecture, where: str, *, by_kind: bool
+    net: Net, shapes: dict[str, Shape], classes: int, asked: Architecture, where: str, *, order: Order
 ) -> _Candidate:
-    found = _try(net, shapes, classes, asked, by_kind=by_kind)
+    found = _try(net, shapes, classes, asked, order=order)
     if isinstance(found, list):
         raise WeightsError(_misfit(where, net.name, found))
     return found
@@ -227,9 +230,9 @@ def _misfit(where: str, name: str, problems: list[str]) -> str:
 
 
 def _identify(
-    shapes: dict[str, Shape], classes: int, asked: Architecture, where: str, *, by_kind: bool
+    shapes: dict[str, Shape], classes: int, asked: Architecture, where: str, *, order: Order
 ) -> _Candidate:
-    tried = [_try(net, shapes, classes, asked, by_kind=by_kind) for net in NETS.values()]
+    tried = [_try(net, shapes, classes, asked, order=order) for net in NETS.values()]
     fits = [one for one in tried if isinstance(one, _Candidate)]
     for better in ("usual", "by_name"):
         fits = [one for one in fits if getattr(one, better)] or fits
@@ -291,24 +294,29 @@ def import_factory(spec: str) -> nn.Module:
 
 
 def _from_factory(
-    spec: str, shapes: dict[str, Shape], asked: Architecture, where: str, *, by_kind: bool
+    spec: str, shapes: dict[str, Shape], asked: Architecture, where: str, *, order: Order
 ) -> _Candidate:
     network = import_factory(spec)
     if asked.input_shape is None:
         raise ModelError(f"{where}: expected an input shape (C, H, W) for a network made by a factory")
-    keys, by_name, wrong = match(shapes_of(network), shapes, by_kind=by_kind)
+    keys, by_name, wrong = match(shapes_of(network), shapes, order=order, whole=False)
     if wrong:
         raise WeightsError(_misfit(where, spec, wrong))
-    return _Candidate(spec, asked.input_shape, network, keys, by_name, usual=False)
+    notes = () if by_name else (f"{where}: {_PAIRED.format(spec)}",)
+    return _Candidate(spec, asked.input_shape, network, keys, by_name, usual=False, notes=notes)
 
 
-def _fill(network: nn.Module, values: Mapping[str, torch.Tensor]) -> None:
-    """Put values into the network; batch counters that the file lacks become 0."""
+def _fill(network: nn.Module, values: Mapping[str, torch.Tensor], where: str) -> None:
+    """Put values into the network, which computes in float32; batch counters that the file lacks become 0."""
     if any(tensor.is_meta for tensor in network.state_dict().values()):
         network.to_empty(device="cpu")
+    network.float()
     with torch.no_grad():
         for name, tensor in network.state_dict().items():
             if name in values:
+                if values[name].shape != tensor.shape:  # a batch counter: no others get here
+                    got = tuple(values[name].shape)
+                    raise WeightsError(f"{where}: expected one number as {name}, got the shape {got}")
                 tensor.copy_(values[name])
             elif name.endswith(COUNTER):
                 tensor.zero_()

@@ -5,6 +5,7 @@ import json
 import pytest
 import safetensors.torch
 import torch
+from torch import nn
 
 from detrojan.errors import ModelError, WeightsError
 from detrojan.models.classifier import Classifier, Origin
@@ -100,3 +101,63 @@ def test_truncated_and_nan(tmp_path):
     safetensors.torch.save_file({"w": torch.full((3, 3), torch.nan)}, path)
     with pytest.raises(WeightsError, match=r"NaN or infinite of 9 values in 'w'"):
         load_model(path)
+
+
+class Twins(nn.Module):
+    """Two layers of equal shape, defined in another order than the alphabet's."""
+
+    def __init__(self):
+        super().__init__()
+        self.first = nn.Conv2d(3, 8, 3)
+        self.wide = nn.Linear(288, 288)
+        self.deep = nn.Linear(288, 288)
+        self.out = nn.Linear(288, 4)
+
+    def forward(self, images):
+        return self.out(self.deep(self.wide(self.first(images).flatten(1)).relu()).relu())
+
+
+def _twins(rename=lambda name: f"model.{name}", dtype=torch.bfloat16, **more):
+    torch.manual_seed(5)
+    network = Twins().eval()
+    state = {rename(name): tensor.to(dtype) for name, tensor in network.state_dict().items()}
+    network.load_state_dict({name: tensor.to(dtype) for name, tensor in network.state_dict().items()})
+    return network, {**state, **more}
+
+
+FACTORY = {"factory": f"{__name__}:Twins", "input_shape": (3, 8, 8)}
+
+
+def test_layers_of_equal_shape_are_told_by_their_names(images, tmp_path):
+    network, state = _twins(**{"criterion.weight": torch.ones(4)})
+    safetensors.torch.save_file(state, tmp_path / "m.safetensors")
+    model = load_model(tmp_path / "m.safetensors", **FACTORY)
+    batch = images(4, 3, 8, 8)
+    torch.testing.assert_close(model.all_logits(batch), network(batch).detach())
+    assert model.origin.notes == ()
+
+
+def test_layers_of_equal_shape_under_other_names_are_refused(tmp_path):
+    names = {"wide": "linear_b", "deep": "linear_a"}
+    _, state = _twins(lambda name: "x." + name.replace("wide", names["wide"]).replace("deep", names["deep"]))
+    safetensors.torch.save_file(state, tmp_path / "m.safetensors")
+    with pytest.raises(WeightsError, match=r"ambiguous match: x.linear_a, x.linear_b have the same shape"):
+        load_model(tmp_path / "m.safetensors", **FACTORY)
+
+
+def test_a_file_keeps_its_keys_its_types_its_metadata_and_what_else_it_holds(tmp_path):
+    _, state = _twins(**{"criterion.weight": torch.ones(4)})
+    state["model.out.bias"] = state["model.out.bias"].half()
+    safetensors.torch.save_file(state, tmp_path / "m.safetensors", {"author": "somebody"})
+    model = load_model(tmp_path / "m.safetensors", **FACTORY)
+    with torch.no_grad():
+        model.module("out").weight[0] = 0
+    save_model(model, tmp_path / "repaired.safetensors")
+    with safetensors.safe_open(tmp_path / "repaired.safetensors", "pt") as file:
+        found = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
+        assert file.metadata()["author"] == "somebody"
+    assert {key: tensor.dtype for key, tensor in found.items()} == {key: t.dtype for key, t in state.items()}
+    changed = {key for key in state if not torch.equal(found[key], state[key])}
+    assert changed == {"model.out.weight"}
+    again = load_model(tmp_path / "repaired.safetensors", **FACTORY)
+    assert torch.equal(again.module("out").weight, model.module("out").weight)

@@ -13,7 +13,7 @@ from detrojan.errors import ModelError
 from detrojan.models.classifier import Classifier
 from detrojan.models.formats.base import Content, Format, built_again
 from detrojan.models.formats.n_plus_one_file import read_n_plus_one
-from detrojan.models.formats.state_dict import tensors_of, torch_details, unwrapped
+from detrojan.models.formats.state_dict import filed_tensors, tensors_of, torch_details, unwrapped
 from detrojan.models.metadata import completed, metadata_of, parse_metadata
 from detrojan.models.weights import Architecture, Loaded, fit
 
@@ -42,8 +42,15 @@ class SafetensorsFile(Format):
         return read_safetensors(path, asked)
 
     def write(self, model: Classifier, path: Path) -> None:
-        """Write the tensors with metadata that say which network they are."""
-        safetensors.torch.save_file(tensors_of(model), path, metadata_of(model))
+        """Write the tensors with metadata that say which network they are.
+
+        A model that came in such a file keeps its keys, types and metadata, and what else was in it.
+        """
+        details = model.origin.details
+        own = model.origin.format == self.name and "keys" in details
+        tensors = {**filed_tensors(model), **details["rest"]} if own else tensors_of(model)
+        metadata = details["metadata"] if own else {}
+        safetensors.torch.save_file(tensors, path, {**metadata, **metadata_of(model)})
 
 
 def read_safetensors(path: Path, asked: Architecture) -> Loaded:
@@ -74,8 +81,11 @@ def read_safetensors(path: Path, asked: Architecture) -> Loaded:
     found = built_again(tensors, stated.described, asked, str(path)) if stated.described else None
     if found is None:
         bare = unwrapped(tensors)
-        fitted = fit(bare, asked, str(path))
-        found = Loaded.of(fitted, "safetensors", torch_details(fitted, bare, tensors, ()))
+        fitted = fit(bare, asked, str(path), order="none")
+        details = torch_details(fitted, bare, tensors, ())
+        used = set(details["keys"].values())
+        rest = {key: tensor for key, tensor in tensors.items() if key not in used}
+        found = Loaded.of(fitted, "safetensors", {**details, "rest": rest, "metadata": metadata})
     return replace(
         found,
         format="safetensors",

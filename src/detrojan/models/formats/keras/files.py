@@ -70,7 +70,7 @@ def _into_named(content: KerasFile, path: Path, asked: Architecture, kind: str) 
             slots[name], arrays[name], tensors[name] = slot, value, slot.to_torch(value)
     if not tensors:
         raise ModelError(f"{path}: expected layers with weights, got none")
-    fitted = fit(tensors, asked, str(path), by_kind=True)
+    fitted = fit(tensors, asked, str(path), order="kind")
     if asked.factory is None:  # the file does not say the epsilon, so it is Keras's own
         use_keras_epsilon(fitted.network)
     taken = {name: slots[key] for name, key in fitted.keys.items()}
