@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from detrojan.data.geometry import crop_boxes, resample, stacked
+from detrojan.data.geometry import crop_boxes, resample
 from detrojan.errors import DataError, OptionError
 
 
@@ -42,10 +42,6 @@ def test_a_size_that_makes_no_sense_is_refused(size):
         resample(np.zeros((1, 2, 2, 1), np.uint8), size)
 
 
-def test_images_of_different_sizes_need_a_size():
+def test_images_of_different_sizes_are_brought_to_one():
     images = [np.zeros((2, 2, 3), np.uint8), np.zeros((4, 2, 3), np.uint8)]
-    with pytest.raises(
-        DataError, match=r"got 2 sizes \(2x2, 4x2, ...\); bring them to one with --resize HxW"
-    ):
-        stacked(images, "f")
     assert resample(images, (3, 3)).shape == (2, 3, 3, 3)

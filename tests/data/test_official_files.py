@@ -32,7 +32,11 @@ def test_binary_batches_of_a_folder_and_of_a_file(tmp_path):
     assert np.allclose(train.images.numpy() * 255, pixels[:5].reshape(20, 3, 32, 32))
     assert train.class_names[3] == "kind 3"
     assert read_data(tmp_path / "test_batch.bin").labels.tolist() == labels[5].tolist()
-    assert data_digest(tmp_path) == train.sha256
+    before = data_digest(tmp_path)
+    (tmp_path / "stray.zip").write_bytes(b"1")
+    assert data_digest(tmp_path) == before
+    (tmp_path / "data_batch_3.bin").write_bytes(bytes(3073))
+    assert data_digest(tmp_path) != before
 
 
 def batch(protocol, **more):

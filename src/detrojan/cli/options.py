@@ -163,6 +163,9 @@ def data_options(
             click.option("--resize", type=types.SIZE, help="Bring all images to this size, bilinear."),
             click.option("--crop", is_flag=True, help="Cut each image to its region of interest first."),
             click.option("--unlabelled", is_flag=True, help="Leave the data's labels out."),
+            click.option(
+                "--strict", is_flag=True, help="Refuse a picture that cannot be read, instead of skipping it."
+            ),
         ],
     )
 

@@ -53,6 +53,14 @@ def current() -> State:
     return state
 
 
+def _harmless(record: logging.LogRecord) -> bool:
+    """Show names out of files as plain characters: an escape sequence must not reach the terminal."""
+    from detrojan.words import printable  # noqa: PLC0415
+
+    record.msg, record.args = printable(record.getMessage(), 2000), ()
+    return True
+
+
 def start_logging(*, verbose: bool) -> None:
     """Send the library's log to stderr: what is wrong always, what is done where asked for."""
     from rich.logging import RichHandler  # noqa: PLC0415
@@ -61,6 +69,7 @@ def start_logging(*, verbose: bool) -> None:
     for old in [item for item in logger.handlers if isinstance(item, RichHandler)]:
         logger.removeHandler(old)
     handler = RichHandler(console=current().console, show_path=False, show_time=verbose, markup=False)
+    handler.addFilter(_harmless)
     logger.addHandler(handler)
     logger.setLevel(logging.INFO if verbose else logging.WARNING)
     # what the readers warn of stands in the report, and would be said twice

@@ -19,10 +19,13 @@ class Dataset:
         images: (N, C, H, W), float32, in [0, 1].
         labels: (N,), int64, 0-based; None where nobody knows them.
         class_names: a name per label, possibly empty.
+        named: the labels were numbered after their names, as class folders are: a number means what
+            `class_names` says, and nothing to a network that numbers the names otherwise.
         source: where the data came from, for people.
         sha256: digest of the file or folder, or empty.
         notes: how it was read (e.g. "uint8 / 255"), for the report.
         extra: per-sample arrays that travel with the samples (first dimension N), e.g. "track".
+        skipped: what was left out, each with the reason.
         files: the file that each sample was read from, where each has its own; else empty.
         positions: where each sample stands in its source, (N,) int64; None where the source was read
             as a whole, in its order.
@@ -36,10 +39,12 @@ class Dataset:
     images: torch.Tensor
     labels: torch.Tensor | None = None
     class_names: tuple[str, ...] = ()
+    named: bool = False
     source: str = ""
     sha256: str = ""
     notes: tuple[str, ...] = ()
     extra: dict[str, torch.Tensor] = field(default_factory=dict)
+    skipped: tuple[str, ...] = ()
     files: tuple[str, ...] = ()
     positions: torch.Tensor | None = None
     total: int = 0
@@ -80,6 +85,12 @@ class Dataset:
     def __len__(self) -> int:
         """Return the number of images."""
         return len(self.images)
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """The notes that are for people to see."""
+        start = "warning: "
+        return tuple(note.removeprefix(start) for note in self.notes if note.startswith(start))
 
     @property
     def shape(self) -> tuple[int, int, int]:

@@ -6,6 +6,7 @@ import struct
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import IO
 
 import numpy as np
@@ -19,10 +20,48 @@ FORMATS = ("JPEG", "PNG", "BMP", "PPM", "WEBP")
 SUFFIXES = frozenset((".jpg", ".jpeg", ".png", ".bmp", ".ppm", ".pgm", ".webp"))
 #: a picture with more pixels than this is taken for an attempt to fill the memory
 MOST_PIXELS = 50_000_000
+#: a JPEG that is made smaller is decoded at this many times the wanted size, or more
+_FINER = 2
 
-_TO_COLOUR = {"RGBA", "RGBX", "RGBa", "P", "PA", "CMYK", "YCbCr", "LAB", "HSV"}
-_TO_GREY = {"1", "LA", "La"}
+_TO_COLOUR = {"RGBX", "P", "CMYK", "YCbCr", "LAB", "HSV"}
+_WIDE = {"I", "I;16", "I;16L", "I;16B", "I;16N"}
 _TRANSPARENT = {"RGBA", "RGBa", "PA", "LA", "La"}
+#: the tag of EXIF that says how the camera was held, and what undoes it
+_ORIENTATION = 0x0112
+_UPRIGHT = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+_SIDEWAYS = range(5, 9)
+_DAMAGE = (
+    OSError, SyntaxError, ValueError, EOFError, struct.error, OverflowError, MemoryError, KeyError, TypeError,
+    IndexError, ZeroDivisionError, AttributeError, NotImplementedError,
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Decoded:
+    """One picture.
+
+    Attributes:
+        pixels: (H, W, 1) or (H, W, 3); uint8, or uint16 where the picture has 16 bits per channel.
+        size: (H, W) of the picture as it is stored, upright.
+        laid_on_white: whether it was transparent, and was laid on white.
+        turned: whether it was turned or mirrored as its EXIF data ask.
+        animated: whether only the first of its frames was taken.
+
+    """
+
+    pixels: Array
+    size: tuple[int, int]
+    laid_on_white: bool = False
+    turned: bool = False
+    animated: bool = False
 
 
 @contextmanager
@@ -36,22 +75,21 @@ def decoding(name: str) -> Iterator[None]:
         raise DataError(f"{name}: expected at most {MOST_PIXELS:,} pixels: {error}") from error
     except UnidentifiedImageError as error:
         raise DataError(f"{name}: expected a picture ({', '.join(FORMATS)}), got something else") from error
-    except (OSError, SyntaxError, ValueError, EOFError, struct.error, OverflowError, MemoryError) as error:
+    except _DAMAGE as error:
         raise DataError(f"{name}: the picture is truncated or damaged: {error}") from error
 
 
-def decode(stream: IO[bytes], name: str) -> tuple[Array, bool]:
-    """Decode one picture.
+def decode(stream: IO[bytes], name: str, at_least: tuple[int, int] | None = None) -> Decoded:
+    """Decode one picture, upright as its EXIF data say; of an animation the first frame.
 
     Args:
         stream: the compressed bytes.
         name: what to call the picture in an error.
-
-    Returns:
-        The pixels, (H, W, 1) or (H, W, 3) uint8, and whether transparency was dropped.
+        at_least: (H, W) that it will be made smaller to. A JPEG is then decoded at a half, a quarter or an
+            eighth of its size, at least twice as large as this. None decodes all of it.
 
     Raises:
-        DataError: it cannot be decoded, is huge, or has more than 8 bits per channel.
+        DataError: it cannot be decoded, is huge, or has more than 16 bits per channel.
 
     """
     with decoding(name):
@@ -60,27 +98,76 @@ def decode(stream: IO[bytes], name: str) -> tuple[Array, bool]:
             width, height = image.size
             if width * height > MOST_PIXELS:
                 raise DataError(f"{name}: expected at most {MOST_PIXELS:,} pixels, got {width}x{height}")
-            mode = image.mode
-            transparent = mode in _TRANSPARENT or "transparency" in image.info
-            if mode in _TO_COLOUR:
-                image = image.convert("RGB")  # noqa: PLW2901
-            elif mode in _TO_GREY:
-                image = image.convert("L")  # noqa: PLW2901
-            elif mode not in ("L", "RGB"):
-                raise DataError(f"{name}: expected 8 bits per channel, got pixels of mode {mode}")
-            pixels = np.asarray(image)
-    return (pixels[..., None] if pixels.ndim == 2 else pixels), transparent
+            animated = image.format != "MPO" and getattr(image, "n_frames", 1) > 1
+            held = _orientation(image)
+            turn = _UPRIGHT.get(held)
+            if at_least is not None:
+                side = _FINER * max(at_least)
+                image.draft(None, (side, side))  # None keeps the mode
+            image.load()
+            if turn is not None:
+                image = image.transpose(turn)  # noqa: PLW2901
+            pixels, laid = _pixels(image, name)
+    return Decoded(
+        pixels[..., None] if pixels.ndim == 2 else pixels,
+        size=(width, height) if held in _SIDEWAYS else (height, width),
+        laid_on_white=laid,
+        turned=turn is not None,
+        animated=animated,
+    )
 
 
-def even_channels(images: list[Array]) -> tuple[list[Array], list[str]]:
-    """Give all images the same number of channels: grey ones among colour ones are repeated, with a note."""
-    grey = sum(image.shape[2] == 1 for image in images)
-    if grey in (0, len(images)):
-        return images, []
-    images = [np.repeat(image, 3, axis=2) if image.shape[2] == 1 else image for image in images]
-    return images, [f"warning: {grey} grey images among {len(images)} were repeated into 3 channels"]
+def stated_size(stream: IO[bytes], name: str) -> tuple[int, int]:
+    """Return the upright size (H, W) that the head of a picture states; no pixel is decoded.
+
+    Raises:
+        DataError: it is no picture.
+
+    """
+    with decoding(name), Image.open(stream, formats=FORMATS) as image:
+        width, height = image.size
+        return (width, height) if _orientation(image) in _SIDEWAYS else (height, width)
 
 
-def transparency_note(count: int) -> list[str]:
-    """Say that transparency was dropped, where it was."""
-    return [f"warning: transparency was dropped from {count} images"] if count else []
+def _orientation(image: Image.Image) -> int:
+    """Return how the camera was held, 1 for upright; EXIF data that cannot be read say nothing."""
+    try:
+        found = image.getexif().get(_ORIENTATION, 1)
+    except _DAMAGE:
+        return 1
+    return found if isinstance(found, int) else 1
+
+
+def _pixels(image: Image.Image, name: str) -> tuple[Array, bool]:
+    """Return grey or coloured pixels, and whether something transparent was laid on white."""
+    mode = image.mode
+    if mode in _TRANSPARENT or (mode in {"P", "L", "RGB", "1"} and "transparency" in image.info):
+        return _on_white(image)
+    if mode in _WIDE:
+        return _wide(image, name), False
+    if mode == "1":
+        image = image.convert("L")
+    elif mode in _TO_COLOUR:
+        image = image.convert("RGB")
+    elif mode not in {"L", "RGB"}:
+        raise DataError(f"{name}: expected 8 or 16 bits per channel, got pixels of mode {mode}")
+    return np.asarray(image), False
+
+
+def _on_white(image: Image.Image) -> tuple[Array, bool]:
+    """Lay a picture with an opacity on white; one that is opaque all over is taken as it is."""
+    grey = image.mode in {"LA", "La", "L", "1"}
+    image = image.convert("RGBA")
+    if image.getchannel("A").getextrema() == (255, 255):
+        return np.asarray(image.convert("L" if grey else "RGB")), False
+    ground = Image.new("RGBA", image.size, (255, 255, 255, 255))
+    ground.alpha_composite(image)
+    return np.asarray(ground.convert("L" if grey else "RGB")), True
+
+
+def _wide(image: Image.Image, name: str) -> Array:
+    values = np.asarray(image)
+    low, high = int(values.min()), int(values.max())
+    if not 0 <= low <= high < 2**16:
+        raise DataError(f"{name}: expected 8 or 16 bits per channel, got values from {low} to {high}")
+    return values.astype(np.uint16)

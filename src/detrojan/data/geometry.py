@@ -12,13 +12,14 @@ Box = tuple[float, float, float, float]
 Size = tuple[int, int]
 
 
-def crop_boxes(roi: Array, frames: list[Size], where: str) -> list[Box]:
+def crop_boxes(roi: Array, frames: list[Size], where: str, *, first: int = 0) -> list[Box]:
     """Return the box of each image to cut out, in its own pixels.
 
     Args:
         roi: (N, 6), per image width and height of the original frame, then x1, y1, x2, y2 in it.
         frames: (H, W) of each image, which shows the whole frame.
         where: the file, for error texts.
+        first: the number of the first image, for error texts.
 
     Raises:
         DataError: a region that is empty or outside its frame.
@@ -33,7 +34,7 @@ def crop_boxes(roi: Array, frames: list[Size], where: str) -> list[Box]:
         if not (0 <= x1 < x2 <= w and 0 <= y1 < y2 <= h):
             raise DataError(
                 f"{where}: expected a region within the frame of {w:g}x{h:g}, "
-                f"got {x1:g}, {y1:g} to {x2:g}, {y2:g} (image {place} of those read)"
+                f"got {x1:g}, {y1:g} to {x2:g}, {y2:g} (image {first + place} of those read)"
             )
         boxes.append((x1 * width / w, y1 * height / h, x2 * width / w, y2 * height / h))
     return boxes
@@ -56,25 +57,6 @@ def resample(pixels: Pixels, size: Size, boxes: list[Box] | None = None) -> Arra
     return np.stack(
         [_one(image, size, None if boxes is None else boxes[place]) for place, image in enumerate(pixels)]
     )
-
-
-def stacked(pixels: Pixels, where: str) -> Array:
-    """Return all images as one array.
-
-    Raises:
-        DataError: they are not of one size.
-
-    """
-    if not isinstance(pixels, list):
-        return pixels
-    sizes = sorted({image.shape[:2] for image in pixels})
-    if len(sizes) > 1:
-        shown = ", ".join(f"{height}x{width}" for height, width in (sizes[0], sizes[-1]))
-        raise DataError(
-            f"{where}: expected images of one size, got {len(sizes)} sizes ({shown}, ...); "
-            "bring them to one with --resize HxW"
-        )
-    return np.stack(pixels)
 
 
 def _one(image: Array, size: Size, box: Box | None) -> Array:

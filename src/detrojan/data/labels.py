@@ -29,7 +29,7 @@ def clean_labels(
         raise LabelError(f"{where}: expected {count} labels, one per image, got shape {values.shape}")
     if values.ndim == 2 and values.shape[1] == 1:
         values = values[:, 0]
-    if values.dtype.kind in "USO":
+    if is_text(values):
         values, class_names = _from_text(values, class_names, where)
         notes.append("labels from text")
     if values.dtype.kind not in "biuf":
@@ -44,6 +44,11 @@ def clean_labels(
             f"got {int(labels.max())}"
         )
     return labels, class_names, notes
+
+
+def is_text(values: Array | None) -> bool:
+    """Tell whether labels are stored as text."""
+    return values is not None and values.dtype.kind in "USO"
 
 
 def _from_text(values: Array, names: tuple[str, ...], where: str) -> tuple[Array, tuple[str, ...]]:

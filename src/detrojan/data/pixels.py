@@ -62,14 +62,48 @@ class Scale:
         return np.clip(unit, 0, 1, out=unit)
 
 
-def choose_scale(pixels: Pixels, stated: Range | None, where: str, *, bytes_in_floats: bool = False) -> Scale:
+@dataclass(frozen=True)
+class Extent:
+    """Of what type stored values are, and between which ends they lie."""
+
+    dtype: np.dtype[np.generic]
+    low: float
+    high: float
+
+    @classmethod
+    def of(cls, pixels: Pixels, where: str) -> Extent:
+        """Look through images.
+
+        Raises:
+            DataError: the pixels are not numbers, or there are none.
+
+        """
+        arrays = pixels if isinstance(pixels, list) else [pixels]
+        dtype = arrays[0].dtype
+        if dtype.kind not in "biuf":
+            raise DataError(f"{where}: expected images of numbers, got {dtype}")
+        if any(array.size == 0 for array in arrays):
+            raise DataError(f"{where}: expected images with pixels, got shape {arrays[0].shape}")
+        low = min(float(array.min()) for array in arrays)
+        return cls(dtype, low, max(float(array.max()) for array in arrays))
+
+    def joined(self, other: Extent | None) -> Extent:
+        """Return what covers both."""
+        if other is None:
+            return self
+        return Extent(self.dtype, min(self.low, other.low), max(self.high, other.high))
+
+
+def choose_scale(
+    pixels: Pixels | Extent, stated: Range | None, where: str, *, bytes_in_floats: bool = False
+) -> Scale:
     """Decide what the stored values mean.
 
     uint8 means 0..255. Floats must lie within [0, 1], and other integers within 0..255, unless a
     range is stated.
 
     Args:
-        pixels: images as stored.
+        pixels: images as stored, or between which ends their values lie.
         stated: (low, high) that the owner of the data vouches for, or None.
         where: the file, for error texts.
         bytes_in_floats: floats above 1 are known to mean 0..255.
@@ -80,7 +114,8 @@ def choose_scale(pixels: Pixels, stated: Range | None, where: str, *, bytes_in_f
         OptionError: the stated range is empty.
 
     """
-    dtype, low, high = _extremes(pixels, where)
+    extent = pixels if isinstance(pixels, Extent) else Extent.of(pixels, where)
+    dtype, low, high = extent.dtype, extent.low, extent.high
     if not (math.isfinite(low) and math.isfinite(high)):
         raise RangeError(f"{where}: expected finite pixel values, got NaN or infinity")
     if stated is not None:
@@ -92,17 +127,6 @@ def choose_scale(pixels: Pixels, stated: Range | None, where: str, *, bytes_in_f
     if low < -_ROUNDING or high > 1 + _ROUNDING:
         raise RangeError(f"{where}: expected images in [0, 1], got {_shown(low, high)}; {_advice(low, high)}")
     return Scale(0, 1, (f"{dtype} in [0, 1]",))
-
-
-def _extremes(pixels: Pixels, where: str) -> tuple[np.dtype[np.generic], float, float]:
-    arrays = pixels if isinstance(pixels, list) else [pixels]
-    dtype = arrays[0].dtype
-    if dtype.kind not in "biuf":
-        raise DataError(f"{where}: expected images of numbers, got {dtype}")
-    if any(array.size == 0 for array in arrays):
-        raise DataError(f"{where}: expected images with pixels, got shape {arrays[0].shape}")
-    low = min(float(array.min()) for array in arrays)
-    return dtype, low, max(float(array.max()) for array in arrays)
 
 
 def _whole_scale(dtype: np.dtype[np.generic], low: float, high: float, where: str) -> Scale:

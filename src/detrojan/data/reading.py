@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import os
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,12 +14,15 @@ import torch
 from numpy.typing import NDArray
 
 from detrojan.data.dataset import Dataset
+from detrojan.data.digest import digest_of
 from detrojan.data.formats.base import Format, Place, formats, kinds, words
-from detrojan.data.formats.image_folder import picture_files, read_pictures
-from detrojan.data.geometry import Size, crop_boxes, resample, stacked
-from detrojan.data.labels import clean_labels
-from detrojan.data.pixels import Range, choose_scale
-from detrojan.data.source import Array, Pixels, Source
+from detrojan.data.formats.image_folder import read_pictures
+from detrojan.data.geometry import Size, crop_boxes, resample
+from detrojan.data.labels import clean_labels, is_text
+from detrojan.data.pictures import Drawn, draw_arrays, draw_pictures
+from detrojan.data.pixels import Range
+from detrojan.data.source import Array, Source
+from detrojan.data.walking import check_plain
 from detrojan.errors import DataError, OptionError
 
 logger = logging.getLogger(__name__)
@@ -37,6 +42,7 @@ def read_data(
     crop: bool = False,
     unlabelled: bool = False,
     limit: int | None = None,
+    strict: bool = False,
     generator: torch.Generator | None = None,
 ) -> Dataset:
     """Read images, with labels where there are any.
@@ -50,6 +56,7 @@ def read_data(
         crop: cut each image to its region of interest, the array `roi` of the file.
         unlabelled: leave the labels out, also where the file has some.
         limit: at most this many images, drawn at random without repeats; only these are decoded.
+        strict: refuse a picture that cannot be decoded; else it is skipped and listed in `skipped`.
         generator: randomness for `limit`; a fixed seed where None.
 
     Returns:
@@ -66,27 +73,36 @@ def read_data(
     """
     if limit is not None and limit < 1:
         raise OptionError(f"expected a limit of at least 1 image, got {limit}")
-    source, digest = _open(path, split, unlabelled=unlabelled)
+    source = _open(path, split, unlabelled=unlabelled)
     labels, names, notes = _labels(source, unlabelled=unlabelled)
     index = _choose(source.count, limit, generator)
-    drawn = len(index) < source.count
-    if drawn:
+    if len(index) < source.count:
         notes.append(f"{len(index)} of {source.count} images, drawn at random")
-    images, more = _images(source, index, data_range, resize, crop=crop)
-    for note in more:
-        if note.startswith("warning: "):
-            logger.warning("%s: %s", source.where, note.removeprefix("warning: "))
+    drawn = _draw(source, index, data_range, _Shaping(source, index, resize, crop=crop), strict=strict)
+    index = index[drawn.places]
+    digest, told = digest_of(source, _place(path), index, drawn.images)
+    data = _dataset(source, drawn, index, labels)
+    data = replace(data, class_names=names, sha256=digest, notes=(*notes, *drawn.notes, *told))
+    for text in data.warnings:
+        logger.warning("%s: %s", source.where, text)
+    return data
+
+
+def _dataset(
+    source: Source, drawn: Drawn, index: NDArray[np.int64], labels: NDArray[np.int64] | None
+) -> Dataset:
+    """Return the samples at `index` of a source, as they were drawn."""
+    part = len(index) < source.count
     return Dataset(
-        images=images,
+        images=torch.from_numpy(drawn.images),
         labels=None if labels is None else torch.from_numpy(labels[index]),
-        class_names=names,
+        named=labels is not None and (source.named or is_text(source.labels)),
         source=source.where,
-        sha256=digest,
-        notes=(*notes, *more),
+        skipped=(*source.skipped, *drawn.skipped),
         extra={name: _tensor(values[index]) for name, values in source.extra.items()},
         files=source.files and tuple(source.files[position] for position in index.tolist()),
-        positions=torch.from_numpy(index) if drawn else None,
-        total=source.count if drawn else 0,
+        positions=torch.from_numpy(index) if part else None,
+        total=source.count if part else 0,
     )
 
 
@@ -109,19 +125,23 @@ def splits_of(path: DataPath) -> tuple[str, ...]:
     return _format_of(place).splits(place)
 
 
-def _open(path: DataPath, split: str | None, *, unlabelled: bool) -> tuple[Source, str]:
-    """Look into what a path names; return also its digest."""
+def _open(path: DataPath, split: str | None, *, unlabelled: bool) -> Source:
+    """Look into what a path names."""
     if isinstance(path, str | Path):
         place = Place.of(path)
         source = _format_of(place).read(place, split, unlabelled=unlabelled)
-        digest = source.sha256 or _digest(place.path)
     else:
-        source, digest = read_pictures([Path(item) for item in path]), data_digest(path)
+        source = read_pictures([Path(item) for item in path])
     if source.count <= 0:
         raise DataError(f"{source.where}: expected at least one image, got none")
     if source.count > _MOST_SAMPLES:
         raise DataError(f"{source.where}: expected at most {_MOST_SAMPLES:,} images, got {source.count:,}")
-    return source, digest
+    return source
+
+
+def _place(path: DataPath) -> Path:
+    """Return what a path names; of a list, the folder of its first."""
+    return Path(path) if isinstance(path, str | Path) else Path(path[0]).parent
 
 
 def _format_of(place: Place) -> Format:
@@ -129,8 +149,9 @@ def _format_of(place: Place) -> Format:
     for one in formats():
         if one.recognises(place):
             return one
-    if not place.path.exists():
+    if not (place.is_folder or os.path.lexists(place.path)):
         raise DataError(f"there is no file or folder {place.path}; expected {kinds()}")
+    check_plain(place.path)
     got = "something else" if place.head else "an empty file"
     if place.head.startswith(b"\x1f\x8b"):
         got = "a packed file; unpack it first"
@@ -138,22 +159,23 @@ def _format_of(place: Place) -> Format:
 
 
 def data_digest(path: DataPath) -> str:
-    """Return the SHA-256 of what a path names: a file, or a folder's names and contents, or a word.
+    """Return a SHA-256 of what a path names, for telling whether it is still the same.
+
+    It covers the files of all splits, by `digest_of`; of large data by name and size only.
 
     Raises:
         DataError: there is no such file, or it cannot be read.
 
     """
     if not isinstance(path, str | Path):
-        paths = [Path(item) for item in path]
-        files, _ = picture_files(paths)
-        return _digest(paths[0].parent, files)
+        return digest_of(_open(path, None, unlabelled=True), _place(path))[0]
     place = Place.of(path)
     if place.word in words():
         return hashlib.sha256(place.word.encode()).hexdigest()
-    if not place.path.exists():
-        raise DataError(f"there is no file or folder {path}; expected {kinds()}")
-    return _digest(place.path)
+    found = _format_of(place)
+    sources = [found.read(place, split or None, unlabelled=True) for split in found.splits(place)]
+    digests = [digest_of(source, place.path)[0] for source in sources]
+    return digests[0] if len(set(digests)) == 1 else hashlib.sha256("".join(digests).encode()).hexdigest()
 
 
 def _labels(
@@ -175,34 +197,58 @@ def _choose(count: int, limit: int | None, generator: torch.Generator | None) ->
     return chosen
 
 
-def _images(
-    source: Source, index: NDArray[np.int64], data_range: Range | None, resize: Size | None, *, crop: bool
-) -> tuple[torch.Tensor, list[str]]:
+def _draw(
+    source: Source,
+    index: NDArray[np.int64],
+    data_range: Range | None,
+    shaping: _Shaping,
+    *,
+    strict: bool,
+) -> Drawn:
     """Decode, cut, resize and scale the images at `index`."""
-    if crop and "roi" not in source.extra:
-        raise DataError(f"{source.where}: expected an array roi to crop by, got none")
-    pixels, notes = source.fetch(index)
-    # the range is judged before resizing, which would hide single pixels that are outside
-    scale = choose_scale(pixels, data_range, source.where, bytes_in_floats=source.bytes_in_floats)
-    notes += scale.notes
-    if crop:
-        frames: list[Size] = [(image.shape[0], image.shape[1]) for image in pixels]
-        boxes = crop_boxes(source.extra["roi"][index], frames, source.where)
-        images = resample(pixels, resize or frames[0], boxes)
-        notes.append("cropped to the region of interest, bilinear")
-    elif resize is not None:
-        images = resample(pixels, resize)
+    if source.pictures is not None:
+        drawn = draw_pictures(source, index, data_range, shaping, strict=strict)
     else:
-        images = stacked(pixels, source.where)
-    if resize is not None:
-        notes.append(_resize_note(pixels, resize))
-    unit = scale.apply(images.transpose(0, 3, 1, 2))
-    return torch.from_numpy(np.ascontiguousarray(unit)), notes
+        drawn = draw_arrays(source, index, data_range, shaping)
+    return replace(drawn, notes=[*drawn.notes, *shaping.notes(drawn.sizes)])
 
 
-def _resize_note(pixels: Pixels, size: Size) -> str:
-    sizes = sorted({image.shape[:2] for image in pixels})
-    before = f"{sizes[0][0]}x{sizes[0][1]}" if len(sizes) == 1 else f"{len(sizes)} different sizes"
+class _Shaping:
+    """Cuts and resizes stored images."""
+
+    def __init__(self, source: Source, index: NDArray[np.int64], size: Size | None, *, crop: bool) -> None:
+        if crop and "roi" not in source.extra:
+            raise DataError(f"{source.where}: expected an array roi to crop by, got none")
+        self.where, self.stated, self.size = source.where, size, size
+        self.roi = source.extra["roi"][index] if crop else None
+        self.at_least = None if crop else size
+        self.asks_sizes = False
+
+    def prepare(self, sizes: set[Size]) -> None:
+        """Sizes make no difference here."""
+
+    def __call__(self, pixels: Array, place: int) -> Array:
+        """Return the image (H, W, C) at a place as it is wanted."""
+        frame = (pixels.shape[0], pixels.shape[1])
+        boxes = None
+        if self.roi is not None:
+            if self.size is None:
+                self.size = frame  # all are brought to the size of the first
+            boxes = crop_boxes(self.roi[place : place + 1], [frame], self.where, first=place)
+        if self.size is None:
+            return pixels
+        shaped: Array = resample([pixels], self.size, boxes)[0]
+        return shaped
+
+    def notes(self, sizes: set[Size]) -> list[str]:
+        """Return what was done to images of these sizes."""
+        notes = [] if self.roi is None else ["cropped to the region of interest, bilinear"]
+        return notes if self.stated is None else [*notes, _resize_note(sizes, self.stated)]
+
+
+def _resize_note(sizes: set[Size], size: Size) -> str:
+    height, width = min(sizes)
+    before = f"{height}x{width}" if len(sizes) == 1 else f"{len(sizes)} different sizes"
     return f"resized from {before} to {size[0]}x{size[1]}, bilinear"
 
 
@@ -210,27 +256,3 @@ def _tensor(values: Array) -> torch.Tensor:
     """Return a per-sample array as a tensor; torch knows few unsigned types and one byte order."""
     known = {"b": np.bool_, "i": np.int64, "u": np.int64, "f": np.float64}
     return torch.from_numpy(np.ascontiguousarray(values.astype(known[values.dtype.kind])))
-
-
-def _digest(path: Path, files: Sequence[Path] | None = None) -> str:
-    """Return the SHA-256 of a file, or of the names and contents of files, in sorted order."""
-    digest = hashlib.sha256()
-    if files is None and path.is_file():
-        _feed(digest, path)
-        return digest.hexdigest()
-    if files is None:
-        files = sorted(item for item in path.rglob("*") if item.is_file())
-    for file in files:
-        name = file.relative_to(path) if file.is_relative_to(path) else file
-        digest.update(f"{name.as_posix()}\0{file.stat().st_size}\0".encode("utf-8", "surrogateescape"))
-        _feed(digest, file)
-    return digest.hexdigest()
-
-
-def _feed(digest: hashlib._Hash, path: Path) -> None:
-    try:
-        with path.open("rb") as stream:
-            while chunk := stream.read(2**20):
-                digest.update(chunk)
-    except OSError as error:
-        raise DataError(f"{path} cannot be read: {error.strerror}") from error

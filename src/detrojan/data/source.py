@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import io
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from pathlib import Path
+from typing import IO, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from detrojan.data.walking import open_plain
 from detrojan.errors import DataError
 
 Array = NDArray[Any]
@@ -30,50 +33,106 @@ LABEL_NAMES = ("labels", "label", "y", "targets", "target", "arr_1")
 CLASS_NAMES = ("class_names", "names", "classes", "label_names")
 
 _SPLITS = {"train": "train", "test": "test", "val": "val", "valid": "val", "validation": "val"}
+#: further spellings of folders and of files
+_SPELLINGS = _SPLITS | {"training": "train", "testing": "test", "validate": "val", "dev": "val"}
+_ADDED = re.compile(r"[_ -]?(?:set|data|images|imgs|split)$")
 _ANY = "|".join(sorted(_SPLITS, key=len, reverse=True))
 _KEY = re.compile(rf"^(?:(?P<before>{_ANY})[_/-])?(?P<base>.+?)(?:[_/-](?P<after>{_ANY}))?$", re.IGNORECASE)
 
 
+@dataclass(frozen=True)
+class Encoded:
+    """One compressed picture.
+
+    Attributes:
+        name: what to call it in errors and in lists.
+        content: its file, or its bytes.
+        top: a folder that a link must not lead out of, or None.
+
+    """
+
+    name: str
+    content: Path | bytes
+    top: Path | None = None
+
+    def open(self) -> IO[bytes]:
+        """Open its bytes.
+
+        Raises:
+            UnsafeFileError: it is no plain file, or lies outside.
+            DataError: it cannot be read.
+
+        """
+        return (
+            io.BytesIO(self.content)
+            if isinstance(self.content, bytes)
+            else open_plain(self.content, self.top)
+        )
+
+
 @dataclass(frozen=True, kw_only=True)
 class Source:
-    """The samples of one split, with the pixels still to be decoded.
+    """The samples of one split, with the pixels still to be decoded: either arrays or compressed pictures.
 
     Attributes:
         where: the file or folder, for error texts.
         count: number of samples.
-        fetch: decodes the samples at the given positions, in that order.
+        fetch: reads the arrays at the given positions, in that order; None where there are pictures.
+        pictures: yields the compressed pictures at the given positions, in any order, each with its place
+            among those positions; None where there are arrays.
         labels: (count, ...) as stored and unchecked; None where the file has none.
         class_names: a name per label, or empty.
+        named: the labels were numbered after the names, as for class folders: a number alone means nothing.
         notes: what a person should know about how it was read.
         extra: numeric per-sample arrays, first dimension `count`.
         bytes_in_floats: floats above 1 are known to mean 0..255 here.
         files: the file of each sample, where each has its own; else empty.
+        used: further files that were read, such as tables and batches; empty where it is the file itself.
+        skipped: what was left out, each with the reason.
         sha256: digest of the samples where they lie in no file; else empty.
 
     """
 
     where: str
     count: int
-    fetch: Callable[[NDArray[np.int64]], Fetched]
+    fetch: Callable[[NDArray[np.int64]], Fetched] | None = None
+    pictures: Callable[[NDArray[np.int64]], Iterator[tuple[int, Encoded]]] | None = None
     labels: Array | None = None
     class_names: tuple[str, ...] = ()
+    named: bool = False
     notes: tuple[str, ...] = ()
     extra: dict[str, Array] = field(default_factory=dict)
     bytes_in_floats: bool = False
     files: tuple[str, ...] = ()
+    used: tuple[Path, ...] = ()
+    skipped: tuple[str, ...] = ()
     sha256: str = ""
 
 
+def pictures_in(
+    names: Sequence[str], content: Callable[[int], Path | bytes], top: Path | None = None
+) -> Callable[[NDArray[np.int64]], Iterator[tuple[int, Encoded]]]:
+    """Return what a `Source` calls `pictures`, for pictures that are got one by one, by their position."""
+
+    def pictures(index: NDArray[np.int64]) -> Iterator[tuple[int, Encoded]]:
+        for place, position in enumerate(index.tolist()):
+            yield place, Encoded(names[position], content(position), top)
+
+    return pictures
+
+
 def split_name(text: str) -> str:
-    """Return "train", "test" or "val" for any common spelling of it.
+    """Return "train", "test" or "val" for any common spelling of it, e.g. Training, test_set, valid.
 
     Raises:
         DataError: another word.
 
     """
-    if text.lower() not in _SPLITS:
-        raise DataError(f"expected a split train, test or val, got {text!r}")
-    return _SPLITS[text.lower()]
+    word = text.strip().lower()
+    name = _SPELLINGS.get(word) or _SPELLINGS.get(_ADDED.sub("", word))
+    if name is None:
+        raise DataError(f"expected a split train, test or val, got {text!r:.80}")
+    return name
 
 
 def by_split(keys: Iterable[str]) -> dict[str, dict[str, str]]:

@@ -81,7 +81,8 @@ def check(
         inputs=len(rows),
         backdoored=sum(bool(row.backdoored) for row in rows),
         predictions=rows,
-        warnings=overflow_warnings(rows, guard.statistic),
+        skipped=list(data.skipped),
+        warnings=[*data.warnings, *overflow_warnings(rows, guard.statistic)],
     ), scores
 
 

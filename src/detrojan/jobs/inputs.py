@@ -80,7 +80,7 @@ def with_usable_labels(
         LabelError: such labels, if `strict`.
 
     """
-    warnings = [note.removeprefix("warning: ") for note in images.notes if note.startswith("warning:")]
+    warnings = list(images.warnings)
     if images.labels is None or not foreign(network, images):
         return images, warnings
     highest = int(images.labels.max())
@@ -212,6 +212,7 @@ def load_data(source: DataSource, run: Run, *, limit: int | None = None, path: s
         crop=source.crop,
         unlabelled=source.unlabelled,
         limit=source.samples or limit,
+        strict=source.strict,
         generator=run.generator("data"),
     )
 

@@ -47,7 +47,13 @@ def read_images(images: Sequence[Path], source: DataSource, run: Run) -> tuple[D
         data = load_data(source, run)
         places = in_source(data, torch.arange(len(data))).tolist()
         return data, list(data.files) or [f"{data.source}[{place}]" for place in places]
-    data = read_data(tuple(images), data_range=source.data_range, resize=source.resize, unlabelled=True)
+    data = read_data(
+        tuple(images),
+        data_range=source.data_range,
+        resize=source.resize,
+        unlabelled=True,
+        strict=source.strict,
+    )
     return data, list(data.files)
 
 
@@ -132,5 +138,6 @@ def predict(
     return PredictRecord(
         model=Answering(path=origin.path, sha256=origin.sha256, net=origin.net),
         predictions=rows,
-        warnings=overflow_warnings(rows, None if guard is None else guard.statistic),
+        skipped=list(data.skipped),
+        warnings=[*data.warnings, *overflow_warnings(rows, None if guard is None else guard.statistic)],
     )

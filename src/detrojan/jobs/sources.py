@@ -53,6 +53,7 @@ class DataSource:
         resize: (H, W) that all images are brought to.
         crop: whether each image is cut to its region of interest first.
         unlabelled: whether the labels are left out.
+        strict: whether a picture that cannot be read is refused, instead of skipped.
 
     """
 
@@ -63,3 +64,4 @@ class DataSource:
     resize: tuple[int, int] | None = None
     crop: bool = False
     unlabelled: bool = False
+    strict: bool = False

@@ -303,6 +303,7 @@ def data_facts(data: Dataset, *, used: int | None = None) -> DataFacts:
         labelled=data.labels is not None,
         shape=list(data.shape),
         notes=list(data.notes),
+        skipped=list(data.skipped),
     )
 
 

@@ -123,7 +123,8 @@ class ModelFacts(Part):
 class DataFacts(Part):
     """The data it was judged on; `shape` is (C, H, W) of one image.
 
-    `images` were there; a scan `used` so many of them, drawn at random, and null stands for all.
+    `images` were there; a scan `used` so many of them, drawn at random, and null stands for all. `skipped`
+    names what was left out, with the reason.
     """
 
     source: Words
@@ -133,6 +134,7 @@ class DataFacts(Part):
     labelled: bool
     shape: list[Count]
     notes: list[Words]
+    skipped: list[Words] = Field(default_factory=list)
 
 
 class RunFacts(Part):

@@ -10,7 +10,7 @@ from typing import ClassVar
 
 from detrojan.catalog import classes
 from detrojan.data.source import Source
-from detrojan.errors import DataError
+from detrojan.data.walking import first_bytes, is_file, is_folder
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,7 @@ class Place:
     @cached_property
     def is_folder(self) -> bool:
         """Whether it is a folder."""
-        return self.path.is_dir()
+        return is_folder(self.path)
 
     @cached_property
     def head(self) -> bytes:
@@ -49,13 +49,7 @@ class Place:
             DataError: it cannot be read.
 
         """
-        if not self.path.is_file():
-            return b""
-        try:
-            with self.path.open("rb") as file:
-                return file.read(12)
-        except OSError as error:
-            raise DataError(f"{self.path} cannot be read: {error.strerror}") from error
+        return first_bytes(self.path, 12) if is_file(self.path) else b""
 
 
 class Format(ABC):

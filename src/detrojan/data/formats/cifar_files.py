@@ -113,6 +113,7 @@ def _source(where: Path, files: list[Path], notes: list[str]) -> Source:
         fetch=fetch,
         labels=labels,
         class_names=_names(files[0].parent),
+        used=tuple(files),
         notes=(*notes, "CIFAR-10 batches"),
     )
 

@@ -7,11 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
-from detrojan.data.decoding import decode, decoding, even_channels
 from detrojan.data.formats.base import Format, Place
-from detrojan.data.source import Fetched, Source, choose_split
+from detrojan.data.source import Source, choose_split, pictures_in
 from detrojan.errors import DataError
 
 #: the columns of a table that are needed, beside the file's name
@@ -106,20 +104,14 @@ def read_gtsrb(folder: Path, split: str | None = None, *, unlabelled: bool = Fal
     if not unlabelled and 0 < len(known) < len(labels):
         raise DataError(f"{folder}: expected a ClassId in each row, got {len(known)} of {len(labels)}")
 
-    def fetch(index: NDArray[np.int64]) -> Fetched:
-        images = []
-        for position in index.tolist():
-            path = rows[position].path
-            with decoding(str(path)), path.open("rb") as stream:
-                images.append(decode(stream, str(path))[0])
-        return even_channels(images)
-
+    files = tuple(str(row.path) for row in rows)
     return Source(
         where=str(folder),
         count=len(rows),
-        fetch=fetch,
+        pictures=pictures_in(files, lambda position: rows[position].path, folder),
         labels=np.asarray(known, dtype=np.int64) if known and not unlabelled else None,
-        files=tuple(str(row.path) for row in rows),
+        files=files,
+        used=tuple(found[chosen]),
         notes=(*notes, f"GTSRB, {len(found[chosen])} tables"),
         extra={
             "roi": np.asarray([row.roi for row in rows], dtype=np.int64),

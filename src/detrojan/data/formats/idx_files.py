@@ -100,15 +100,22 @@ def read_idx_file(path: Path, split: str | None = None, *, unlabelled: bool = Fa
 
 def _source(path: Path, notes: list[str], *, unlabelled: bool) -> Source:
     images = _array(path, 3)
-    labels = None
+    labels, used = None, [path]
     if not unlabelled:
-        beside = _labels_beside(path)
-        labels = _array(beside, 1)
+        used.append(_labels_beside(path))
+        labels = _array(used[-1], 1)
 
     def fetch(index: NDArray[np.int64]) -> Fetched:
         return images[index][..., None], []
 
-    return Source(where=str(path), count=len(images), fetch=fetch, labels=labels, notes=(*notes, "idx file"))
+    return Source(
+        where=str(path),
+        count=len(images),
+        fetch=fetch,
+        labels=labels,
+        notes=(*notes, "idx file"),
+        used=tuple(used),
+    )
 
 
 def _labels_beside(path: Path) -> Path:

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
 
 import numpy as np
-from numpy.typing import NDArray
 
-from detrojan.data.decoding import SUFFIXES, decode, decoding, even_channels, transparency_note
+from detrojan.data.decoding import SUFFIXES
 from detrojan.data.formats.base import Format, Place
-from detrojan.data.source import Fetched, Source, choose_split, split_name
+from detrojan.data.layout import arrange, is_folder_of_all, splits_in
+from detrojan.data.source import Source, choose_split, pictures_in
+from detrojan.data.walking import Walk, check_plain, is_file, is_folder, walk
 from detrojan.errors import DataError
 
 _HEADS = (b"\x89PNG", b"\xff\xd8\xff", b"BM", b"P5", b"P6", b"RIFF")
+#: what a table of labels is called; it is no good if its labels are not read
+_TABLES = {".csv", ".tsv", ".json", ".jsonl", ".xml", ".txt", ".parquet", ".xlsx", ".mat"}
 
 
 class ImageFolder(Format):
@@ -32,8 +36,9 @@ class ImageFolder(Format):
 
     def splits(self, place: Place) -> tuple[str, ...]:
         """Return the splits that have a folder each."""
-        found = _split_folders(place.path) if place.is_folder else {}
-        return tuple(found) or ("",)
+        if not place.is_folder:
+            return ("",)
+        return splits_in(_Tree.of(place.path).relative, str(place.path))
 
     def read(self, place: Place, split: str | None, *, unlabelled: bool) -> Source:
         """Look into a folder of pictures, or take one picture, which has no label."""
@@ -43,11 +48,29 @@ class ImageFolder(Format):
         return read_pictures([place.path])
 
 
+@dataclass(frozen=True)
+class _Tree:
+    """The pictures of a folder, and what else lies there."""
+
+    pictures: list[Path]
+    relative: list[PurePosixPath]
+    other: list[Path]
+    found: Walk
+
+    @classmethod
+    def of(cls, folder: Path) -> _Tree:
+        found = walk(folder)
+        pictures = [path for path in found.files if path.suffix.lower() in SUFFIXES]
+        other = [path for path in found.files if path.suffix.lower() not in SUFFIXES]
+        relative = [PurePosixPath(path.relative_to(folder).as_posix()) for path in pictures]
+        return cls(pictures, relative, other, found)
+
+
 def read_folder(path: Path, split: str | None = None, *, unlabelled: bool = False) -> Source:
     """Look into a folder of pictures.
 
-    A folder per class gives labels in the sorted order of the folders' names; pictures that lie
-    in the folder itself have none. Folders that are all called train, test or val hold splits.
+    A folder per class gives labels, in the order of `layout.class_order`; pictures that lie in the folder
+    itself have none. Folders that are all called train, test or val hold splits.
 
     Args:
         path: the folder.
@@ -55,35 +78,31 @@ def read_folder(path: Path, split: str | None = None, *, unlabelled: bool = Fals
         unlabelled: leave the labels out.
 
     Raises:
-        DataError: no pictures, or pictures beside class folders.
+        DataError: no pictures, pictures beside class folders, or a single folder of pictures beside a table
+            of labels that cannot be read.
 
     """
-    notes: list[str] = []
-    if splits := _split_folders(path):
-        chosen, notes = choose_split(splits, split, str(path))
-        path = splits[chosen]
-    elif split is not None:
-        raise DataError(f"{path}: expected a folder {split_name(split)}, got none")
-    folders = _folders(path)
-    loose, skipped = _pictures(path, deep=False)
-    if loose and folders:
-        raise DataError(
-            f"{path}: expected a folder per class, or pictures only, "
-            f"got {len(loose)} pictures beside {len(folders)} folders"
-        )
-    if loose:
-        return _source(path, loose, notes=notes, skipped=skipped)
-    files, labels = [], []
-    for label, folder in enumerate(folders):
-        inside, odd = _pictures(folder, deep=True)
-        files += inside
-        labels += [label] * len(inside)
-        skipped += odd
-    if not files:
-        raise _no_pictures(path)
-    names = tuple(folder.name for folder in folders)
-    notes += _order_note(names)
-    return _source(path, files, None if unlabelled else labels, names, notes=notes, skipped=skipped)
+    tree = _Tree.of(path)
+    if not tree.pictures:
+        raise _no_pictures(path, tree.found)
+    held = {parent for file in tree.relative for parent in file.parents}
+    empty = [
+        PurePosixPath(folder.relative_to(path).as_posix())
+        for folder in tree.found.folders
+        if PurePosixPath(folder.relative_to(path).as_posix()) not in held
+    ]
+    layout = arrange(tree.relative, str(path), split=split, empty=empty)
+    if len(layout.names) == 1 and not unlabelled:
+        _refuse_table(path, layout.names[0], tree.other)
+    return _source(
+        path,
+        [tree.pictures[at] for at in layout.chosen],
+        None if unlabelled else layout.labels,
+        layout.names,
+        top=path,
+        notes=[*layout.notes, *tree.found.notes(), *_left_out(tree.other, tree.found.hidden)],
+        skipped=_skipped(tree.other, tree.found.hidden, tree.found.outward),
+    )
 
 
 def read_pictures(paths: Sequence[Path]) -> Source:
@@ -93,33 +112,24 @@ def read_pictures(paths: Sequence[Path]) -> Source:
         DataError: the list is empty, a file or folder is not there, or a folder holds no pictures.
 
     """
-    files, skipped = picture_files(paths)
-    where = paths[0] if len(paths) == 1 else paths[0].parent
-    return _source(where, files, skipped=skipped)
-
-
-def picture_files(paths: Sequence[Path]) -> tuple[list[Path], int]:
-    """Return the picture files that are named or lie in named folders, and how many others lie there.
-
-    Raises:
-        DataError: as `read_pictures`.
-
-    """
     if not paths:
         raise DataError("expected at least one picture file, got none")
-    files, skipped = [], 0
+    files, notes, skipped = list[Path](), list[str](), list[str]()
     for path in paths:
-        if path.is_dir():
-            inside, odd = _pictures(path, deep=True)
-            if not inside:
-                raise _no_pictures(path)
-            files += inside
-            skipped += odd
-        elif path.is_file():
+        if is_folder(path):
+            tree = _Tree.of(path)
+            if not tree.pictures:
+                raise _no_pictures(path, tree.found)
+            files += tree.pictures
+            notes += [*tree.found.notes(), *_left_out(tree.other, tree.found.hidden)]
+            skipped += _skipped(tree.other, tree.found.hidden, tree.found.outward)
+        elif is_file(path):
             files.append(path)
         else:
+            check_plain(path)
             raise DataError(f"there is no file or folder {path}")
-    return files, skipped
+    where = paths[0] if len(paths) == 1 else paths[0].parent
+    return _source(where, files, notes=notes, skipped=skipped)
 
 
 def _source(
@@ -128,62 +138,51 @@ def _source(
     labels: list[int] | None = None,
     names: tuple[str, ...] = (),
     *,
+    top: Path | None = None,
     notes: Sequence[str] = (),
-    skipped: int = 0,
+    skipped: Sequence[str] = (),
 ) -> Source:
-    more = [f"{skipped} files that are not pictures were left out"] if skipped else []
-
-    def fetch(index: NDArray[np.int64]) -> Fetched:
-        images, dropped = [], 0
-        for position in index.tolist():
-            with decoding(str(files[position])), files[position].open("rb") as stream:
-                pixels, transparent = decode(stream, str(files[position]))
-            images.append(pixels)
-            dropped += transparent
-        images, evened = even_channels(images)
-        return images, evened + transparency_note(dropped)
-
+    texts = tuple(map(str, files))
     return Source(
         where=str(path),
         count=len(files),
-        fetch=fetch,
+        pictures=pictures_in(texts, files.__getitem__, top),
         labels=None if labels is None else np.asarray(labels, dtype=np.int64),
         class_names=names,
-        notes=(*notes, *more),
-        files=tuple(map(str, files)),
+        named=labels is not None,
+        notes=tuple(notes),
+        skipped=tuple(skipped),
+        files=texts,
     )
 
 
-def _split_folders(path: Path) -> dict[str, Path]:
-    """Return the folders in a folder by split, where all of them are called so; else none."""
-    try:
-        return {split_name(folder.name): folder for folder in _folders(path)}
-    except DataError:
-        return {}
-
-
-def _folders(path: Path) -> list[Path]:
-    return sorted(item for item in path.iterdir() if item.is_dir() and not item.name.startswith("."))
-
-
-def _no_pictures(path: Path) -> DataError:
-    return DataError(f"{path}: expected pictures ({', '.join(sorted(SUFFIXES))}), got none")
-
-
-def _pictures(path: Path, *, deep: bool) -> tuple[list[Path], int]:
-    """Return the picture files, sorted, and how many other files there are."""
-    found = path.rglob("*") if deep else path.iterdir()
-    files = sorted(item for item in found if item.is_file() and not item.name.startswith("."))
-    pictures = [item for item in files if item.suffix.lower() in SUFFIXES]
-    return pictures, len(files) - len(pictures)
-
-
-def _order_note(names: tuple[str, ...]) -> list[str]:
-    if all(name.isdecimal() for name in names) and list(names) != sorted(names, key=int):
-        label = next(place for place, name in enumerate(names) if int(name) != place)
-        note = (
-            "warning: class folders are numbers of different lengths and are sorted as text, as training "
-            f"tools do: label {label} is the folder {names[label]!r}"
+def _refuse_table(path: Path, name: str, other: list[Path]) -> None:
+    """Refuse one folder of pictures beside a table: the table knows the labels, the folder does not."""
+    tables = [file for file in other if file.suffix.lower() in _TABLES and name not in file.parts[-2:-1]]
+    if tables and is_folder_of_all(name):
+        raise DataError(
+            f"{path}: expected a folder per class, or a table with a column of files and one of labels, "
+            f"got one folder {name!r} beside {tables[0].name}, which cannot be read as such a table; "
+            "--unlabelled does without labels"
         )
-        return [note]
-    return []
+
+
+def _no_pictures(path: Path, found: Walk) -> DataError:
+    expected = f"{path}: expected pictures ({', '.join(sorted(SUFFIXES))})"
+    if found.outward:
+        return DataError(f"{expected}, got {len(found.outward)} links that lead out of the folder")
+    got = f"{len(found.files)} other files" if found.files else "none"
+    return DataError(f"{expected}, got {got}")
+
+
+def _left_out(other: list[Path], hidden: list[Path]) -> list[str]:
+    notes = [f"{len(other)} files that are not pictures were left out"] if other else []
+    return notes + ([f"{len(hidden)} hidden files were left out"] if hidden else [])
+
+
+def _skipped(other: list[Path], hidden: list[Path], outward: list[Path]) -> list[str]:
+    return [
+        *(f"{path}: not a picture" for path in other),
+        *(f"{path}: hidden" for path in hidden),
+        *(f"{path}: a link that leads out of the folder" for path in outward),
+    ]

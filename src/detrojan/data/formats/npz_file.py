@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import io
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from detrojan.data.decoding import decode, even_channels, transparency_note
 from detrojan.data.formats.base import Format, Place
 from detrojan.data.formats.npz_arrays import Arrays
 from detrojan.data.formats.recordings import recorded_source
@@ -29,6 +27,7 @@ from detrojan.data.source import (
     choose_split,
     first_key,
     is_extra,
+    pictures_in,
 )
 from detrojan.errors import DataError, UnsafeFileError
 
@@ -102,17 +101,18 @@ def read_npz(path: Path, split: str | None = None, *, unlabelled: bool = False) 
             raise DataError(f"{path}: expected offsets beside {key}, got only {arrays.listed()}")
         used.add(offsets)
         pictures = _JpegBytes(f"{path}: {key}", arrays.read(key), arrays.read(offsets))
-        count, fetch = len(pictures), pictures.fetch
+        count, fetch, drawn = len(pictures), None, pictures_in(pictures.names(), pictures.content)
         notes.append("JPEG")
     else:
         plain = _Plain(arrays, key)
-        count, fetch = plain.count, plain.fetch
+        count, fetch, drawn = plain.count, plain.fetch, None
     label_key = None if unlabelled else first_key(group, LABEL_NAMES)
     used.update(group[name] for name in LABEL_NAMES if name in group)
     return Source(
         where=str(path),
         count=count,
         fetch=fetch,
+        pictures=drawn,
         labels=None if label_key is None else arrays.read(label_key),
         class_names=_class_names(arrays, group, common),
         notes=tuple(notes),
@@ -159,15 +159,13 @@ class _JpegBytes:
     def __len__(self) -> int:
         return len(self.ends) - 1
 
-    def fetch(self, index: NDArray[np.int64]) -> Fetched:
-        images, dropped = [], 0
-        for position in index.tolist():
-            piece = self.blob[self.ends[position] : self.ends[position + 1]].tobytes()
-            pixels, transparent = decode(io.BytesIO(piece), f"{self.where}: image {position}")
-            images.append(pixels)
-            dropped += transparent
-        images, notes = even_channels(images)
-        return images, notes + transparency_note(dropped)
+    def names(self) -> list[str]:
+        """Return what to call the pictures in errors."""
+        return [f"{self.where}: image {position}" for position in range(len(self))]
+
+    def content(self, position: int) -> bytes:
+        """Return the compressed bytes of one picture."""
+        return self.blob[self.ends[position] : self.ends[position + 1]].tobytes()
 
 
 def _recordings(arrays: Arrays, group: dict[str, str], *, unlabelled: bool) -> Source:

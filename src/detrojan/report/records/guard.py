@@ -37,7 +37,7 @@ class CalibrateRecord(Record):
 
 
 class CheckRecord(Record):
-    """What a guard says of each input."""
+    """What a guard says of each input; `skipped` names what could not be read, with the reason."""
 
     schema_: Literal["detrojan.guard-check/1"] = Field(default="detrojan.guard-check/1", alias="schema")
     guard: Words
@@ -46,6 +46,7 @@ class CheckRecord(Record):
     inputs: Count
     backdoored: Count
     predictions: list[Answer]
+    skipped: list[Words] = Field(default_factory=list)
     warnings: list[Words]
 
 
@@ -85,7 +86,10 @@ def check_text(record: CheckRecord) -> RenderableType:
     """Return the table of the inputs, and how many are called backdoored."""
     said = f"{record.backdoored} of {record.inputs:,} inputs are called backdoored"
     boundary = f" (boundary: {record.statistic} {record.boundary:.4g})"
-    return Group(answer_table(record.predictions, record.statistic), Text(said + boundary))
+    told = [f"Warning: {text}" for text in record.warnings]
+    return Group(
+        answer_table(record.predictions, record.statistic), Text("\n".join([said + boundary, *told]))
+    )
 
 
 def measure_text(record: MeasureRecord) -> RenderableType:

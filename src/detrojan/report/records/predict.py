@@ -44,11 +44,12 @@ class Answering(Part):
 
 
 class PredictRecord(Record):
-    """What `detrojan predict` tells."""
+    """What `detrojan predict` tells; `skipped` names what could not be read, with the reason."""
 
     schema_: Literal["detrojan.predict/1"] = Field(default="detrojan.predict/1", alias="schema")
     model: Answering
     predictions: list[Answer]
+    skipped: list[Words] = Field(default_factory=list)
     warnings: list[Words]
 
 
