@@ -47,6 +47,7 @@ LAZY = {
     "tensorflow",
     "onnx",
     "onnxruntime",
+    "onnxscript",
     "onnx2torch",
     "matplotlib",
     "jinja2",

@@ -1,0 +1,1 @@
+"""What each ONNX operator is in PyTorch; one file for each kind."""
