@@ -68,7 +68,8 @@ def compare(keras: Any, name: str, suffix: str, folder: Path) -> tuple[int, floa
     wanted, got = theirs.predict(seen, verbose=0), ours.all_logits(images).numpy()
     with torch.no_grad():
         for parameter in ours.network.parameters():
-            parameter.mul_(1.01)
+            if parameter.requires_grad:
+                parameter.mul_(1.01)
     changed = ours.all_logits(images).numpy()
     save_model(ours, again)
     theirs.load_weights(again)  # Keras cannot read the structure of some of its own HDF5 files

@@ -34,7 +34,7 @@ def as_keras(tmp_path, images):
     With `written` it also writes changed weights back and compares again with what Keras makes of the file.
     """
 
-    def compare(model, suffix=".keras", *, last=True, written=False, near=1e-5, **options):
+    def compare(model, suffix=".keras", *, last=True, written=False, near=1e-4, **options):
         ours = load_model(write(disturb(model), tmp_path / f"m{suffix}"), **options)
         batch = images(4, *ours.input_shape)
 

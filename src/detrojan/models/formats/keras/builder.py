@@ -273,23 +273,27 @@ class Builder:
         if number > _MOST_STEPS:
             raise ModelError(f"expected at most {_MOST_STEPS} layers, got more")
         self.graph.steps.append((name, tuple(value.number for value in inputs), number))
+        self.graph.sizes[number] = tuple(like.shape[2:])
         return Value(number, like)
 
-    def end(self, answer: Value) -> None:
-        """Take the softmax off the end, and drop what the answer does not need.
+    def squashed(self, value: Value) -> Value:
+        """Return a single unit behind a sigmoid, so that nobody has to guess whether it is a logit."""
+        maker = next((name for name, _, number in self.graph.steps if number == value.number), None)
+        module = self.graph.get_submodule(maker) if maker else None
+        single = tuple(value.like.shape[1:]) == (1,) and isinstance(module, nn.Linear)
+        return self.add("sigmoid", nn.Sigmoid(), [value]) if single else value
 
-        Raises:
-            ModelError: an output that is no logits (N, K).
-
-        """
-        if answer.like.ndim != 2:
-            raise ModelError(
-                f"{self.where}: expected logits (N, K), got {tuple(answer.like.shape[1:])} per image"
-            )
-        used = self.graph.end(answer.number, self.where)
+    def end(self, answers: dict[str, int]) -> None:
+        """Take the softmax off each end, and drop what the answers do not need."""
+        used = self.graph.end(answers, self.where)
         for kept_by_tensor in (self.slots, self.fixed, self.arrays):
             for tensor in [t for t in kept_by_tensor if t.rpartition(".")[0] not in used]:
                 del kept_by_tensor[tensor]
+        wanted = self.graph.state_dict()
+        for tensor, slot in self.slots.items():
+            if slot.turn == "conv" and wanted[tensor].ndim == 2:  # it has become a linear layer
+                self.slots[tensor] = replace(slot, turn="head")
+                self.arrays[tensor] = self.arrays[tensor].flatten(1)
 
     def fill(self) -> None:
         """Put the weights in."""

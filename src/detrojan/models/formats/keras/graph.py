@@ -99,10 +99,7 @@ def _lay_out(
             if images.flat:
                 first = builder.add("images", Operation("squeeze", [Taken(0)], {"axis": 1}), [first])
             outputs = builder.model(config, [replace(first)], ())
-            if len(outputs) != 1:
-                named = ", ".join(f"{name} {tuple(value.like.shape[1:])}" for name, value in outputs)
-                raise ModelError(f"{where}: expected one output, got {len(outputs)}: {named}")
-            builder.end(outputs[0][1])
+            builder.end({name: builder.squashed(value).number for name, value in outputs})
     except (KeyError, TypeError, ValueError, IndexError, AttributeError, RecursionError) as error:
         kind = type(error).__name__
         raise ModelError(f"{where}: its description cannot be understood: {kind}: {error}") from error
