@@ -37,7 +37,7 @@ LAYERS = (
     ("attacks", "scans", "repairs", "guards", "trainers", "filters"),
     ("report", "runner"),
     ("jobs",),
-    ("", "benchmark"),  # the package's own __init__ hands out the public names
+    ("", "benchmark", "calls"),  # the package's own __init__ hands out the public names
     ("service", "cli", "__main__"),
 )
 ROOMS = LAYERS[6]
@@ -53,6 +53,7 @@ LAZY = {
     "jinja2",
     "transformers",
     "ray",
+    "art",
 }
 #: their published builds do not work beside CPU-only torch
 NEVER = {"torchvision", "onnx2torch"}

@@ -10,6 +10,7 @@ from typing import Any, NoReturn
 
 import click
 
+from detrojan.cli.defaults import defaults_for
 from detrojan.cli.state import State
 from detrojan.errors import DetrojanError
 
@@ -44,6 +45,18 @@ class Verbs(click.Group):
             return None
         command: click.Command = importlib.import_module(f"detrojan.cli.{VERBS[cmd_name]}").command
         return command
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Find the verb, and what files say of its options."""
+        name, verb, rest = super().resolve_command(ctx, args)
+        if name is not None and verb is not None:
+            said = defaults_for(name, verb, rest)
+            ctx.default_map = {name: dict(said.values)}
+            ctx.obj.command.extend(said.words)
+            ctx.obj.defaults = said.files
+        return name, verb, rest
 
     def make_context(
         self, info_name: str | None, args: list[str], parent: click.Context | None = None, **extra: Any

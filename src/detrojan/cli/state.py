@@ -22,12 +22,14 @@ class State:
         command: the words of the call, for the report.
         debug: whether errors come with a traceback.
         checkpoint: where the work under way keeps its state; None while there is none.
+        defaults: files whose defaults count for this call.
 
     """
 
     command: list[str] = field(default_factory=list)
     debug: bool = False
     checkpoint: Path | None = None
+    defaults: tuple[Path, ...] = ()
 
     @cached_property
     def console(self) -> Console:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import re
 import shutil
 from collections.abc import Iterator
@@ -45,6 +44,8 @@ def start(options: RunOptions) -> Run:
     from detrojan.runner.processes import Processes  # noqa: PLC0415
 
     start_logging(verbose=options.verbose)
+    if current().defaults and options.verbose:
+        current().note(f"defaults from {', '.join(map(str, current().defaults))}")
     tune(options.threads)
     check_device(options.device)
     return Run(
@@ -96,7 +97,12 @@ def kept(run: Run, options: RunOptions, *inputs: str) -> Iterator[Run]:
             state.note(f"nothing to resume in {folder}; starting from the beginning")
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise InputError(f"cannot keep the state in {folder}: {error.strerror or error}") from error
+        reason = f"cannot keep the state in {folder} ({error.strerror or error})"
+        if options.checkpoint is not None or options.resume:
+            raise InputError(f"{reason}: name a folder with --checkpoint DIR") from error
+        state.note(f"{reason}: this call cannot be resumed (--checkpoint DIR names another place)")
+        yield run
+        return
     state.checkpoint = folder
     yield replace(run, checkpoint=folder)
     state.checkpoint = None
@@ -106,9 +112,9 @@ def kept(run: Run, options: RunOptions, *inputs: str) -> Iterator[Run]:
 
 
 def _cache() -> Path:
-    stated = os.environ.get("XDG_CACHE_HOME", "")
-    base = Path(stated) if Path(stated).is_absolute() else Path.home() / ".cache"
-    return base / "detrojan"
+    from platformdirs import user_cache_path  # noqa: PLC0415 - `--help` shall be fast
+
+    return user_cache_path("detrojan")
 
 
 def _identity(*inputs: str) -> str:

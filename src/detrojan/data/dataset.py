@@ -11,7 +11,7 @@ import torch
 from detrojan.errors import DataError, LabelError, RangeError
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Dataset:
     """Images in [0, 1] and, where they are known, their labels.
 
@@ -81,6 +81,14 @@ class Dataset:
         found: list[tuple[str, Sized]] = list(self.extra.items())
         found += [("files", self.files)] if self.files else []
         return found + ([] if self.positions is None else [("positions", self.positions)])
+
+    def __repr__(self) -> str:
+        """Say in one line what it holds; the arrays themselves are not shown."""
+        size = " x ".join(str(side) for side in self.shape)
+        of = f" of {self.total:,}" if self.total else ""
+        labelled = "no labels" if self.labels is None else f"labels up to {int(self.labels.max())}"
+        source = f", {self.source}" if self.source else ""
+        return f"Dataset({len(self):,}{of} images {size}, {labelled}{source})"
 
     def __len__(self) -> int:
         """Return the number of images."""

@@ -15,7 +15,7 @@ from detrojan.models.classifier import Classifier
 from detrojan.run import Run
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
+@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
 class Calibrated(ABC):
     """A guard bound to one model, its threshold set on clean inputs.
 
@@ -39,6 +39,13 @@ class Calibrated(ABC):
     clean_scores: torch.Tensor = field(repr=False)
     warnings: tuple[str, ...] = ()
 
+    def __repr__(self) -> str:
+        """Say in one line what it refuses, and on how many inputs that was set."""
+        side = "at or below" if self.sign < 0 else "at or above"
+        article = "an" if self.statistic[0] in set("aeiou") else "a"
+        said = f"refuses {article} {self.statistic} {side} {self.threshold * self.sign:.3g}"
+        return f"{type(self).__name__}({said}, set on {len(self.clean_scores):,} clean inputs)"
+
     @abstractmethod
     def score(self, images: torch.Tensor) -> torch.Tensor:
         """Return one score per image (N,), float64, higher where more suspicious."""
@@ -51,10 +58,14 @@ class Calibrated(ABC):
         """Return which scores (N,) are called backdoored, (N,) bool."""
         return (scores >= self.threshold) | ~scores.isfinite()
 
+    def refuses(self, images: torch.Tensor) -> torch.Tensor:
+        """Return which images (N, C, H, W) in [0, 1] are called backdoored, (N,) bool."""
+        return self.suspicious(self.score(images))
+
     def answers_with_class(self, images: torch.Tensor) -> torch.Tensor:
         """Return the labels (N,), the number of classes standing for "backdoored"."""
         labels = self.model.answers(images)
-        labels[self.suspicious(self.score(images))] = self.model.num_classes
+        labels[self.refuses(images)] = self.model.num_classes
         return labels
 
 

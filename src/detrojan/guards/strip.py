@@ -22,7 +22,7 @@ FEWEST = 8
 ACCELERATED = 16
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
+@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
 class CalibratedStrip(Calibrated):
     """STRIP bound to a model.
 

@@ -125,7 +125,13 @@ class Job:
         return verify(mended.model, mended.rest, targets, scan=self.scan, run=self.run)
 
     def repair_report(
-        self, mended: Mended, given: Given, again: ScanResult | None, *, out: Path, json_file: Path | None
+        self,
+        mended: Mended,
+        given: Given,
+        again: ScanResult | None,
+        *,
+        out: Path | None,
+        json_file: Path | None,
     ) -> RepairReport:
         """Save the triggers where no file holds them yet, and return the report.
 
@@ -133,7 +139,7 @@ class Job:
             mended: the repaired copy.
             given: what it was made from.
             again: the new scan, if one was made.
-            out: where the repaired model was written.
+            out: where the repaired model was written; None where it was not.
             json_file: where the report goes; the triggers go beside it. None saves none.
 
         Raises:
@@ -154,7 +160,7 @@ class Job:
             methods=self.methods,
             seconds=time.monotonic() - self.begun,
             started=self.started,
-            output=str(out),
+            output="" if out is None else str(out),
             verification=None if again is None else verification_facts(again),
             trigger_files=given.files or save_triggers(given.findings, folder, json_file),
             warnings=tuple(dict.fromkeys([*warnings, *(f"the new scan: {text}" for text in told)])),

@@ -8,7 +8,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import nn
 
 from detrojan.errors import DataError, ModelError
@@ -112,6 +114,13 @@ class Classifier:
             self.origin = replace(self.origin, notes=(*self.origin.notes, *more))
         return classes
 
+    def __repr__(self) -> str:
+        """Say in one line what it is; its weights are not shown."""
+        kind = self.origin.net or type(self.network).__name__
+        size = " x ".join(str(side) for side in self.input_shape)
+        file = f", {self.origin.path}" if self.origin.path else ""
+        return f"Classifier({kind}, {size} to {self.num_classes:,} classes, {self.preprocessing}{file})"
+
     @property
     def device(self) -> torch.device:
         """The device the network's parameters are on."""
@@ -184,6 +193,28 @@ class Classifier:
     def answers(self, images: torch.Tensor, batch: int = BATCH) -> torch.Tensor:
         """Return the most likely label of each image (N,), int64."""
         return self._batched(images, batch, lambda part: self.logits(part).argmax(1))
+
+    def predict_proba(self, images: NDArray[Any] | torch.Tensor) -> NDArray[np.float32]:
+        """Return the probabilities (N, K), as scikit-learn's classifiers do.
+
+        Args:
+            images: (N, C, H, W) or (N, H, W, C), in [0, 1] or whole numbers in 0..255.
+
+        Raises:
+            DataError: images of another shape than the network's.
+
+        """
+        pixels = torch.as_tensor(images)
+        pixels = pixels.float() if pixels.is_floating_point() else pixels.float() / 255
+        last = pixels.ndim == 4 and tuple(pixels.shape[1:]) != self.input_shape
+        if last and tuple(pixels.shape[1:]) == (*self.input_shape[1:], self.input_shape[0]):
+            pixels = pixels.permute(0, 3, 1, 2)
+        return self.probabilities(pixels.contiguous()).numpy()
+
+    def predict(self, images: NDArray[Any] | torch.Tensor) -> NDArray[np.int64]:
+        """Return the most likely label of each image (N,); images as for `predict_proba`."""
+        best: NDArray[np.int64] = self.predict_proba(images).argmax(1)
+        return best
 
     def activations(self, images: torch.Tensor, layer: str | None = None, batch: int = BATCH) -> torch.Tensor:
         """Return the output of a named layer, or what the last linear layer is fed (N, units).

@@ -1,0 +1,258 @@
+"""Takes models and images as people have them in Python: paths, modules, arrays, loaders, pictures."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence, Sized
+from itertools import islice
+from pathlib import Path
+from typing import Any, Literal, TypedDict, cast
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import nn
+
+from detrojan.data.dataset import Dataset
+from detrojan.data.pixels import choose_scale
+from detrojan.data.source import channels_last
+from detrojan.errors import DataError, LabelError, ModelError, OptionError
+from detrojan.jobs.inputs import load_data, load_model_of
+from detrojan.jobs.sources import DataSource, ModelSource
+from detrojan.models.classifier import Classifier
+from detrojan.models.preprocessing import Preprocessing
+from detrojan.run import Run
+
+#: what stands for a model: a file, a network, or one with its preprocessing
+ModelLike = str | Path | nn.Module | Classifier
+#: what stands for images: a file or folder, a data set, arrays (N, C, H, W) or (N, H, W, C),
+#: pictures, a loader
+ImagesLike = str | Path | Dataset | torch.Tensor | np.ndarray[Any, Any] | Iterable[Any]
+#: images that are taken from something that may have no end
+MOST_DRAWN = 5000
+
+
+class Feeding(TypedDict, total=False):
+    """How a model is built and fed, where its file does not say.
+
+    Attributes:
+        net: the network that a file's weights belong to.
+        factory: the caller's own code that makes the network, "package.module:function"; it is run.
+        classes: how many classes it must have.
+        input_shape: (C, H, W).
+        input_range: black and white as the network takes them, or "auto".
+        mean: subtracted per channel, in units of the input range.
+        std: divided by per channel, in the same units.
+        layout: "NCHW" or "NHWC".
+        class_names: one name per class.
+        allow_unsafe: whether the code that a pickle holds may run.
+
+    """
+
+    net: str
+    factory: str
+    classes: int
+    input_shape: tuple[int, int, int]
+    input_range: tuple[float, float] | Literal["auto"]
+    mean: Sequence[float]
+    std: Sequence[float]
+    layout: Literal["NCHW", "NHWC"]
+    class_names: Sequence[str]
+    allow_unsafe: bool
+
+
+def classifier(
+    model: ModelLike,
+    feeding: Feeding | None = None,
+    *,
+    shape: tuple[int, int, int] | None = None,
+    device: str = "cpu",
+) -> Classifier:
+    """Return a model as a classifier.
+
+    Args:
+        model: a file or folder, an `nn.Module` that answers logits, or a `Classifier`.
+        feeding: how it is built and fed.
+        shape: (C, H, W) of the images at hand, for a module that nothing else is known of.
+        device: where it computes.
+
+    Raises:
+        ModelError: it cannot be read, or does not answer logits.
+        OptionError: options that do not go with such a model.
+
+    """
+    said: dict[str, Any] = {name: value for name, value in (feeding or {}).items() if value is not None}
+    unknown = sorted(set(said) - set(Feeding.__annotations__))
+    if unknown:
+        known = ", ".join(Feeding.__annotations__)
+        raise OptionError(f"expected options out of {known}; got {', '.join(unknown)}")
+    names = tuple(said.pop("class_names", ()))
+    for name in ("mean", "std"):
+        if name in said:
+            said[name] = tuple(float(value) for value in said[name])
+    if isinstance(model, str | Path):
+        found = load_model_of(ModelSource(model=Path(model), **said), Run(device=device))
+        if names:
+            found = Classifier(
+                found.network,
+                found.input_shape,
+                preprocessing=found.preprocessing,
+                class_names=names,
+                origin=found.origin,
+            )
+        return found
+    if isinstance(model, Classifier):
+        if said or names:
+            raise OptionError(f"expected no options beside a Classifier, got {', '.join([*said, *names])}")
+        return model.to(device)
+    if not isinstance(model, nn.Module):
+        raise ModelError(
+            f"expected a path, an nn.Module or a Classifier as the model, got {type(model).__name__}"
+        )
+    return _of_module(model, said, names, shape).to(device)
+
+
+def _of_module(
+    network: nn.Module, said: dict[str, Any], names: tuple[str, ...], shape: tuple[int, int, int] | None
+) -> Classifier:
+    told = {"net", "factory", "allow_unsafe"} & set(said)
+    if told:
+        raise OptionError(f"expected {', '.join(sorted(told))} only beside a file, got a module")
+    size = said.get("input_shape") or shape
+    if size is None:
+        raise OptionError("expected input_shape=(C, H, W) for a module, since no images say it")
+    if said.get("input_range") == "auto":
+        raise OptionError('expected an input_range (low, high) for a module, got "auto"')
+    low, high = said.get("input_range", (0.0, 1.0))
+    fed = {name: said[name] for name in ("mean", "std", "layout") if name in said}
+    model = Classifier(
+        network, size, preprocessing=Preprocessing(low=low, high=high, **fed), class_names=names
+    )
+    if said.get("classes", model.num_classes) != model.num_classes:
+        raise ModelError(f"expected {said['classes']} classes as asked, got {model.num_classes} outputs")
+    return model
+
+
+def dataset(
+    images: ImagesLike,
+    labels: Any = None,
+    *,
+    samples: int | None = None,
+    size: tuple[int, int] | None = None,
+    run: Run | None = None,
+) -> Dataset:
+    """Return images as a data set.
+
+    Args:
+        images: a file or folder, a `Dataset`, an array or tensor (N, C, H, W), (N, H, W, C) or (N, H, W),
+            a list of pictures, or a PyTorch data set or loader of images or (image, label) pairs. Floats
+            lie in [0, 1], integers in 0..255: preprocessing is the model's part.
+        labels: (N,) whole numbers, where the images come without.
+        samples: how many are used, drawn at random; None for all of a file, an array or a list, and for
+            the first 5000 of a loader.
+        size: (H, W) that pictures of a list are brought to.
+        run: the seed that images are drawn with.
+
+    Raises:
+        DataError: no images, or values that are no images.
+        RangeError: floats outside of [0, 1].
+        LabelError: labels that do not go with the images.
+
+    """
+    run = run or Run()
+    if isinstance(images, str | Path):
+        if labels is not None:
+            raise OptionError("expected the labels in the file, got labels beside a path")
+        return load_data(DataSource(data=str(images), samples=samples, resize=size), run)
+    if isinstance(images, Dataset):
+        found = images if labels is None else images.with_labels(_labels(labels, len(images)))
+    else:
+        if isinstance(images, torch.Tensor | np.ndarray):
+            pixels, own = _array(images), None
+        else:
+            pixels, own = _drawn(images, samples or MOST_DRAWN, size)
+        given = own if labels is None else labels
+        found = of_pixels(pixels, None if given is None else _labels(given, len(pixels)))
+    return found if samples is None else found.sample(samples, run.generator("data"))
+
+
+def of_pixels(pixels: np.ndarray[Any, Any], labels: torch.Tensor | None = None) -> Dataset:
+    """Return an array of images, channels anywhere, as a data set."""
+    stacked = channels_last(pixels, "images")
+    scale = choose_scale(stacked, None, "images")
+    unit = np.ascontiguousarray(scale.apply(stacked).transpose(0, 3, 1, 2))
+    return Dataset(torch.from_numpy(unit), labels, source="memory", notes=scale.notes)
+
+
+def _array(values: Any) -> np.ndarray[Any, Any]:
+    """Return one array of numbers, off any device and graph."""
+    if isinstance(values, torch.Tensor):
+        values = values.detach().cpu()
+        values = (values.float() if values.is_floating_point() else values).numpy()
+    array = np.asarray(values)
+    if array.dtype == object:
+        raise DataError("expected images of one size, got several: state size=(H, W), or resize them")
+    return array
+
+
+def _labels(values: Any, count: int) -> torch.Tensor:
+    array = _array(values)
+    if array.shape != (count,) or array.dtype.kind not in "iub":
+        raise LabelError(
+            f"expected {count} whole numbers as labels, one per image, got {array.dtype} {array.shape}"
+        )
+    return torch.from_numpy(array.astype(np.int64))
+
+
+def _drawn(
+    source: Iterable[Any], most: int, size: tuple[int, int] | None
+) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any] | None]:
+    """Return the images (N, ...) of a list, a data set or a loader, and their labels where it has them."""
+    images: list[np.ndarray[Any, Any]] = []
+    labels: list[int] = []
+    for image, label in islice(_pairs(source), most):
+        images.append(_picture(image, size))
+        if label is not None:
+            labels.append(label)
+    if not images:
+        raise DataError("expected images, got none")
+    shapes = sorted({image.shape for image in images})
+    if len(shapes) > 1:
+        raise DataError(f"expected images of one size, got {shapes[0]} and {shapes[-1]}: state size=(H, W)")
+    if labels and len(labels) != len(images):
+        raise LabelError(f"expected a label for each of the {len(images)} images, got {len(labels)}")
+    return np.stack(images), np.asarray(labels) if labels else None
+
+
+def _pairs(source: Iterable[Any]) -> Iterator[tuple[Any, int | None]]:
+    """Yield (image, label or None) of whatever holds images; batches are taken apart."""
+    if not hasattr(source, "__iter__") and hasattr(source, "__getitem__") and isinstance(source, Sized):
+        items = cast("Callable[[int], Any]", source.__getitem__)
+        source = (items(place) for place in range(len(source)))  # a PyTorch data set
+    elif isinstance(source, torch.utils.data.Dataset) and isinstance(source, Sized):
+        held = cast("Any", source)
+        source = (held[place] for place in range(len(held)))
+    for item in source:
+        image, label = item if isinstance(item, tuple | list) and len(item) == 2 else (item, None)
+        if isinstance(image, torch.Tensor | np.ndarray) and image.ndim == 4:
+            marks = [None] * len(image) if label is None else [int(one) for one in label]
+            yield from zip(image, marks, strict=True)
+        else:
+            yield image, None if label is None else int(label)
+
+
+def _picture(image: Any, size: tuple[int, int] | None) -> np.ndarray[Any, Any]:
+    """Return one image as an array; a Pillow picture becomes colour or grey of 8 bits."""
+    if isinstance(image, str | Path):
+        raise DataError(
+            f"expected pictures or arrays in a list, got the path {image}: give the folder instead"
+        )
+    if isinstance(image, Image.Image):
+        image = image.convert("L" if image.mode in {"1", "L", "I;16"} else "RGB")
+        if size is not None:
+            image = image.resize((size[1], size[0]), Image.Resampling.BILINEAR)
+        grey = np.asarray(image)
+        return grey[..., None] if grey.ndim == 2 else grey
+    if isinstance(image, torch.Tensor | np.ndarray):
+        array = _array(image)
+        return array[None] if array.ndim == 2 else array
+    raise DataError(f"expected images, got {type(image).__name__}")

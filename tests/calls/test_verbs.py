@@ -1,0 +1,132 @@
+from __future__ import annotations
+
+import json
+
+import pytest
+import torch
+
+import detrojan
+from detrojan.errors import DataError, OptionError
+from detrojan.findings import Finding
+from detrojan.repairs.finetune import FineTune
+from detrojan.report.reading import load_report
+from detrojan.run import Run
+from detrojan.scans.neural_cleanse import NeuralCleanse
+from twins import TARGET
+
+QUICK = NeuralCleanse(steps=60, mini_batches=2, batch_size=16, samples=150)
+
+
+@pytest.fixture(scope="module")
+def scanned(twins):
+    return detrojan.scan(twins.backdoored, twins.test, method=QUICK, run=Run(seed=1))
+
+
+def test_a_scan_gives_what_the_method_gives(twins, scanned):
+    plain = QUICK.scan(
+        twins.backdoored, twins.test.sample(150, Run(seed=1).generator("data")), run=Run(seed=1)
+    )
+    assert scanned.verdict == plain.verdict
+    assert [entry.anomaly_index for entry in scanned.result.findings] == [
+        entry.anomaly_index for entry in plain.findings
+    ]
+
+
+def test_a_scan_names_the_target_and_says_so_in_one_line(scanned):
+    assert scanned.verdict == "backdoored"
+    assert scanned.targets == [TARGET]
+    assert [finding.label for finding in scanned.findings] == [TARGET]
+    assert repr(scanned).startswith(f"<backdoored: target {TARGET}")
+    assert "\n" not in repr(scanned)
+
+
+def test_a_bare_module_and_arrays_do(twins):
+    data = twins.test
+    out = detrojan.scan(
+        twins.backdoored.network,
+        (data.images * 255).round().byte().permute(0, 2, 3, 1).numpy(),
+        data.labels.numpy(),
+        method=QUICK,
+        run=Run(seed=1),
+    )
+    assert TARGET in out.targets
+    assert out.report.data.labelled
+
+
+def test_a_result_is_saved_as_its_ending_says(scanned, tmp_path):
+    assert load_report(scanned.save(tmp_path / "scan.json")).verdict == "backdoored"
+    assert scanned.save(tmp_path / "scan.html").read_text().startswith("<!doctype html>")
+    assert json.loads(scanned.to_json())["verdict"] == "backdoored"
+    with pytest.raises(OptionError, match=r"expected a file that ends in \.json, \.html.*, got scan\.docx"):
+        scanned.save(tmp_path / "scan.docx")
+
+
+def test_a_notebook_shows_the_page_in_a_frame(scanned):
+    shown = scanned._repr_html_()
+    assert shown.startswith("<iframe")
+    assert "sandbox" in shown
+    assert "&lt;!doctype html&gt;" in shown
+    assert "<script" not in shown
+
+
+def test_a_repair_gives_a_copy_and_what_it_came_to(twins, scanned, tmp_path):
+    before = twins.backdoored.all_logits(twins.test.images[:5])
+    out = detrojan.repair(
+        twins.backdoored,
+        twins.test,
+        findings=scanned,
+        method=FineTune(epochs=1),
+        verify=False,
+        run=Run(seed=1),
+    )
+    assert torch.equal(twins.backdoored.all_logits(twins.test.images[:5]), before)
+    assert not torch.equal(out.model.all_logits(twins.test.images[:5]), before)
+    assert out.outcome in {"repaired", "not repaired"}
+    assert repr(out).startswith(f"<{out.outcome}; recovered trigger ")
+    assert bool(out.complaint) == (out.outcome == "not repaired")
+    assert "Written to" not in out.save(tmp_path / "repair.html").read_text()
+    read = detrojan.load_model(out.save_model(tmp_path / "repaired.safetensors"))
+    assert torch.equal(read.all_logits(twins.test.images[:5]), out.model.all_logits(twins.test.images[:5]))
+
+
+def test_a_repair_without_findings_takes_a_method_that_needs_none(twins):
+    out = detrojan.repair(twins.clean, twins.test, findings=[], method=FineTune(epochs=1), verify=False)
+    assert out.outcome == "not verified"
+    with pytest.raises(OptionError, match="expected methods that need no trigger"):
+        detrojan.repair(twins.clean, twins.test, findings=[], method="adversarial", verify=False)
+
+
+def test_a_scan_that_flagged_nothing_leaves_nothing_to_repair(twins, scanned):
+    harmless = [Finding(label=TARGET, flagged=False)]
+    nothing = detrojan.ScanOutcome(
+        report=scanned.report,
+        result=detrojan.ScanResult(verdict="no evidence", reason="", findings=tuple(harmless), passes=1),
+    )
+    with pytest.raises(DataError, match="expected a backdoor to repair; the scan flagged no label"):
+        detrojan.repair(twins.clean, twins.test, findings=nothing, verify=False)
+
+
+def test_a_guard_refuses_images_and_says_what_it_refuses(twins):
+    images = twins.test.images
+    guard = detrojan.guard(twins.backdoored, twins.test, frr=0.05, samples=200, run=Run(seed=1))
+    assert guard.method.frr == 0.05
+    assert guard.refuses(images[:9]).shape == (9,)
+    assert torch.equal(guard.refuses(images[:9]), guard.suspicious(guard.score(images[:9])))
+    assert "refuses an entropy at or below" in repr(guard)
+    assert len(repr(guard)) < 120
+
+
+@pytest.mark.parametrize(
+    ("call", "text"),
+    [
+        (
+            lambda t: detrojan.scan(t.clean, t.test, method=QUICK, budget=5),
+            "expected the budget as a setting of",
+        ),
+        (lambda t: detrojan.scan(t.clean, t.test, method="nothing"), "nothing"),
+        (lambda t: detrojan.repair(t.clean, t.test, use=1.5), r"expected use in \(0, 1\), got 1.5"),
+    ],
+)
+def test_options_that_do_not_go_together_are_refused(twins, call, text):
+    with pytest.raises(OptionError, match=text):
+        call(twins)
