@@ -6,9 +6,13 @@ from pathlib import Path
 
 import pytest
 
-from detrojan.cli.defaults import defaults_for
+from detrojan.cli.defaults import defaults_for as read_defaults
 from detrojan.cli.guard import command as guard
 from detrojan.cli.scan import command as scan
+
+
+def defaults_for(verb, command, args):
+    return read_defaults(verb, command, args, ["scan", "guard"])
 
 
 @pytest.fixture

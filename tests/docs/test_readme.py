@@ -17,13 +17,13 @@ from prose import ROOT
 def example() -> str:
     text = (ROOT / "README.md").read_text(encoding="utf-8")
     found = re.findall(r"^```python\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
-    assert len(found) == 1
+    assert len(found) > 1, "expected the example of the demo, then others"
     return found[0]
 
 
 def test_the_example_needs_one_line_of_imports(example):
     assert re.findall(r"^(?:from|import) .*", example, re.MULTILINE) == [example.partition("\n")[0]]
-    assert example.startswith("from detrojan import ")
+    assert example.startswith("import detrojan\n")
 
 
 def test_the_example_finds_the_backdoor(example, large_twins, tmp_path, monkeypatch, capsys):

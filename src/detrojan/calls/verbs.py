@@ -120,23 +120,12 @@ def repair(
     run, started, begun = run or Run(), datetime.now(UTC), time.monotonic()
     methods = _repairs(method)
     inputs = _inputs(model, images, labels, samples, run, feeding)
-    known = findings.result.flagged if isinstance(findings, ScanOutcome) else findings
-    blind = known is not None and not known and not isinstance(findings, ScanOutcome)
-    if blind:
-        check_blind(methods)
     if verify:
         check_held_out(len(inputs.data), use)
     job = Job(
         inputs=inputs, run=run, scan=scan_named("cascade"), methods=methods, started=started, begun=begun
     )
-    given = job.scan_first(None) if known is None else Given(findings=tuple(known), blind=blind)
-    if given.interrupted:
-        raise KeyboardInterrupt
-    if not given.findings and not blind:
-        raise DataError(
-            "expected a backdoor to repair; the scan flagged no label (findings=[] repairs nevertheless, "
-            'by a method that needs no trigger such as "fine_pruning")'
-        )
+    given = _given(job, findings)
     mended = job.mend(given, use)
     tested = [entry.label for entry in given.findings] or [*range(inputs.model.num_classes)]
     again = job.scan_again(mended, tested) if verify else None
@@ -148,6 +137,29 @@ def repair(
         outcome=outcome,
         complaint=complaint,
     )
+
+
+def _given(job: Job, findings: ScanOutcome | Sequence[Finding] | None) -> Given:
+    """Return what a repair is made from; a scan comes first where nothing was found yet.
+
+    Raises:
+        DataError: a scan that flagged no label.
+        OptionError: no findings at all, and a method that needs them.
+
+    """
+    if findings is not None and not isinstance(findings, ScanOutcome):
+        if not findings:
+            check_blind(job.methods)
+        return Given(findings=tuple(findings), blind=not findings)
+    given = job.scan_first(None) if findings is None else Given(findings=findings.result.flagged)
+    if given.interrupted:
+        raise KeyboardInterrupt
+    if not given.findings:
+        raise DataError(
+            "expected a backdoor to repair; the scan flagged no label (findings=[] repairs nevertheless, "
+            'by a method that needs no trigger such as "fine_pruning")'
+        )
+    return given
 
 
 def guard(

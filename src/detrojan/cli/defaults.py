@@ -88,13 +88,14 @@ def read(path: Path) -> dict[str, Any]:
         raise InputError(f"{path}: expected a TOML file of defaults: {error}") from error
 
 
-def defaults_for(verb: str, command: click.Command, args: Sequence[str]) -> Defaults:
+def defaults_for(verb: str, command: click.Command, args: Sequence[str], verbs: Sequence[str]) -> Defaults:
     """Return the defaults of one call.
 
     Args:
         verb: its name.
         command: the verb, or the group of verbs.
         args: the words that follow it.
+        verbs: all verbs, which files may have tables for.
 
     Raises:
         InputError: a file that cannot be read.
@@ -105,19 +106,17 @@ def defaults_for(verb: str, command: click.Command, args: Sequence[str]) -> Defa
     values: dict[str, Any] = {}
     for path in found:
         said = read(path)
-        _check_verbs(said, path)
+        _check_verbs(said, path, verbs)
         general = _table(said, "all", path)
         _merge(values, _of_command(command, _table(said, verb, path), general, path, verb))
     words = _words(command, values, args)
     return Defaults(values=values, words=tuple(words), files=tuple(found) if values else ())
 
 
-def _check_verbs(said: Values, path: Path) -> None:
-    from detrojan.cli.main import VERBS  # noqa: PLC0415 - which imports this
-
+def _check_verbs(said: Values, path: Path, verbs: Sequence[str]) -> None:
     for name in said:
-        if name not in {"all", *VERBS}:
-            raise OptionError(f"{path}: expected tables {_likely(name, ['all', *VERBS])}, got [{name}]")
+        if name not in {"all", *verbs}:
+            raise OptionError(f"{path}: expected tables {_likely(name, ['all', *verbs])}, got [{name}]")
 
 
 def _table(said: Values, name: str, path: Path) -> Values:

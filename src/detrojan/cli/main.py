@@ -52,7 +52,7 @@ class Verbs(click.Group):
         """Find the verb, and what files say of its options."""
         name, verb, rest = super().resolve_command(ctx, args)
         if name is not None and verb is not None:
-            said = defaults_for(name, verb, rest)
+            said = defaults_for(name, verb, rest, list(VERBS))
             ctx.default_map = {name: dict(said.values)}
             ctx.obj.command.extend(said.words)
             ctx.obj.defaults = said.files
