@@ -31,7 +31,7 @@ def test_state_dict_keeps_its_keys_nesting_and_types(images, tmp_path):
     model = _changed(load_model(tmp_path / "in.pth"))
     out = save_model(model, tmp_path / "out.pth")
     written = torch.load(out, weights_only=True)
-    assert list(written) == ["a"]
+    assert list(written) == ["a", "epoch"]
     inner = written["a"]["net"]
     assert inner.keys() == state.keys()
     assert {k: v.dtype for k, v in inner.items()} == {k: v.dtype for k, v in state.items()}

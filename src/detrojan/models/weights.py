@@ -21,6 +21,10 @@ log = logging.getLogger(__name__)
 
 #: image sides that are tried, in this order, where a network takes any size and its weights fix it
 SIDES = (28, 32, 64, 48, 96, 128, 224, 16, 20, 24, 40, 56, 80, 112, 160, 192, 256)
+#: tensors that only models of text have
+_OF_TEXT = re.compile(
+    r"(^|\.)(word_embeddings|embed_tokens|wte|token_embedding(s|_table)?|tok_embeddings|lm_head)\."
+)
 _PAIRED = (
     "its tensors have other names than those of {}, so they were paired in order; every figure rests on that"
 )
@@ -152,6 +156,8 @@ def fit(
 
     """
     check_finite(tensors, where)
+    if asked.factory is None and (text := next(filter(_OF_TEXT.search, tensors), None)) is not None:
+        raise ModelError(f"{where}: detrojan judges image classifiers; {text!r} is a part of a text model")
     shapes = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
     if asked.factory is not None:
         found = _from_factory(asked.factory, shapes, asked, where, order=order)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import pickle
 import re
-import warnings
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,6 +17,7 @@ from detrojan.errors import ModelError, UnsafeFileError
 from detrojan.models.classifier import Classifier
 from detrojan.models.formats.base import Content, Format
 from detrojan.models.formats.state_dict import filed_tensors, torch_details, unwrapped
+from detrojan.models.formats.torch_content import holds_module, load_plain, with_the_rest
 from detrojan.models.surgery.n_plus_one import NPlusOne
 from detrojan.models.weights import Architecture, Loaded, check_finite, fit
 
@@ -26,6 +26,7 @@ log = logging.getLogger(__name__)
 #: keys under which training scripts keep the weights, best first; decides between equally large ones
 _USUAL_KEYS = ("state_dict", "model_state_dict", "net", "model", "network", "weights", "params")
 _DEPTH = 5
+_SHAPE = "expected an input shape (C, H, W) for a network out of a pickle"
 #: no classifier is larger; above it the file is taken for an attack on our memory
 MAX_BYTES = 4 << 30
 
@@ -59,8 +60,14 @@ class TorchFile(Format):
         return () if isinstance(model.network, NPlusOne) else self.suffixes
 
     def write(self, model: Classifier, path: Path) -> None:
-        """Write the state dict with the keys, types and nesting that its file had."""
-        torch.save(filed_tensors(model), path)
+        """Write the weights with the keys, types and nesting of their file, and all else that was in it."""
+        content = filed_tensors(model)
+        if model.origin.format == self.name and "keys" in model.origin.details:
+            nesting, tensors = model.origin.details["nesting"], content
+            for key in nesting:
+                tensors = tensors[key]
+            content = with_the_rest(tensors, nesting, Path(model.origin.path)) or content
+        torch.save(content, path)
 
 
 def read_torch(path: Path, asked: Architecture, *, allow_unsafe: bool) -> Loaded:
@@ -79,7 +86,7 @@ def read_torch(path: Path, asked: Architecture, *, allow_unsafe: bool) -> Loaded
     """
     if zipfile.is_zipfile(path):
         _refuse_script(path)
-    content = _unpickle(path, allow_unsafe=allow_unsafe)
+    content = _unpickle(path, asked, allow_unsafe=allow_unsafe)
     module = _find_module(content)
     if module is not None:
         return _whole_module(module, path, asked)
@@ -104,16 +111,18 @@ def _refuse_script(path: Path) -> None:
         raise ModelError(f"{path}: expected at most {MAX_BYTES} bytes unpacked, got {size}")
 
 
-def _unpickle(path: Path, *, allow_unsafe: bool) -> Any:
+def _unpickle(path: Path, asked: Architecture, *, allow_unsafe: bool) -> Any:
     try:
-        with warnings.catch_warnings():  # PyTorch warns of pickles that it then refuses
-            warnings.simplefilter("ignore")
-            return torch.load(path, map_location="cpu", weights_only=True)
+        return load_plain(path)
     except pickle.UnpicklingError as error:
         if not allow_unsafe:
             raise UnsafeFileError(_why_unsafe(path, str(error))) from error
     except Exception as error:  # a damaged pickle can raise anything
         raise ModelError(f"{path}: damaged or cut off: {_first_line(error)}") from error
+    if not (asked.net or asked.factory or asked.input_shape) and holds_module(path):
+        raise ModelError(
+            f"{path}: {_SHAPE}: name --input-shape, --net or --factory; the code in the file was not run"
+        )
     log.warning("%s: running the code in this file, as --allow-unsafe says", path)
     try:
         return torch.load(path, map_location="cpu", weights_only=False)
@@ -147,7 +156,7 @@ def _whole_module(module: nn.Module, path: Path, asked: Architecture) -> Loaded:
         fitted = fit(unwrapped(tensors), asked, str(path))
         return Loaded.of(fitted, "torch", {})
     if asked.input_shape is None:
-        raise ModelError(f"{path}: expected an input shape (C, H, W) for a network out of a pickle")
+        raise ModelError(f"{path}: {_SHAPE}")
     check_finite(module.state_dict(), str(path))
     return Loaded(network=module, input_shape=asked.input_shape, format="torch")
 
