@@ -24,11 +24,11 @@ _MOST = 1 << 28
 
 def _harmless() -> list[Any]:
     """Return what may stand in a file besides what PyTorch allows: making it runs no code of others."""
-    made = np._core.multiarray  # noqa: SLF001 - the names that pickles of numbers carry
+    scalar, array = np.float64(0).__reduce__()[0], np.zeros(1).__reduce__()[0]  # as pickles name them
     kinds = {type(np.dtype(letter)) for letter in "?bBhHiIlLqQefdFDSU"}
     numbers = [np.dtype, np.ndarray, *kinds]
     for old in ("numpy.core.multiarray", "numpy._core.multiarray"):
-        numbers += [(made.scalar, f"{old}.scalar"), (made._reconstruct, f"{old}._reconstruct")]  # noqa: SLF001
+        numbers += [(scalar, f"{old}.scalar"), (array, f"{old}._reconstruct")]
     times = [dt.datetime, dt.date, dt.timedelta, dt.timezone]
     return [*numbers, *times, argparse.Namespace, pathlib.PosixPath]
 
