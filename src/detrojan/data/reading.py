@@ -17,13 +17,14 @@ from detrojan.data.dataset import Dataset
 from detrojan.data.digest import digest_of
 from detrojan.data.formats.base import Format, Place, formats, kinds, words
 from detrojan.data.formats.image_folder import read_pictures
-from detrojan.data.geometry import Size, crop_boxes, resample
+from detrojan.data.geometry import Size, crop_boxes, framed, needs_framing, resample
 from detrojan.data.labels import clean_labels, is_text
 from detrojan.data.pictures import Drawn, draw_arrays, draw_pictures
 from detrojan.data.pixels import Range
 from detrojan.data.source import Array, Source
 from detrojan.data.walking import check_plain
 from detrojan.errors import DataError, OptionError
+from detrojan.models.preprocessing import Framing
 
 logger = logging.getLogger(__name__)
 
@@ -39,6 +40,7 @@ def read_data(
     split: str | None = None,
     data_range: Range | None = None,
     resize: Size | None = None,
+    framing: Framing | None = None,
     crop: bool = False,
     unlabelled: bool = False,
     limit: int | None = None,
@@ -53,6 +55,7 @@ def read_data(
         data_range: (low, high), the stored values of black and white; None: uint8 is 0..255, floats
             must lie within [0, 1].
         resize: (H, W) in pixels to bring all images to, bilinear.
+        framing: how pictures of other sizes are framed, where neither `resize` nor `crop` is given.
         crop: cut each image to its region of interest, the array `roi` of the file.
         unlabelled: leave the labels out, also where the file has some.
         limit: at most this many images, drawn at random without repeats; only these are decoded.
@@ -78,7 +81,8 @@ def read_data(
     index = _choose(source.count, limit, generator)
     if len(index) < source.count:
         notes.append(f"{len(index)} of {source.count} images, drawn at random")
-    drawn = _draw(source, index, data_range, _Shaping(source, index, resize, crop=crop), strict=strict)
+    shaping = _Shaping(source, index, resize, framing, crop=crop)
+    drawn = _draw(source, index, data_range, shaping, strict=strict)
     index = index[drawn.places]
     digest, told = digest_of(source, _place(path), index, drawn.images)
     data = _dataset(source, drawn, index, labels)
@@ -214,21 +218,34 @@ def _draw(
 
 
 class _Shaping:
-    """Cuts and resizes stored images."""
+    """Cuts and resizes stored images, or frames them where they have other sizes than the framing gives."""
 
-    def __init__(self, source: Source, index: NDArray[np.int64], size: Size | None, *, crop: bool) -> None:
+    def __init__(
+        self,
+        source: Source,
+        index: NDArray[np.int64],
+        size: Size | None,
+        framing: Framing | None,
+        *,
+        crop: bool,
+    ) -> None:
         if crop and "roi" not in source.extra:
             raise DataError(f"{source.where}: expected an array roi to crop by, got none")
         self.where, self.stated, self.size = source.where, size, size
         self.roi = source.extra["roi"][index] if crop else None
         self.at_least = None if crop else size
-        self.asks_sizes = False
+        self.framing = None if crop or size is not None else framing
+        self.asks_sizes = self.framing is not None
 
     def prepare(self, sizes: set[Size]) -> None:
-        """Sizes make no difference here."""
+        """Settle whether images of these sizes have to be framed."""
+        if self.framing is not None and not needs_framing(sizes, self.framing):
+            self.framing = None
 
     def __call__(self, pixels: Array, place: int) -> Array:
         """Return the image (H, W, C) at a place as it is wanted."""
+        if self.framing is not None:
+            return framed(pixels, self.framing)
         frame = (pixels.shape[0], pixels.shape[1])
         boxes = None
         if self.roi is not None:
@@ -242,14 +259,28 @@ class _Shaping:
 
     def notes(self, sizes: set[Size]) -> list[str]:
         """Return what was done to images of these sizes."""
+        if self.framing is not None:
+            return [_framing_note(sizes, self.framing)]
         notes = [] if self.roi is None else ["cropped to the region of interest, bilinear"]
         return notes if self.stated is None else [*notes, _resize_note(sizes, self.stated)]
 
 
 def _resize_note(sizes: set[Size], size: Size) -> str:
+    return f"resized from {_shown(sizes)} to {size[0]}x{size[1]}, bilinear"
+
+
+def _framing_note(sizes: set[Size], framing: Framing) -> str:
+    if framing.assumed:
+        return (
+            f"warning: images of {_shown(sizes)}, and nothing states how they were framed: {framing} is "
+            "assumed; another framing is stated with --preprocess FILE, or --resize"
+        )
+    return f"framed from {_shown(sizes)} as the network states: {framing}"
+
+
+def _shown(sizes: set[Size]) -> str:
     height, width = min(sizes)
-    before = f"{height}x{width}" if len(sizes) == 1 else f"{len(sizes)} different sizes"
-    return f"resized from {before} to {size[0]}x{size[1]}, bilinear"
+    return f"{height}x{width}" if len(sizes) == 1 else f"{len(sizes)} different sizes"
 
 
 def _tensor(values: Array) -> torch.Tensor:

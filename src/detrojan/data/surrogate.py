@@ -7,12 +7,11 @@ from dataclasses import replace
 import numpy as np
 import torch
 
+from detrojan.data.channels import made_grey
 from detrojan.data.dataset import Dataset
 from detrojan.data.geometry import resample
 from detrojan.errors import DataError
 
-#: how colours make up a grey (ITU-R 601), as in most image libraries
-_GREY = (0.299, 0.587, 0.114)
 #: proportions that differ by more than this factor are bent out of all recognition
 MOST_BENT = 2.0
 
@@ -40,7 +39,7 @@ def surrogate(data: Dataset, shape: tuple[int, int, int]) -> Dataset:
         raise DataError(f"{data.source}: expected images of 3 channels (colour), got 1 (grey)")
     images, notes = data.images, []
     if before > channels:
-        images = (images * torch.tensor(_GREY)[:, None, None]).sum(1, keepdim=True)
+        images = made_grey(images)
         notes.append("colour made grey")
     if (height, width) != (old_height, old_width):
         pixels = resample(images.permute(0, 2, 3, 1).numpy(), (height, width))

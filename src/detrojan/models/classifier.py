@@ -162,8 +162,7 @@ class Classifier:
                 scale, shift = self._affine[torch.device("cpu")]
                 self._affine[device] = scale.to(device), shift.to(device)
         scale, shift = self._affine[device]
-        seen = torch.addcmul(shift, images, scale)
-        return seen.permute(0, 2, 3, 1) if self.preprocessing.layout == "NHWC" else seen
+        return self.preprocessing.arranged(torch.addcmul(shift, images, scale))
 
     def logits(self, images: torch.Tensor) -> torch.Tensor:
         """Return the logits (N, K); differentiable, in one go, in whatever mode the network is in."""

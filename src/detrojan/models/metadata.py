@@ -13,7 +13,7 @@ from detrojan.errors import ModelError
 from detrojan.models.answers import output_of
 from detrojan.models.classifier import Classifier
 from detrojan.models.nets import NETS
-from detrojan.models.preprocessing import Preprocessing
+from detrojan.models.preprocessing import Framing, Preprocessing
 from detrojan.models.weights import Architecture
 
 _KEY, _VERSION = "detrojan", 1
@@ -116,6 +116,13 @@ def _preprocessing(value: Any, path: Path) -> Preprocessing:
         raise ModelError(f"{path}: expected a finite preprocessing, got {value}")
     if pre["layout"] not in {"NCHW", "NHWC"}:
         raise ModelError(f"{path}: expected the layout NCHW or NHWC, got {pre['layout']!r}")
+    if (framing := pre.get("framing")) is not None:
+        sides = {
+            name: value if value is None or isinstance(value, int) else tuple(map(int, value))
+            for name in ("resize", "crop")
+            for value in [framing[name]]
+        }
+        pre["framing"] = Framing(**{**framing, **sides})
     return Preprocessing(**pre)
 
 

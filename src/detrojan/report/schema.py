@@ -104,6 +104,8 @@ class PreprocessingFacts(Part):
     mean: list[float]
     std: list[float]
     layout: Literal["NCHW", "NHWC"]
+    channels: Literal["RGB", "BGR", "grey"] = "RGB"
+    framing: Words = ""
 
 
 class ModelFacts(Part):

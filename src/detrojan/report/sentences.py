@@ -171,7 +171,12 @@ def record_rows(model: ModelFacts, data: DataFacts, run: RunFacts) -> list[tuple
         ("Format", f"{model.format}, network {model.net}" if model.net else model.format),
         ("Network", f"{model.parameters:,} parameters, {plural(model.classes, 'class', 'classes')}"),
         ("Input", f"{_BY.join(map(str, model.input_shape))} (channels{_BY}height{_BY}width)"),
-        ("Preprocessing", f"range {pre.low:g} to {pre.high:g}, mean {mean}, std {std}, {pre.layout}"),
+        (
+            "Preprocessing",
+            f"range {pre.low:g} to {pre.high:g}, mean {mean}, std {std}, {pre.layout}"
+            + ("" if pre.channels == "RGB" else f", {pre.channels}"),
+        ),
+        ("Framing", pre.framing),
         ("Data", data.source or "in memory"),
         ("Data SHA-256", data.sha256),
         ("Images", f"{data.images:,} of {_BY.join(map(str, data.shape))}, {labelled}"),

@@ -99,7 +99,7 @@ class Asking:
 
     def logits(self, pixels: torch.Tensor) -> torch.Tensor:
         """Return the logits (N, K), float32, of images as the network wants them, but channels last."""
-        seen = pixels.permute(0, 3, 1, 2) if self.model.preprocessing.layout == "NCHW" else pixels
+        seen = self.model.preprocessing.arranged(pixels.permute(0, 3, 1, 2))
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.half):
             logits: torch.Tensor = self.model.network(seen)
         return logits.float()

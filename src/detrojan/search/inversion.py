@@ -91,7 +91,7 @@ class _Inverter:
         count, size, _ = stamped.shape
         flat = stamped.view(count * size, *self.slots.raw.shape[1:3], -1).detach()
         flat = flat.to(self.device).requires_grad_(True)
-        seen = flat.permute(0, 3, 1, 2) if self.model.preprocessing.layout == "NCHW" else flat
+        seen = self.model.preprocessing.arranged(flat.permute(0, 3, 1, 2))
         targets = self.slots["label"].long().repeat_interleave(size).to(self.device)
         logits: torch.Tensor = self.model.network(seen)
         loss = functional.cross_entropy(logits, targets, reduction="sum") / size
