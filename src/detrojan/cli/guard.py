@@ -92,7 +92,7 @@ def calibrate(
     settings = [*how["settings"], *([] if how["frr"] is None else [f"frr={how['frr']}"])]
     method = method_named("guards", how["method"], settings)
     assert isinstance(method, Guard)
-    inputs = load_inputs(model, data, run)
+    inputs = load_inputs(model, data, run, check="refuse")
     guard = method.calibrate(inputs.model, inputs.data, run=run)
     record = write_guard(guard, out, inputs.warnings)
     if html_file is not None:
@@ -147,7 +147,7 @@ def check(
     check_writable(json_file)
     check_folder(figures, writes=guarding.FIGURES)
     guarded = load_bundle(guard, device=run.device, factory=asked["factory"])
-    found, names = read_images(images, data, run)
+    found, names = read_images(images, data, run, guarded.model)
     check_shape(guarded.model, found)
     record, scores = guarding.check(guarded, found, names, as_class=asked["as_class"])
     if figures is not None:
@@ -209,7 +209,11 @@ def measure(
     check_folder(figures, writes=guarding.FIGURES)
     guarded = load_bundle(guard, device=run.device, factory=asked["factory"])
     found = guarding.measure(
-        guarded, load_data(data, run), trigger_file, place=asked["place"], target=asked["target"]
+        guarded,
+        load_data(data, run, network=guarded.model),
+        trigger_file,
+        place=asked["place"],
+        target=asked["target"],
     )
     if figures is not None:
         guarding.draw_scores(guarded, found.scores, figures)

@@ -98,6 +98,12 @@ def model_options(verb: Verb) -> Verb:
             ),
             click.option("--input-shape", type=types.SHAPE, help="Its input, where the file does not say."),
             click.option(
+                "--preprocess",
+                metavar="NAME|FILE|auto",
+                help="How it is fed: imagenet, inception, cifar10, caffe, ...; a JSON file; or auto: what "
+                "fits the data best.",
+            ),
+            click.option(
                 "--input-range",
                 type=types.InputRange(),
                 help="What it was trained on: black and white, e.g. 0-255 or -1:1, or auto: what fits the "
@@ -108,6 +114,7 @@ def model_options(verb: Verb) -> Verb:
             ),
             click.option("--std", type=types.Numbers(), help="Divided by per channel, in the same units."),
             click.option("--layout", type=click.Choice(["NCHW", "NHWC"]), help="Order of its input."),
+            click.option("--bgr", is_flag=True, help="It takes blue first."),
             click.option(
                 "--class-names", type=FILE, metavar="FILE", help="A name per line, or a JSON list of names."
             ),
@@ -161,6 +168,9 @@ def data_options(
                 help="What black and white are in the data, e.g. 0-255.",
             ),
             click.option("--resize", type=types.SIZE, help="Bring all images to this size, bilinear."),
+            click.option(
+                "--channels", type=click.Choice(["grey", "colour"]), help="Make all images grey, or colour."
+            ),
             click.option("--crop", is_flag=True, help="Cut each image to its region of interest first."),
             click.option("--unlabelled", is_flag=True, help="Leave the data's labels out."),
             click.option(

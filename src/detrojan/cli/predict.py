@@ -15,6 +15,7 @@ from detrojan.cli.options import (
     model_options,
     short_run_options,
 )
+from detrojan.cli.state import current
 from detrojan.jobs.sources import DataSource, ModelSource
 
 
@@ -56,6 +57,7 @@ def command(
     from detrojan.cli.outputs import check_writable, emit_values  # noqa: PLC0415 - `--help` shall be fast
     from detrojan.cli.surroundings import start  # noqa: PLC0415
     from detrojan.guards.bundle import load_guard  # noqa: PLC0415
+    from detrojan.jobs.feeding import settle, without_auto  # noqa: PLC0415
     from detrojan.jobs.inputs import check_shape, load_model_of  # noqa: PLC0415
     from detrojan.jobs.predicting import check_images, predict, read_images  # noqa: PLC0415
     from detrojan.report.records.predict import answer_table  # noqa: PLC0415
@@ -63,13 +65,16 @@ def command(
     check_images(images, data)
     run = start(surroundings)
     check_writable(json_file)
-    network = load_model_of(model, run)
-    found, names = read_images(images, data, run)
+    network = load_model_of(without_auto(model), run)
+    found, names = read_images(images, data, run, network)
     check_shape(network, found)
+    network, warnings = settle(network, found, model)
     if not network.class_names and len(found.class_names) == network.num_classes:
         network.class_names = found.class_names
     guard = None if guard_folder is None else load_guard(guard_folder, network)
-    record = predict(network, found, names, guard)
+    for text in warnings:
+        current().note(f"warning: {text}", "bold yellow")
+    record = predict(network, found, names, guard, warnings)
     emit_values(
         record.values(),
         OutputOptions(format_=format_, files={"json": json_file}),

@@ -126,7 +126,7 @@ def command(
     labels, blind = how["labels"], how["blind"]
     if blind:
         repair_job.check_blind(methods)
-    inputs = load_inputs(model, data, run)
+    inputs = load_inputs(model, data, run, check="later")
     repair_job.rehearse(inputs.model, out, n_plus_one_file)
     given = repair_job.given_findings(
         inputs.model, findings_file=how["findings_file"], known=how["known"], labels=labels, blind=blind

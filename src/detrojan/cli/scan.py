@@ -87,7 +87,7 @@ def command(
     check_writable(*output.files.values())
     check_triggers(output.json_file, triggers)
     scan = scan_named(method, settings, data.samples, budget)
-    inputs = load_inputs(model, data, run, limit=scan.samples, stand_ins=True)
+    inputs = load_inputs(model, data, run, limit=scan.samples, stand_ins=True, check="later")
     with kept(run, surroundings, inputs.model.origin.sha256, inputs.data.sha256) as run:
         scanned = scan_model(
             inputs,

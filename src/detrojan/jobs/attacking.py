@@ -19,6 +19,7 @@ from detrojan.jobs.triggers import load_trigger, save_trigger
 from detrojan.learning.fitting import Fitting
 from detrojan.learning.fresh import start_net, train_net
 from detrojan.metrics.accuracy import clean_accuracy
+from detrojan.metrics.chance import chance_warning
 from detrojan.models.classifier import Classifier
 from detrojan.models.writing import save_model
 from detrojan.report.pictures import png, stamped_rows
@@ -127,9 +128,15 @@ class Job:
             backdoors=planted,
             covers=0 if poisoned is None else len(poisoned.covers),
             command=None if self.command is None else list(self.command),
-            warnings=doubts(planted),
+            warnings=[*doubts(planted), *self._at_chance(attacked.model)],
             seconds=round(time.monotonic() - begun, 3),
         )
+
+    def _at_chance(self, model: Classifier | None) -> list[str]:
+        """Return a warning where the network is right on held-out images no more often than chance."""
+        if model is None:
+            return []
+        return chance_warning(model.answers(self.test.images), self.test.require_labels("measuring"))
 
     def _planted(
         self, number: int, backdoor: Backdoor, attacked: Attacked, twin: Classifier | None

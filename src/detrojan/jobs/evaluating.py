@@ -11,6 +11,7 @@ import torch
 
 from detrojan.data.dataset import Dataset
 from detrojan.errors import LabelError
+from detrojan.jobs.feeding import automatic, without_auto
 from detrojan.jobs.inputs import Inputs, load_inputs, load_model_at
 from detrojan.jobs.sources import DataSource, ModelSource
 from detrojan.metrics.accuracy import clean_accuracy
@@ -81,7 +82,9 @@ def evaluate(
     answers: torch.Tensor | None = None
     guessed: tuple[str, ...] = ()
     if against is not None:
-        reference = load_model_at(against, source, run)
+        reference = load_model_at(against, without_auto(source), run)
+        if automatic(source):
+            reference = reference.with_preprocessing(inputs.model.preprocessing)
         answers, guessed = reference.answers(inputs.data.images), reference.origin.notes
     measured = measure(inputs.model, inputs.data, answers, trigger, target)
     return evaluate_report(

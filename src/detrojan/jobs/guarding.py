@@ -17,6 +17,7 @@ from detrojan.files import save_bytes, save_text
 from detrojan.guards.base import Calibrated
 from detrojan.guards.bundle import save_bundle
 from detrojan.guards.strip import CalibratedStrip
+from detrojan.jobs.feeding import feeding_warnings
 from detrojan.jobs.inputs import check_shape, with_usable_labels
 from detrojan.jobs.predicting import guarded_answers
 from detrojan.jobs.triggers import load_trigger
@@ -132,6 +133,7 @@ def measure(
     """
     check_shape(guard.model, data)
     data, warnings = with_usable_labels(guard.model, data)
+    warnings += feeding_warnings(guard.model, data)
     if target is not None and target >= guard.model.num_classes:
         raise OptionError(f"expected a target of 0 to {guard.model.num_classes - 1}, got {target}")
     trigger = load_trigger(trigger_file, guard.model.input_shape, place=place)

@@ -7,14 +7,22 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from detrojan.data.dataset import Dataset
-from detrojan.data.drawn.synthetic import NONE, is_made_up, synthetic
+from detrojan.data.drawn.synthetic import NONE, synthetic
 from detrojan.data.reading import read_data
 from detrojan.data.splits import training_splits
 from detrojan.data.surrogate import surrogate
 from detrojan.errors import DataError, InputError, LabelError, OptionError
+from detrojan.jobs.feeding import (
+    Check,
+    automatic,
+    framing_of,
+    recoloured,
+    settle,
+    stated_preprocessing,
+    without_auto,
+)
 from detrojan.jobs.sources import DataSource, ModelSource
 from detrojan.judging.truth import foreign
-from detrojan.metrics.input_range import with_best_range
 from detrojan.models.classifier import Classifier
 from detrojan.models.loading import load_model
 from detrojan.run import Run
@@ -40,6 +48,7 @@ def load_inputs(
     limit: int | None = None,
     strict: bool = False,
     stand_ins: bool = False,
+    check: Check = "warn",
 ) -> Inputs:
     """Load both; labels that cannot be the model's are dropped with a warning.
 
@@ -50,25 +59,23 @@ def load_inputs(
         limit: how many images to read where the user did not say.
         strict: refuse labels that cannot be the model's.
         stand_ins: make images up for `--data none`, and bring images of another size to the model's.
+        check: whether a network that is fed wrongly is warned of or refused; "later" where the job checks it.
 
     Raises:
         LabelError: such labels, if `strict`.
         DataError: images of another shape; with `stand_ins`, of quite other proportions.
+        ModelError: a network that is clearly fed wrongly, if that is refused.
 
     """
-    auto = model.input_range == "auto"
-    if auto and (model.mean is not None or model.std is not None):
-        raise OptionError("expected --input-range auto without --mean and --std, which are in its units")
-    network = load_model_of(replace(model, input_range=None) if auto else model, run)
+    automatic(model)  # what contradicts itself is refused before the work
+    network = load_model_of(without_auto(model), run)
     images, told = _images_for(network, data, run, limit, stand_ins=stand_ins)
     images, more = with_usable_labels(network, images, strict=strict)
-    warnings = [*network.origin.notes, *told, *more]
-    if auto:
-        network, chosen = _best_range(network, images)
-        warnings.append(chosen)
+    network, fed = settle(network, images, model, check=check)
+    warnings = [*network.origin.notes, *told, *more, *fed]
     if not network.class_names and len(images.class_names) == network.num_classes:
         network.class_names = images.class_names
-    return Inputs(model=network, data=images, warnings=tuple(warnings))
+    return Inputs(model=network, data=images, warnings=tuple(dict.fromkeys(warnings)))
 
 
 def with_usable_labels(
@@ -107,7 +114,7 @@ def _images_for(
                 "the preprocessing cannot be verified, and a recovered trigger was tried on nothing real"
             )
         ]
-    images = load_data(data, run, limit=limit)
+    images = load_data(data, run, limit=limit, network=network)
     if not stand_ins or data.resize is not None or images.shape == network.input_shape:
         check_shape(network, images)
         return images, []
@@ -119,28 +126,6 @@ def _images_for(
             "little, and triggers may work better or worse on real inputs"
         )
     ]
-
-
-def _best_range(network: Classifier, data: Dataset) -> tuple[Classifier, str]:
-    """Return the network fed what fits it best, and what was chosen."""
-    if is_made_up(data):
-        raise OptionError("expected real images to find the input range by, got --input-range auto without")
-    fed, check = with_best_range(network, data)
-    if len(check.trials) == 1:
-        return fed, (
-            f"input range: {check.stated.name} kept, since the model states a mean and a standard deviation "
-            "in its units"
-        )
-    tried = ", ".join(
-        f"{trial.name}: "
-        + (
-            f"{trial.accuracy:.0%} right"
-            if check.labels_fit
-            else f"{trial.effective_answers:.0f} labels in use"
-        )
-        for trial in check.trials
-    )
-    return fed, f"input range: {check.best.name} chosen as the one that fits best ({tried})"
 
 
 def load_model_of(source: ModelSource, run: Run) -> Classifier:
@@ -166,16 +151,9 @@ def load_model_at(path: Path, source: ModelSource, run: Run) -> Classifier:
         output=source.output,
         allow_unsafe=source.allow_unsafe,
     )
-    stated: dict[str, object] = {}
-    if source.input_range == "auto":
-        raise OptionError("expected --input-range LOW-HIGH here, got auto: there are no data to find it by")
-    if source.input_range is not None:
-        stated["low"], stated["high"] = source.input_range
-    stated |= {
-        name: value for name in ("mean", "std", "layout") if (value := getattr(source, name)) is not None
-    }
-    if stated:
-        model = model.with_preprocessing(replace(model.preprocessing, **stated))  # type: ignore[arg-type]
+    stated = stated_preprocessing(source, model.preprocessing)
+    if stated != model.preprocessing:
+        model = model.with_preprocessing(stated)
     return model.to(run.device)
 
 
@@ -191,30 +169,40 @@ def _names(path: Path) -> tuple[str, ...]:
     return found
 
 
-def load_data(source: DataSource, run: Run, *, limit: int | None = None, path: str | None = None) -> Dataset:
-    """Read the data as their source says.
+def load_data(
+    source: DataSource,
+    run: Run,
+    *,
+    limit: int | None = None,
+    path: str | None = None,
+    network: Classifier | None = None,
+) -> Dataset:
+    """Read the data as their source says, and as a network takes them.
 
     Args:
         source: which data, and how they are read.
         run: the seed that images are drawn with.
         limit: how many images where the user did not say.
         path: where they lie, where it is not where the source says.
+        network: whose size and framing pictures of other sizes are brought to, and whose colours.
 
     """
     path = path or source.data
     if path is None:
         raise OptionError("expected --data PATH")
-    return read_data(
+    data = read_data(
         path,
         split=source.split,
         data_range=source.data_range,
         resize=source.resize,
+        framing=None if network is None else framing_of(network),
         crop=source.crop,
         unlabelled=source.unlabelled,
         limit=source.samples or limit,
         strict=source.strict,
         generator=run.generator("data"),
     )
+    return recoloured(data, source, network)
 
 
 def check_shape(model: Classifier, data: Dataset) -> None:
@@ -228,7 +216,10 @@ def check_shape(model: Classifier, data: Dataset) -> None:
         model.check(data.images)
     except DataError as error:
         channels, height, width = model.input_shape
-        hint = f"; bring them to it with --resize {height}x{width}" if data.shape[0] == channels else ""
+        ways = [] if data.shape[1:] == (height, width) else [f"--resize {height}x{width}"]
+        if data.shape[0] != channels:
+            ways.append(f"--channels {'grey' if channels == 1 else 'colour'}")
+        hint = f"; bring them to it with {' and '.join(ways)}"
         raise DataError(f"{data.source}: {error}{hint}") from error
 
 

@@ -13,6 +13,7 @@ from detrojan.data.positions import in_source
 from detrojan.data.reading import read_data
 from detrojan.errors import OptionError
 from detrojan.guards.base import Calibrated
+from detrojan.jobs.feeding import framing_of, recoloured
 from detrojan.jobs.inputs import load_data
 from detrojan.jobs.sources import DataSource
 from detrojan.models.classifier import Classifier
@@ -36,24 +37,39 @@ def check_images(images: Sequence[Path], source: DataSource) -> None:
             raise OptionError(f"expected {name} with --data only, got it with pictures")
 
 
-def read_images(images: Sequence[Path], source: DataSource, run: Run) -> tuple[Dataset, list[str]]:
+def read_images(
+    images: Sequence[Path], source: DataSource, run: Run, network: Classifier
+) -> tuple[Dataset, list[str]]:
     """Return pictures, or the images of the data, each with its name: its file, or its place in the data.
+
+    Args:
+        images: picture files, or folders of them.
+        source: the data where there are none, and how either is read.
+        run: the seed that images are drawn with.
+        network: whose size, framing and colours pictures are brought to.
 
     Raises:
         DataError: they cannot be read.
 
     """
     if not images:
-        data = load_data(source, run)
+        data = load_data(source, run, network=network)
         places = in_source(data, torch.arange(len(data))).tolist()
         return data, list(data.files) or [f"{data.source}[{place}]" for place in places]
     data = read_data(
         tuple(images),
         data_range=source.data_range,
         resize=source.resize,
+<<<<<<< HEAD
         unlabelled=True,
         strict=source.strict,
     )
+=======
+        framing=framing_of(network),
+        unlabelled=True,
+    )
+    data = recoloured(data, source, network)
+>>>>>>> 3bd31a8 (Preprocessing is found out by trials: means and standard deviations, BGR, chance; every verb checks)
     return data, list(data.files)
 
 
@@ -119,7 +135,11 @@ def _rounded(value: float) -> float | None:
 
 
 def predict(
-    model: Classifier, data: Dataset, names: Sequence[str], guard: Calibrated | None = None
+    model: Classifier,
+    data: Dataset,
+    names: Sequence[str],
+    guard: Calibrated | None = None,
+    warnings: Sequence[str] = (),
 ) -> PredictRecord:
     """Return what a model answers, judged by its guard where it has one.
 
@@ -128,6 +148,7 @@ def predict(
         data: the images.
         names: one for each.
         guard: calibrated for the model, or None.
+        warnings: what the reader must know of how the model is fed.
 
     """
     if guard is None:
@@ -138,6 +159,10 @@ def predict(
     return PredictRecord(
         model=Answering(path=origin.path, sha256=origin.sha256, net=origin.net),
         predictions=rows,
+<<<<<<< HEAD
         skipped=list(data.skipped),
         warnings=[*data.warnings, *overflow_warnings(rows, None if guard is None else guard.statistic)],
+=======
+        warnings=[*warnings, *overflow_warnings(rows, None if guard is None else guard.statistic)],
+>>>>>>> 3bd31a8 (Preprocessing is found out by trials: means and standard deviations, BGR, chance; every verb checks)
     )

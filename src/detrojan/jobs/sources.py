@@ -17,10 +17,13 @@ class ModelSource:
         factory: the user's own code that makes the network, PACKAGE.MODULE:FUNCTION; it is imported and run.
         classes: how many classes it must have.
         input_shape: (C, H, W), where the file does not say.
+        preprocess: how it is fed: the name of a preset, a JSON file, or "auto" for what fits the data best;
+            the fields below go before it.
         input_range: black and white as the network takes them; "auto" for what fits the data best.
         mean: subtracted per channel, in units of the input range.
         std: divided by per channel, in the same units.
         layout: "NCHW" or "NHWC".
+        bgr: whether it takes blue first.
         class_names: a file with a name per line, or a JSON list of names.
         output: which of several outputs of the network is judged, by its name or its place.
         allow_unsafe: whether the code that a pickle holds may run.
@@ -32,10 +35,12 @@ class ModelSource:
     factory: str | None = None
     classes: int | None = None
     input_shape: tuple[int, int, int] | None = None
+    preprocess: str | None = None
     input_range: tuple[float, float] | Literal["auto"] | None = None
     mean: tuple[float, ...] | None = None
     std: tuple[float, ...] | None = None
     layout: str | None = None
+    bgr: bool = False
     class_names: Path | None = None
     output: str | None = None
     allow_unsafe: bool = False
@@ -51,6 +56,7 @@ class DataSource:
         samples: how many images are drawn; None for all, or as many as the job takes.
         data_range: black and white in the data.
         resize: (H, W) that all images are brought to.
+        channels: "grey" or "colour", which all images are made; None for as they are.
         crop: whether each image is cut to its region of interest first.
         unlabelled: whether the labels are left out.
         strict: whether a picture that cannot be read is refused, instead of skipped.
@@ -62,6 +68,7 @@ class DataSource:
     samples: int | None = None
     data_range: tuple[float, float] | None = None
     resize: tuple[int, int] | None = None
+    channels: Literal["grey", "colour"] | None = None
     crop: bool = False
     unlabelled: bool = False
     strict: bool = False

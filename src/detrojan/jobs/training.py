@@ -19,6 +19,7 @@ from detrojan.jobs.triggers import load_trigger
 from detrojan.judging.outcome import REPAIRED
 from detrojan.learning.fresh import start_net
 from detrojan.metrics.accuracy import attack_success, clean_accuracy
+from detrojan.metrics.chance import chance_warning
 from detrojan.models.classifier import Classifier
 from detrojan.models.writing import save_model
 from detrojan.report.figures import lines
@@ -94,9 +95,15 @@ class Job:
             steps=[Step(**vars(step)) for step in trained.steps],
             command=None if self.command is None else list(self.command),
             **told,
-            warnings=[*failures(learned, success), *trained.warnings],
+            warnings=[*failures(learned, success), *self._at_chance(trained.model), *trained.warnings],
             seconds=round(time.monotonic() - self.begun, 3),
         )
+
+    def _at_chance(self, model: Classifier) -> list[str]:
+        """Return a warning where the network is right on held-out images no more often than chance."""
+        if self.test is None:
+            return []
+        return chance_warning(model.answers(self.test.images), self.test.require_labels("measuring"))
 
     def _success(self, model: Classifier) -> float | None:
         """Return how often the known trigger works, on held-out images where there are some."""

@@ -117,7 +117,7 @@ class Prepared:
             "images": self.half,
             "held_out": len(self.images) - self.half,
             "not_tested": self.left_out,
-            "range_trials": [vars(trial) for trial in self.check.trials],
+            "range_trials": [trial.facts() for trial in self.check.trials],
         }
 
 
