@@ -72,7 +72,7 @@ def load_inputs(
     images, told = _images_for(network, data, run, limit, stand_ins=stand_ins)
     images, more = with_usable_labels(network, images, strict=strict)
     network, fed = settle(network, images, model, check=check)
-    warnings = [*network.origin.notes, *told, *more, *fed]
+    warnings = [*network.origin.notes, *fed, *told, *more]
     if not network.class_names and len(images.class_names) == network.num_classes:
         network.class_names = images.class_names
     return Inputs(model=network, data=images, warnings=tuple(dict.fromkeys(warnings)))

@@ -258,6 +258,8 @@ def _doubt(stated: RangeTrial, best: RangeTrial, ties: list[RangeTrial], *, labe
     what = "preprocessing" if best.preprocessing.normalised else "input range"
     also = [trial.name for trial in ties if trial is not best][:3]
     others = f"; {', '.join(also)} fit{'' if len(also) > 1 else 's'} about as well" if also else ""
+    if also and not labels_fit:
+        others += ", and only labels tell which is right"
     return (
         f"{what}: the network is fed {stated.name}, but behaves as if trained on "
         f"{best.name} ({_compare(stated, best, labels_fit=labels_fit)}); state it with {best.flag}{others}"
