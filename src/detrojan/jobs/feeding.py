@@ -123,7 +123,7 @@ def feeding_warnings(network: Classifier, data: Dataset, *, check: Check = "warn
             raise ModelError(found.warnings[0])
         if found.warnings:
             return list(found.warnings)
-    if data.labels is None:
+    if data.labels is None or int(data.labels.max()) >= network.num_classes:
         return []
     some = data.select(torch.linspace(0, len(data) - 1, min(MOST, len(data))).long())
     return chance_warning(network.answers(some.images), some.require_labels("measuring"))

@@ -60,16 +60,11 @@ def read_images(
         tuple(images),
         data_range=source.data_range,
         resize=source.resize,
-<<<<<<< HEAD
+        framing=framing_of(network),
         unlabelled=True,
         strict=source.strict,
     )
-=======
-        framing=framing_of(network),
-        unlabelled=True,
-    )
     data = recoloured(data, source, network)
->>>>>>> 3bd31a8 (Preprocessing is found out by trials: means and standard deviations, BGR, chance; every verb checks)
     return data, list(data.files)
 
 
@@ -159,10 +154,10 @@ def predict(
     return PredictRecord(
         model=Answering(path=origin.path, sha256=origin.sha256, net=origin.net),
         predictions=rows,
-<<<<<<< HEAD
         skipped=list(data.skipped),
-        warnings=[*data.warnings, *overflow_warnings(rows, None if guard is None else guard.statistic)],
-=======
-        warnings=[*warnings, *overflow_warnings(rows, None if guard is None else guard.statistic)],
->>>>>>> 3bd31a8 (Preprocessing is found out by trials: means and standard deviations, BGR, chance; every verb checks)
+        warnings=[
+            *data.warnings,
+            *warnings,
+            *overflow_warnings(rows, None if guard is None else guard.statistic),
+        ],
     )
