@@ -288,13 +288,7 @@ def model_facts(model: Classifier) -> ModelFacts:
         class_names=list(model.class_names),
         parameters=sum(parameter.numel() for parameter in model.network.parameters()),
         preprocessing=PreprocessingFacts(
-            low=pre.low,
-            high=pre.high,
-            mean=list(pre.mean),
-            std=list(pre.std),
-            layout=pre.layout,
-            channels=pre.channels,
-            framing="" if pre.framing is None else str(pre.framing),
+            **vars(pre) | {"mean": list(pre.mean), "std": list(pre.std), "framing": str(pre.framing or "")}
         ),
     )
 
