@@ -1,17 +1,18 @@
 # make setup   the virtual environment .venv with all that demo, test and check need
 # make demo    plant a backdoor, find it, repair it, write demo/report.html
 # make test    all tests, in JOBS processes
+# make test-extras   tests of timm and torchvision, in an environment of their own (6 GB)
 # make check   formatter, linter, types
 # make docs    the pages of docs/methods, from the methods' docstrings
 # make clean   remove what the targets above made, but for .venv
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check docs clean
+.PHONY: help setup demo test test-extras check docs clean
 
 VENV := .venv
 JOBS ?= 2
 
 help:
-	@sed -n 's/^# //p' Makefile | head -6
+	@sed -n 's/^# //p' Makefile | head -7
 
 $(VENV)/.installed: pyproject.toml constraints.txt scripts/setup
 	@scripts/setup $(VENV)
@@ -25,6 +26,14 @@ demo: setup
 # One computing thread per process: small networks gain nothing from more, and the processes share the cores.
 test: setup
 	@OMP_NUM_THREADS=1 $(VENV)/bin/python -m pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder --durations 10
+
+# torchvision's published builds do not work beside the PyTorch of .venv.
+.venv-extras/.installed: pyproject.toml constraints.txt constraints-extras.txt scripts/setup
+	@scripts/setup .venv-extras dev,timm constraints-extras.txt
+	@touch $@
+
+test-extras: .venv-extras/.installed
+	@OMP_NUM_THREADS=1 .venv-extras/bin/python -m pytest -n $(JOBS) --dist loadfile --durations 5 tests/extras
 
 check:
 	@scripts/check

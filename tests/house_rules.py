@@ -52,11 +52,14 @@ LAZY = {
     "matplotlib",
     "jinja2",
     "transformers",
+    "huggingface_hub",
+    "timm",
+    "torchvision",
     "ray",
     "art",
 }
 #: their published builds do not work beside CPU-only torch
-NEVER = {"torchvision", "onnx2torch"}
+NEVER = {"onnx2torch"}
 #: they run code out of files
 UNPICKLERS = {"pickle", "_pickle", "cPickle", "dill", "cloudpickle", "joblib", "marshal", "shelve"}
 SPEAKERS = ("cli", "report", "__main__")

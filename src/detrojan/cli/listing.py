@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import typing
+from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -23,15 +24,18 @@ OTHERS = ("nets", "formats", "data")
 @click.command(
     "list",
     short_help="List methods, networks and formats.",
-    epilog="\b\nExample:\n  detrojan list scans\n  detrojan list repairs --format json",
+    epilog="\b\nExample:\n  detrojan list scans\n  detrojan list repairs --format json\n"
+    "  detrojan list nets 'timm:resnet*'",
 )
 @click.argument("what", type=click.Choice([*ROOMS, *OTHERS]), required=False)
+@click.argument("pattern", required=False)
 @format_option()
 @debug_option
-def command(what: str | None, format_: str) -> int:
+def command(what: str | None, pattern: str | None, format_: str) -> int:
     """List the methods with their hyper-parameters, the networks, or what can be read.
 
-    Without WHAT everything is listed, in one line each.
+    Without WHAT everything is listed, in one line each. PATTERN keeps the names that fit it, such as
+    net*. The networks of libraries are listed by timm:* and torchvision:*.
     """
     from rich.console import Group  # noqa: PLC0415 - `--help` shall be fast
 
@@ -39,42 +43,61 @@ def command(what: str | None, format_: str) -> int:
     from detrojan.cli.outputs import emit_values  # noqa: PLC0415
 
     kinds = [what] if what else [*catalog.rooms(), *OTHERS]
-    found = {kind: entries(kind) for kind in kinds}
+    found = {kind: entries(kind, pattern) for kind in kinds}
     text: list[RenderableType] = []
     for kind, listed in found.items():
         text += _headed(kind, listed) if what is None else [_full(entry) for entry in listed]
     if what is not None and not found[what]:
-        text.append(f"There are no {what} yet.")
+        text.append(f"There are no {what} called {pattern}." if pattern else f"There are no {what} yet.")
+    if what == "nets" and pattern is None:
+        text.append("More: detrojan list nets 'timm:*' and 'torchvision:*'")
     values = found[what] if what else found
     emit_values(values, OutputOptions(format_=format_), Group(*text))  # type: ignore[arg-type]
     return 0
 
 
-def entries(kind: str) -> list[dict[str, Any]]:
-    """Return what there is of one kind, as plain values with a name and a summary each."""
+def entries(kind: str, pattern: str | None = None) -> list[dict[str, Any]]:
+    """Return what there is of one kind, as plain values with a name and a summary each.
+
+    Args:
+        kind: one of the rooms, or of the other words that `list` knows.
+        pattern: keeps the names that fit it; None keeps all.
+
+    """
     from detrojan import catalog  # noqa: PLC0415
 
     if kind in ROOMS:
         room = catalog.methods(kind) if kind in catalog.rooms() else {}
-        return [method_entry(method) for method in room.values()]
-    if kind == "nets":
-        from detrojan.models.nets import NETS  # noqa: PLC0415
-
-        return [
-            {
-                "name": net.name,
-                "summary": net.summary,
-                "input_shape": list(net.shape),
-                "classes": net.classes,
-                "any_size": net.any_size,
-            }
-            for net in NETS.values()
-        ]
-    if kind == "data":
-        from detrojan.data.formats.base import formats  # noqa: PLC0415
+        found = [method_entry(method) for method in room.values()]
+    elif kind == "nets":
+        found = _nets(pattern)
     else:
-        from detrojan.models.formats.base import formats  # type: ignore[assignment] # noqa: PLC0415
-    return [{"name": name, "summary": summary} for one in formats() for name, summary in one.listed]
+        if kind == "data":
+            from detrojan.data.formats.base import formats  # noqa: PLC0415
+        else:
+            from detrojan.models.formats.base import formats  # type: ignore[assignment] # noqa: PLC0415
+        found = [{"name": name, "summary": summary} for one in formats() for name, summary in one.listed]
+    return [entry for entry in found if pattern is None or fnmatchcase(entry["name"], pattern)]
+
+
+def _nets(pattern: str | None) -> list[dict[str, Any]]:
+    """Return our networks, or those of a library where the pattern begins with its name."""
+    from detrojan.models.library_nets import is_library, library_names  # noqa: PLC0415
+    from detrojan.models.nets import NETS  # noqa: PLC0415
+
+    if pattern is not None and is_library(pattern):
+        of = f"a network of {pattern.partition(':')[0]}"
+        return [{"name": name, "summary": of} for name in library_names(pattern)]
+    return [
+        {
+            "name": net.name,
+            "summary": net.summary,
+            "input_shape": list(net.shape),
+            "classes": net.classes,
+            "any_size": net.any_size,
+        }
+        for net in NETS.values()
+    ]
 
 
 def method_entry(method: type[Method]) -> dict[str, Any]:

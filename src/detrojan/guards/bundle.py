@@ -26,7 +26,7 @@ from detrojan.guards.record import OLD_MODEL, TENSORS, VALUES, GuardRecord, Name
 from detrojan.models.classifier import Classifier
 from detrojan.models.loading import file_sha256, load_model
 from detrojan.models.metadata import metadata_of, parse_metadata
-from detrojan.models.nets import NETS
+from detrojan.models.nets import is_net
 from detrojan.models.writing import save_model, usual_ending, usual_endings
 from detrojan.store import digest
 
@@ -217,11 +217,12 @@ def load_bundle(folder: str | Path, *, device: str = "cpu", factory: str | None 
             f"{folder / VALUES}: expected a file model.* of the same folder, got {named.file!r:.80}"
         )
     stated = parse_metadata(named.metadata, folder / VALUES)
-    if ":" in stated.net and factory is None:
+    known = is_net(stated.net)
+    if ":" in stated.net and not known and factory is None:
         raise ModelError(f"{folder}: expected --factory, as {stated.net} made the network")
     model = load_model(
         _whole(folder, named),
-        net=stated.net if stated.net in NETS else None,
+        net=stated.net if known else None,
         factory=factory,
         preprocessing=stated.preprocessing,
         class_names=stated.class_names,

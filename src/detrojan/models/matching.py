@@ -146,6 +146,47 @@ def _ambiguous(names: Sequence[str], shape: Shape) -> str:
     )
 
 
+def match_by_name(
+    wanted: Mapping[str, Shape], found: Mapping[str, Shape]
+) -> tuple[dict[str, str], list[str]]:
+    """Pair a network's tensors with a file's by name alone, behind whatever prefix the file has.
+
+    What the file has besides, under other prefixes, belongs to something else and is left alone.
+
+    Args:
+        wanted: the network's names and shapes.
+        found: the file's names and shapes.
+
+    Returns:
+        The file's key per name of the network, and what does not fit.
+
+    """
+    wanted, values = countless(wanted), countless(found)
+    prefix, others = _prefix(wanted, values)
+    if others:
+        some = " and ".join(repr(one) for one in (prefix, *others)[:3])
+        return {}, [f"ambiguous match: the network's names are found behind {some}"]
+    ours = {key.removeprefix(prefix): key for key in values if key.startswith(prefix)}
+    got = {name: values[key] for name, key in ours.items()}
+    wrong = [_differs(n, s, ours[n], got[n]) for n, s in wanted.items() if n in ours and got[n] != s]
+    wrong += [f"expected {name} {shape}, got nothing" for name, shape in wanted.items() if name not in ours]
+    wrong += [f"expected no {ours[n]}, got {got[n]}" for n in ours if n not in wanted]
+    keys = {name: ours[name] for name in wanted if name in ours}
+    return _with_counters(keys, found), wrong
+
+
+def _prefix(wanted: Mapping[str, Shape], found: Mapping[str, Shape]) -> tuple[str, list[str]]:
+    """Return the prefix behind which most of the wanted names are found, and others that do as well."""
+    counts: dict[str, int] = {"": sum(name in found for name in wanted)}
+    for name in (*list(wanted)[:1], *list(wanted)[-1:]):
+        for key in found:
+            if key.endswith(f".{name}"):
+                prefix = key.removesuffix(name)
+                counts[prefix] = sum(f"{prefix}{other}" in found for other in wanted)
+    best, *others = (prefix for prefix, count in counts.items() if count == max(counts.values()))
+    return best, others
+
+
 def _differs(name: str, shape: Shape, key: str, got: Shape) -> str:
     return f"expected {name} {shape}, got {key} {got}"
 

@@ -12,7 +12,8 @@ from typing import Any
 from detrojan.errors import ModelError
 from detrojan.models.answers import output_of
 from detrojan.models.classifier import Classifier
-from detrojan.models.nets import NETS
+from detrojan.models.library_nets import is_library
+from detrojan.models.nets import NETS, is_net
 from detrojan.models.preprocessing import Framing, Preprocessing
 from detrojan.models.weights import Architecture
 
@@ -55,12 +56,12 @@ def completed(
 
     """
     if asked.net is None and asked.factory is None and net:
-        if ":" in net:
+        if ":" in net and not is_library(net):
             raise ModelError(
                 f"{where}: expected --factory, as the file was written from a network that {net} "
                 f"makes; code is run only if you name it"
             )
-        if net not in NETS:
+        if not is_net(net):
             raise ModelError(f"{where}: expected a network out of {', '.join(NETS)}, got {net!r}")
         asked = replace(asked, net=net)
     return replace(asked, input_shape=asked.input_shape or input_shape)

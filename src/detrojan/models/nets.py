@@ -14,6 +14,8 @@ from torch import nn
 from torch.nn import functional
 
 from detrojan.errors import OptionError
+from detrojan.models import library_nets
+from detrojan.models.preprocessing import Preprocessing
 from detrojan.models.residual_nets import PreActResNet18, WideResNet
 
 #: what Keras adds to the variance in a batch norm if nobody says otherwise; PyTorch adds 1e-5
@@ -185,6 +187,7 @@ class Net:
         classes: the usual number of classes.
         build: makes it, untrained, from (classes, shape).
         any_size: whether it takes any input size of at least 16x16.
+        preprocessing: how a library's published weights want their pictures; None for our own networks.
 
     """
 
@@ -194,6 +197,7 @@ class Net:
     classes: int
     build: Callable[[int, tuple[int, int, int]], nn.Module]
     any_size: bool = False
+    preprocessing: Preprocessing | None = None
 
 
 def _max_pooled(classes: int, shape: tuple[int, int, int]) -> nn.Module:
@@ -224,12 +228,29 @@ NETS = {net.name: net for net in _NETS}
 
 
 def find_net(name: str) -> Net:
-    """Return the network called `name`.
+    """Return the network called `name`, one of ours or a library's such as "timm:resnet18".
 
     Raises:
         OptionError: there is none; the message lists those there are.
+        MissingExtraError: the library is not installed.
 
     """
+    if library_nets.is_library(name):
+        said = library_nets.facts(name)
+        return Net(
+            name,
+            f"of {name.partition(':')[0]}",
+            said.shape,
+            said.classes,
+            lambda classes, shape: library_nets.build(name, classes, shape),
+            preprocessing=said.preprocessing,
+        )
     if name not in NETS:
-        raise OptionError(f"expected a network out of {', '.join(NETS)}, got {name!r}")
+        more = ", ".join(f"{library}:NAME" for library in library_nets.LIBRARIES)
+        raise OptionError(f"expected a network out of {', '.join(NETS)}, {more}, got {name!r}")
     return NETS[name]
+
+
+def is_net(name: str) -> bool:
+    """Tell whether a name is one of ours, or says that it is a library's."""
+    return name in NETS or library_nets.is_library(name)

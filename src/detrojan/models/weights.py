@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import importlib
 import logging
-import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -12,8 +10,11 @@ from typing import Any
 import torch
 from torch import nn
 
-from detrojan.errors import ModelError, OptionError, WeightsError
-from detrojan.models.matching import COUNTER, Order, Shape, countless, match, shapes_of
+from detrojan.errors import ModelError, WeightsError
+from detrojan.models.factory import import_factory
+from detrojan.models.families import advice
+from detrojan.models.library_nets import is_library
+from detrojan.models.matching import COUNTER, Order, Shape, countless, match, match_by_name, shapes_of
 from detrojan.models.nets import NETS, Net, find_net
 from detrojan.models.preprocessing import Preprocessing
 
@@ -84,6 +85,7 @@ class Loaded:
             format=kind,
             net=fitted.net,
             details=details,
+            preprocessing=fitted.preprocessing,
             notes=fitted.notes,
         )
 
@@ -97,6 +99,7 @@ class Fitted:
         input_shape: (C, H, W).
         net: name of the network or of the factory.
         keys: the file's key for each tensor of the network that came from the file.
+        preprocessing: what the network's library states, or None.
         notes: what was guessed of the network, for people.
 
     """
@@ -105,6 +108,7 @@ class Fitted:
     input_shape: tuple[int, int, int]
     net: str
     keys: dict[str, str]
+    preprocessing: Preprocessing | None = None
     notes: tuple[str, ...] = ()
 
 
@@ -116,6 +120,7 @@ class _Candidate:
     keys: dict[str, str]
     by_name: bool
     usual: bool
+    preprocessing: Preprocessing | None = None
     notes: tuple[str, ...] = ()
 
 
@@ -161,6 +166,8 @@ def fit(
     shapes = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
     if asked.factory is not None:
         found = _from_factory(asked.factory, shapes, asked, where, order=order)
+    elif asked.net is not None and is_library(asked.net):
+        found = _from_library(find_net(asked.net), shapes, asked, where)
     else:
         classes = _count_classes(shapes, asked, where)
         if asked.net is not None:
@@ -169,14 +176,20 @@ def fit(
             found = _identify(shapes, classes, asked, where, order=order)
     _fill(found.network, {name: tensors[key] for name, key in found.keys.items()}, where)
     return Fitted(
-        network=found.network, input_shape=found.shape, net=found.net, keys=found.keys, notes=found.notes
+        network=found.network,
+        input_shape=found.shape,
+        net=found.net,
+        keys=found.keys,
+        preprocessing=found.preprocessing,
+        notes=found.notes,
     )
 
 
 def _count_classes(shapes: dict[str, Shape], asked: Architecture, where: str) -> int:
     dense = [name for name, shape in shapes.items() if len(shape) == 2]
     if not dense:
-        raise WeightsError(f"{where}: expected a linear layer that answers the classes, got none")
+        more = f"; {told}" if (told := advice(shapes)) else ""
+        raise WeightsError(f"{where}: expected a linear layer that answers the classes, got none{more}")
     classes = shapes[dense[-1]][0]
     one_for_two = (asked.classes, classes) == (2, 1)
     if asked.classes is not None and asked.classes != classes and not one_for_two:
@@ -230,6 +243,32 @@ def _named(
     return found
 
 
+def _from_library(net: Net, shapes: dict[str, Shape], asked: Architecture, where: str) -> _Candidate:
+    """Return a library's network for as many classes and channels as the file has."""
+    usual = _usual_shapes(net)
+    keys, _ = match_by_name(usual, shapes)
+    got = {name: shapes[keys[name]] for name in usual if name in keys}
+    stem = next((got[name] for name, size in usual.items() if len(size) == 4 and name in got), None)
+    channels = stem[1] if stem is not None and len(stem) == 4 else net.shape[0]
+    shape = asked.input_shape or (channels, *net.shape[1:])
+    heads = [name for name, size in usual.items() if size[0] == net.classes and len(size) > 1 and name in got]
+    network = net.build(got[heads[-1]][0] if heads else net.classes, shape)
+    keys, wrong = match_by_name(shapes_of(network), shapes)
+    if wrong:
+        raise WeightsError(_misfit(where, net.name, wrong))
+    usually = shape == net.shape
+    return _Candidate(net.name, shape, network, keys, True, usually, preprocessing=net.preprocessing)
+
+
+def _usual_shapes(net: Net) -> dict[str, Shape]:
+    """Return the shapes of a library's network as it usually is; without memory where the library can."""
+    try:
+        with torch.device("meta"):
+            return shapes_of(net.build(net.classes, net.shape))
+    except ModelError:
+        return shapes_of(net.build(net.classes, net.shape))
+
+
 def _misfit(where: str, name: str, problems: list[str]) -> str:
     more = f"; and {len(problems) - 3} more" if len(problems) > 3 else ""
     return f"{where}: the weights do not fit {name}: {'; '.join(problems[:3])}{more}"
@@ -250,7 +289,7 @@ def _identify(
         first, *_ = shapes.items()
         raise ModelError(
             f"{where}: expected weights that tell their network, got {len(shapes)} tensors beginning with "
-            f"{first[0]!r} {first[1]}: {some}; name it with --net or --factory"
+            f"{first[0]!r} {first[1]}: {advice(shapes) or f'{some}; name it with --net or --factory'}"
         )
     chosen = fits[0]
     log.info("%s: identified as %s for input %s by its tensors", where, chosen.net, chosen.shape)
@@ -271,32 +310,6 @@ def _guessed(chosen: _Candidate) -> str:
     if chosen.net in {"mnist_cnn", "badnets_cnn"}:
         return f"{said}, and on average pooling, which weights do not tell from max (--net mnist_cnn_max)"
     return f"{said} (--net or --factory states it)"
-
-
-def import_factory(spec: str) -> nn.Module:
-    """Call the user's function "package.module:function" and return the network it makes.
-
-    This runs the user's code, which is why it has to be named explicitly.
-
-    Raises:
-        OptionError: the text is not of that form.
-        ModelError: the module or function cannot be found, fails, or returns no torch.nn.Module.
-
-    """
-    if not re.fullmatch(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*", spec):
-        raise OptionError(f'expected a factory as "package.module:function", got {spec!r}')
-    module, _, function = spec.partition(":")
-    try:
-        maker = getattr(importlib.import_module(module), function)
-        network = maker()
-    except Exception as error:  # the user's code may raise anything
-        raise ModelError(
-            f"the factory {spec} failed: {type(error).__name__}: {error} (a module of your own is found "
-            f"if its folder is on PYTHONPATH)"
-        ) from error
-    if not isinstance(network, nn.Module):
-        raise ModelError(f"expected a torch.nn.Module from the factory {spec}, got {type(network).__name__}")
-    return network
 
 
 def _from_factory(

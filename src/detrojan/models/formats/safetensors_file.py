@@ -89,7 +89,7 @@ def read_safetensors(path: Path, asked: Architecture) -> Loaded:
     return replace(
         found,
         format="safetensors",
-        preprocessing=stated.preprocessing,
+        preprocessing=stated.preprocessing or found.preprocessing,
         class_names=stated.class_names,
         output=stated.output,
     )
