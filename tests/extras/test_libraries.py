@@ -17,6 +17,7 @@ from detrojan.models.families import advice
 from detrojan.models.loading import load_model
 from detrojan.models.matching import shapes_of
 from detrojan.models.nets import find_net
+from detrojan.models.preprocessing import Preprocessing
 from detrojan.models.writing import save_model
 from framing import framed
 
@@ -85,6 +86,7 @@ def test_another_size_and_grey_images(tmp_path):
     torch.save(network.state_dict(), tmp_path / "in.pt")
     model = load_model(tmp_path / "in.pt", net="timm:test_vit", input_shape=(1, 32, 32))
     assert (model.num_classes, model.input_shape) == (3, (1, 32, 32))
+    assert model.preprocessing == Preprocessing(mean=(0.5,), std=(0.5,))
     with pytest.raises(WeightsError, match=r"do not fit timm:test_vit: expected pos_embed"):
         load_model(tmp_path / "in.pt", net="timm:test_vit")
     with pytest.raises(WeightsError, match=r"do not fit torchvision:resnet18: expected .*; and \d+ more"):

@@ -6,7 +6,7 @@ import difflib
 import math
 import warnings
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from typing import Any
 
@@ -173,6 +173,18 @@ def _build_torchvision(
         options["image_size"] = shape[1]
     network: nn.Module = _library("torchvision.models").get_model(name, weights=None, **options)
     return network
+
+
+def suited(said: Preprocessing, usual: tuple[int, int, int], shape: tuple[int, int, int]) -> Preprocessing:
+    """Return a library's preprocessing for images of another shape than the usual one.
+
+    Grey images get the average of the colours' mean and standard deviation. How pictures are framed is not
+    known for another size.
+    """
+    if shape[0] != usual[0]:
+        mean, std = ((sum(values) / len(values),) for values in (said.mean, said.std))
+        said = replace(said, mean=mean, std=std)
+    return said if shape[1:] == usual[1:] else replace(said, framing=None)
 
 
 def _library(module: str) -> Any:

@@ -13,7 +13,7 @@ from torch import nn
 from detrojan.errors import ModelError, WeightsError
 from detrojan.models.factory import import_factory
 from detrojan.models.families import advice
-from detrojan.models.library_nets import is_library
+from detrojan.models.library_nets import is_library, suited
 from detrojan.models.matching import COUNTER, Order, Shape, countless, match, match_by_name, shapes_of
 from detrojan.models.nets import NETS, Net, find_net
 from detrojan.models.preprocessing import Preprocessing
@@ -256,8 +256,8 @@ def _from_library(net: Net, shapes: dict[str, Shape], asked: Architecture, where
     keys, wrong = match_by_name(shapes_of(network), shapes)
     if wrong:
         raise WeightsError(_misfit(where, net.name, wrong))
-    usually = shape == net.shape
-    return _Candidate(net.name, shape, network, keys, True, usually, preprocessing=net.preprocessing)
+    said = None if net.preprocessing is None else suited(net.preprocessing, net.shape, shape)
+    return _Candidate(net.name, shape, network, keys, True, shape == net.shape, preprocessing=said)
 
 
 def _usual_shapes(net: Net) -> dict[str, Shape]:
