@@ -16,7 +16,7 @@ timm = pytest.importorskip("timm", reason="timm is not installed: make test-extr
 def folder(tmp_path):
     """A folder as timm writes it, and its network."""
     torch.manual_seed(5)
-    network = timm.create_model("test_vit", num_classes=3, img_size=48).eval()
+    network = timm.create_model("test_vit", num_classes=3).eval()
     path = tmp_path / "folder"
     named = {"num_classes": 3, "label_names": ["cat", "dog", "owl"]}
     timm.models.save_for_hf(network, path, model_config=named, safe_serialization=True)
@@ -26,9 +26,9 @@ def folder(tmp_path):
 def test_logits_are_timms_own_before_and_after_writing(folder, tmp_path):
     path, network = folder
     model = load_model(path)
-    assert (model.input_shape, model.class_names) == ((3, 48, 48), ("cat", "dog", "owl"))
+    assert (model.input_shape, model.class_names) == ((3, 160, 160), ("cat", "dog", "owl"))
     pre = model.preprocessing
-    batch = torch.rand(3, 3, 48, 48, generator=torch.Generator().manual_seed(4))
+    batch = torch.rand(3, 3, 160, 160, generator=torch.Generator().manual_seed(4))
     mean, std = (torch.tensor(values).view(3, 1, 1) for values in (pre.mean, pre.std))
     with torch.no_grad():
         assert torch.allclose(model.all_logits(batch), network((batch - mean) / std), atol=1e-4)
@@ -49,9 +49,13 @@ def test_logits_are_timms_own_before_and_after_writing(folder, tmp_path):
     ("entries", "error", "text"),
     [
         ({"architecture": "hf-hub:someone/else"}, ModelError, "expected a network that timm"),
-        ({"architecture": "test_resnet"}, WeightsError, "do not fit test_resnet"),
-        ({"model_args": {"checkpoint_path": "/etc/passwd"}}, ModelError, "expected options out of"),
-        ({"model_args": {"pretrained": True}}, ModelError, "expected options out of"),
+        ({"architecture": "test_resnet", "model_args": {}}, WeightsError, "do not fit test_resnet"),
+        (
+            {"model_args": {"checkpoint_path": "/etc/passwd"}},
+            ModelError,
+            "expected options of its network out of",
+        ),
+        ({"model_args": {"pretrained": True}}, ModelError, "expected options of its network out of"),
         ({"model_args": {"depth": 10**9}}, WeightsError, "expected at most"),
         ({"model_args": {"embed_dim": 640000}}, WeightsError, "numbers, as its config.json describes"),
         ({"model_args": {"act_layer": 5}}, ModelError, "cannot be built"),

@@ -40,7 +40,7 @@ _VGGS = {8: "vgg11", 10: "vgg13", 13: "vgg16", 16: "vgg19"}
 #: a name that tells a family, what it is called, and what its networks are listed by
 _OTHERS = (
     (
-        r"^patch_embed\.proj\.weight$.*^layers\.0\.blocks\.0\.attn\.relative",
+        r"^layers\.0\.blocks\.0\.attn\.relative",
         "a Swin transformer",
         "timm:swin*",
     ),
@@ -88,7 +88,13 @@ def _bare(shapes: Mapping[str, Shape]) -> dict[str, Shape]:
     while found:
         first = [name.partition(".")[0] for name in found]
         common = max(set(first), key=first.count)
-        if first.count(common) <= 0.9 * len(first) or common in {"features", "blocks", "layers"}:
+        if first.count(common) <= 0.9 * len(first) or common in {
+            "features",
+            "blocks",
+            "layers",
+            "stages",
+            "encoder",
+        }:
             return found
         found = {n.partition(".")[2]: s for n, s in found.items() if n.startswith(f"{common}.")}
     return dict(shapes)

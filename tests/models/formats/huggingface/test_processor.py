@@ -47,7 +47,7 @@ def test_a_picture_is_prepared_as_the_library_does(name, settings):
     picture = Image.fromarray(noise).resize((60, 90), 2)
     wanted = processor(picture, return_tensors="pt")["pixel_values"][0].float()
     assert made == tuple(wanted.shape[1:])
-    pixels = torch.from_numpy(np.array(framed(picture, found.framing))).permute(2, 0, 1) / 255
+    pixels = torch.from_numpy(np.array(framed(picture, found.framing, int))).permute(2, 0, 1) / 255
     scale, shift = found.affine(3)
     largest = float(wanted.abs().max())
     assert float((pixels * scale + shift - wanted).abs().max()) <= 0.02 * largest
