@@ -69,7 +69,8 @@ def test_older_files_say_less():
     said |= {"feature_extractor_type": "ConvNextFeatureExtractor", "crop_pct": 0.875}
     found, made = preprocessing_of(said, "x")
     assert (found.framing, made) == (Framing(resize=256, crop=(224, 224)), (224, 224))
-    assert preprocessing_of({"do_normalize": False}, "x")[0].framing is None
+    found = preprocessing_of({"do_normalize": False, "do_flip_channel_order": True}, "x")[0]
+    assert (found.framing, found.channels) == (None, "BGR")
 
 
 @pytest.mark.parametrize(
@@ -83,7 +84,12 @@ def test_older_files_say_less():
         {"do_normalize": True, "image_mean": [0.5]},
         {"do_normalize": True, "image_mean": [0.5], "image_std": [0]},
         {"do_resize": True, "size": {"shortest_edge": 224}, "crop_pct": 2},
-        {"do_flip_channel_order": True},
+        {
+            "do_flip_channel_order": True,
+            "do_normalize": True,
+            "image_mean": [0.1, 0.2, 0.3],
+            "image_std": [1],
+        },
         {"do_rescale": True, "rescale_factor": {}},
     ],
 )

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from detrojan.errors import ModelError
-from detrojan.models.preprocessing import Framing, Interpolation, Preprocessing
+from detrojan.models.preprocessing import Channels, Framing, Interpolation, Preprocessing
 
 Size = tuple[int, int]
 #: Pillow's numbers for what a picture is resized by
@@ -33,11 +33,12 @@ def preprocessing_of(said: Mapping[str, Any], where: str) -> tuple[Preprocessing
     try:
         framing, made = _framing(said)
         low, high, mean, std = _numbers(said)
-        found = Preprocessing(low=low, high=high, mean=mean, std=std, framing=framing)
+        order: Channels = "BGR" if said.get("do_flip_channel_order") else "RGB"
+        found = Preprocessing(low=low, high=high, mean=mean, std=std, channels=order, framing=framing)
     except (TypeError, ValueError, KeyError, OverflowError) as error:
         raise ModelError(f"{where}: its preprocessing cannot be read: {error}") from error
-    if said.get("do_flip_channel_order"):
-        raise ModelError(f"{where}: expected channels in the order RGB, got a network that takes them as BGR")
+    if found.channels == "BGR" and len(set(mean)) + len(set(std)) > 2:
+        raise ModelError(f"{where}: expected one mean and one std for channels that are flipped, got several")
     return found, made
 
 
