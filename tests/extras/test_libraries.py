@@ -207,7 +207,7 @@ def test_train_scan_repair_and_guard(tmp_path):
     told = _call("scan", model, *how, *few, "--format", "json")
     assert told.exit_code in (0, 1, 3), told.output
     assert json.loads(told.stdout)["model"]["net"] == "timm:test_resnet"
-    blind = ("--blind", "--method", "fine_pruning", "--set", "epochs=1", "--no-verify")
+    blind = ("--samples", 60, "--blind", "--method", "fine_pruning", "--set", "epochs=1", "--no-verify")
     told = _call("repair", model, *how, *blind, "--out", tmp_path / "mended.safetensors")
     assert told.exit_code in (0, 1, 3), told.output
     assert load_file(tmp_path / "mended.safetensors").keys() == load_file(model).keys()
