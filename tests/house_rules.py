@@ -55,6 +55,7 @@ LAZY = {
     "huggingface_hub",
     "timm",
     "torchvision",
+    "pyarrow",
     "ray",
     "art",
 }

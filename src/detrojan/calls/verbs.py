@@ -15,7 +15,8 @@ from detrojan.errors import DataError, OptionError
 from detrojan.findings import Finding
 from detrojan.guards.base import Calibrated, Guard
 from detrojan.jobs.findings import Given
-from detrojan.jobs.inputs import Inputs, check_shape, with_usable_labels
+from detrojan.jobs.inputs import Inputs, check_shape
+from detrojan.jobs.labelling import with_usable_labels
 from detrojan.jobs.repair_job import Job, check_blind, check_held_out, ended
 from detrojan.jobs.scanning import scan_model, scan_named
 from detrojan.jobs.settings import method_named, methods_named

@@ -59,6 +59,7 @@ def command(
     from detrojan.guards.bundle import load_guard  # noqa: PLC0415
     from detrojan.jobs.feeding import settle, without_auto  # noqa: PLC0415
     from detrojan.jobs.inputs import check_shape, load_model_of  # noqa: PLC0415
+    from detrojan.jobs.labelling import with_names, with_usable_labels  # noqa: PLC0415
     from detrojan.jobs.predicting import check_images, predict, read_images  # noqa: PLC0415
     from detrojan.report.records.predict import answer_table  # noqa: PLC0415
 
@@ -68,9 +69,10 @@ def command(
     network = load_model_of(without_auto(model), run)
     found, names = read_images(images, data, run, network)
     check_shape(network, found)
-    network, warnings = settle(network, found, model)
-    if not network.class_names and len(found.class_names) == network.num_classes:
-        network.class_names = found.class_names
+    found, told = with_usable_labels(network, found)
+    network, fed = settle(network, found, model)
+    with_names(network, found)
+    warnings = [*fed, *(text for text in told if text not in found.warnings)]
     guard = None if guard_folder is None else load_guard(guard_folder, network)
     for text in warnings:
         current().note(f"warning: {text}", "bold yellow")

@@ -8,9 +8,12 @@ from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 
 from detrojan.data.source import choose_split, split_name
+from detrojan.data.walking import LITTER
 from detrojan.errors import DataError
 
 _DIGITS = re.compile(r"(\d+)")
+#: what a table of labels is called; it is no good if its labels are not read
+_TABLES = {".csv", ".tsv", ".json", ".jsonl", ".xml", ".txt", ".parquet", ".xlsx", ".mat"}
 #: a folder of all pictures beside a table of labels is often called so
 _ALL = {"images", "image", "imgs", "img", "pictures", "photos", "jpegimages", "jpegs", "data", "raw"}
 
@@ -164,9 +167,33 @@ def _classes(
     )
 
 
-def is_folder_of_all(name: str) -> bool:
-    """Tell whether a folder is named as one that holds the pictures of all classes."""
-    return name.lower() in _ALL
+def refuse_table(where: str, name: str, other: Sequence[str]) -> None:
+    """Refuse one folder of pictures beside a table: the table knows the labels, the folder does not.
+
+    Args:
+        where: the folder that was named, for the error.
+        name: of the only folder of pictures.
+        other: the files that are no pictures.
+
+    Raises:
+        DataError: the folder is named as one of all pictures, and there is a table.
+
+    """
+    paths = [PurePosixPath(file) for file in other]
+    tables = [path for path in paths if path.suffix.lower() in _TABLES and name not in path.parts[-2:-1]]
+    if tables and name.lower() in _ALL:
+        raise DataError(
+            f"{where}: expected a folder per class, or a table with a column of files and one of labels, "
+            f"got one folder {name!r} beside {tables[0].name}, which cannot be read as such a table; "
+            "--unlabelled does without labels"
+        )
+
+
+def is_litter(path: PurePosixPath) -> bool:
+    """Tell whether nobody means a file of an archive: hidden, or what systems leave behind."""
+    return any(
+        part.startswith(".") or part.lower() in LITTER for part in path.parts if part not in {".", ".."}
+    )
 
 
 def class_order(names: Sequence[str]) -> list[str]:

@@ -23,6 +23,8 @@ Fetched = tuple[Pixels, list[str]]
 
 #: no single array may claim more than this many bytes: headers come from strangers
 MOST_BYTES = 8 * 2**30
+#: a compressed picture with more bytes than this is not read
+MOST_ENCODED = 2**28
 #: arrays with more values per sample than this are not carried along as extra
 MOST_EXTRA = 64
 

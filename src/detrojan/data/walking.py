@@ -11,7 +11,7 @@ from typing import IO
 from detrojan.errors import DataError, UnsafeFileError
 
 #: what systems and editors leave behind; nobody means it
-_LITTER = {"__macosx", "thumbs.db", "desktop.ini", ".ds_store", ".ipynb_checkpoints", ".localized"}
+LITTER = {"__macosx", "thumbs.db", "desktop.ini", ".ds_store", ".ipynb_checkpoints", ".localized"}
 #: folders deeper than this are not looked into
 _DEEPEST = 32
 _SPECIAL = (
@@ -95,7 +95,7 @@ def _look(folder: Path, found: Walk, top: Path, *, deep: bool, above: tuple[Path
 def _is_litter(entry: os.DirEntry[str]) -> bool:
     """Tell whether nobody means an entry: what systems leave behind, and hidden folders."""
     name = entry.name
-    return name.lower() in _LITTER or name.startswith("._") or (name.startswith(".") and entry.is_dir())
+    return name.lower() in LITTER or name.startswith("._") or (name.startswith(".") and entry.is_dir())
 
 
 def _stays(path: Path, top: Path) -> bool:

@@ -18,7 +18,8 @@ from detrojan.guards.base import Calibrated
 from detrojan.guards.bundle import save_bundle
 from detrojan.guards.strip import CalibratedStrip
 from detrojan.jobs.feeding import feeding_warnings
-from detrojan.jobs.inputs import check_shape, with_usable_labels
+from detrojan.jobs.inputs import check_shape
+from detrojan.jobs.labelling import with_usable_labels
 from detrojan.jobs.predicting import guarded_answers
 from detrojan.jobs.triggers import load_trigger
 from detrojan.metrics.detection import detection

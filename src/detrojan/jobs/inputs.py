@@ -11,7 +11,8 @@ from detrojan.data.drawn.synthetic import NONE, synthetic
 from detrojan.data.reading import read_data
 from detrojan.data.splits import training_splits
 from detrojan.data.surrogate import surrogate
-from detrojan.errors import DataError, InputError, LabelError, OptionError
+from detrojan.data.walking import open_plain
+from detrojan.errors import DataError, InputError, OptionError
 from detrojan.jobs.feeding import (
     Check,
     automatic,
@@ -21,14 +22,16 @@ from detrojan.jobs.feeding import (
     stated_preprocessing,
     without_auto,
 )
+from detrojan.jobs.labelling import with_names, with_usable_labels
 from detrojan.jobs.sources import DataSource, ModelSource
-from detrojan.judging.truth import foreign
 from detrojan.models.classifier import Classifier
 from detrojan.models.loading import load_model
 from detrojan.run import Run
 
 #: images that are made up where neither the user nor the method says how many
 MADE_UP = 1000
+#: a file of class names is not longer, in bytes
+_MOST_NAMES = 2**22
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,33 +75,9 @@ def load_inputs(
     images, told = _images_for(network, data, run, limit, stand_ins=stand_ins)
     images, more = with_usable_labels(network, images, strict=strict)
     network, fed = settle(network, images, model, check=check)
-    warnings = [*network.origin.notes, *fed, *told, *more]
-    if not network.class_names and len(images.class_names) == network.num_classes:
-        network.class_names = images.class_names
+    images, reordered = with_names(network, images)
+    warnings = [*network.origin.notes, *fed, *told, *more, *reordered]
     return Inputs(model=network, data=images, warnings=tuple(dict.fromkeys(warnings)))
-
-
-def with_usable_labels(
-    network: Classifier, images: Dataset, *, strict: bool = False
-) -> tuple[Dataset, list[str]]:
-    """Return the images without labels that cannot be the model's, and what a person has to know of them.
-
-    Raises:
-        LabelError: such labels, if `strict`.
-
-    """
-    warnings = list(images.warnings)
-    if images.labels is None or not foreign(network, images):
-        return images, warnings
-    highest = int(images.labels.max())
-    said = f"{images.source}: the labels go up to {highest}, the network has {network.num_classes} classes"
-    if strict:
-        raise LabelError(
-            f"{said}; expected labels of 0 to {network.num_classes - 1} "
-            "(--unlabelled or --against ORIGINAL do without)"
-        )
-    warnings.append(f"{said}: the labels are not used, the network's own answers stand in")
-    return replace(images.with_labels(None), class_names=()), warnings
 
 
 def _images_for(
@@ -159,7 +138,11 @@ def load_model_at(path: Path, source: ModelSource, run: Run) -> Classifier:
 
 def _names(path: Path) -> tuple[str, ...]:
     try:
-        text = path.read_text("utf-8")
+        with open_plain(path) as stream:
+            content = stream.read(_MOST_NAMES + 1)
+        if len(content) > _MOST_NAMES:
+            raise InputError(f"{path}: expected class names of at most {_MOST_NAMES:,} bytes, got more")
+        text = content.decode("utf-8")
         names = json.loads(text) if text.lstrip().startswith("[") else text.splitlines()
     except (OSError, ValueError, RecursionError) as error:
         raise InputError(f"{path}: expected a name per line or a JSON list of names: {error}") from error

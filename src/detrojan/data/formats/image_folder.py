@@ -10,14 +10,12 @@ import numpy as np
 
 from detrojan.data.decoding import SUFFIXES
 from detrojan.data.formats.base import Format, Place
-from detrojan.data.layout import arrange, is_folder_of_all, splits_in
+from detrojan.data.layout import arrange, refuse_table, splits_in
 from detrojan.data.source import Source, choose_split, pictures_in
 from detrojan.data.walking import Walk, check_plain, is_file, is_folder, walk
 from detrojan.errors import DataError
 
 _HEADS = (b"\x89PNG", b"\xff\xd8\xff", b"BM", b"P5", b"P6", b"RIFF")
-#: what a table of labels is called; it is no good if its labels are not read
-_TABLES = {".csv", ".tsv", ".json", ".jsonl", ".xml", ".txt", ".parquet", ".xlsx", ".mat"}
 
 
 class ImageFolder(Format):
@@ -93,7 +91,7 @@ def read_folder(path: Path, split: str | None = None, *, unlabelled: bool = Fals
     ]
     layout = arrange(tree.relative, str(path), split=split, empty=empty)
     if len(layout.names) == 1 and not unlabelled:
-        _refuse_table(path, layout.names[0], tree.other)
+        refuse_table(str(path), layout.names[0], list(map(str, tree.other)))
     return _source(
         path,
         [tree.pictures[at] for at in layout.chosen],
@@ -154,17 +152,6 @@ def _source(
         skipped=tuple(skipped),
         files=texts,
     )
-
-
-def _refuse_table(path: Path, name: str, other: list[Path]) -> None:
-    """Refuse one folder of pictures beside a table: the table knows the labels, the folder does not."""
-    tables = [file for file in other if file.suffix.lower() in _TABLES and name not in file.parts[-2:-1]]
-    if tables and is_folder_of_all(name):
-        raise DataError(
-            f"{path}: expected a folder per class, or a table with a column of files and one of labels, "
-            f"got one folder {name!r} beside {tables[0].name}, which cannot be read as such a table; "
-            "--unlabelled does without labels"
-        )
 
 
 def _no_pictures(path: Path, found: Walk) -> DataError:

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from detrojan.data.formats.base import Format, Place
 from detrojan.data.formats.npz_arrays import Arrays
 from detrojan.data.formats.recordings import recorded_source
+from detrojan.data.formats.zip_pictures import holds_pictures
 from detrojan.data.source import (
     CLASS_NAMES,
     IMAGE_NAMES,
@@ -42,8 +43,8 @@ class NpzFile(Format):
     precedence = 10
 
     def recognises(self, place: Place) -> bool:
-        """Tell whether a file is a zip."""
-        return place.head.startswith((b"PK\x03\x04", b"PK\x05\x06"))
+        """Tell whether a file is a zip, and none of pictures."""
+        return place.head.startswith((b"PK\x03\x04", b"PK\x05\x06")) and not holds_pictures(place.path)
 
     def splits(self, place: Place) -> tuple[str, ...]:
         """Return the splits that have images, or recordings; only headers are read."""

@@ -96,7 +96,7 @@ def read_wav_folder(folder: Path, *, unlabelled: bool = False) -> Source:
         names=tuple(names),
         extra=extra,
     )
-    return replace(source, files=tuple(map(str, files)))
+    return replace(source, files=tuple(map(str, files)), named=not unlabelled)
 
 
 def recorded_source(
