@@ -127,7 +127,7 @@ def _resized(
 
 
 def _unsmoothed(image: Array, size: Size, interpolation: str) -> Array:
-    """Resize without smoothing, as TensorFlow and torch do unless they are told otherwise."""
+    """Resize without smoothing, as TensorFlow and torch do by default."""
     planes = torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1), dtype=np.float32))
     small = functional.interpolate(planes[None], size, mode=interpolation, align_corners=False)[0]
     if image.dtype == np.uint8:

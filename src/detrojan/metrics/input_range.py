@@ -193,7 +193,7 @@ def _by_luck(better: RangeTrial, worse: RangeTrial) -> float:
 
 
 def _best(trials: tuple[RangeTrial, ...], *, labels_fit: bool) -> tuple[RangeTrial, list[RangeTrial]]:
-    """Return the stated trial unless another is clearly better, and all that are as good as that one."""
+    """Return the stated trial unless another is clearly better, and all trials that equal that one."""
     stated, *others = trials
     # a network without biases to speak of answers alike at any scale: its logits tell the scale
     classes = max(trial.effective_answers for trial in trials)

@@ -30,7 +30,7 @@ class Framing:
         interpolation: how it is resized.
         antialias: whether what is made smaller is smoothed first, as Pillow does.
         assumed: whether nothing states it; then it is used only where images of several sizes have to be
-            brought to one, and people are told.
+            brought to one, with a warning.
 
     """
 

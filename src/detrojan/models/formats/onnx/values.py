@@ -1,7 +1,7 @@
 """The values of an ONNX graph while a network is built out of it: known numbers, or what images become.
 
 Every value is worked out for two numbers of images at once. What is the same for both is a constant; what
-grows with the number of images is told apart from it, whatever the graph computes with its shapes.
+grows with the number of images differs from it, whatever the graph computes with its shapes.
 """
 
 from __future__ import annotations
