@@ -207,7 +207,8 @@ def test_train_scan_repair_and_guard(tmp_path):
     told = _call("scan", model, *how, *few, "--format", "json")
     assert told.exit_code in (0, 1, 3), told.output
     assert json.loads(told.stdout)["model"]["net"] == "timm:test_resnet"
-    blind = ("--samples", 60, "--blind", "--method", "fine_pruning", "--set", "epochs=1", "--no-verify")
+    brief = [word for name in ("epochs", "updates", "norm_updates") for word in ("--set", f"{name}=1")]
+    blind = ("--blind", "--method", "fine_pruning", *brief, "--no-verify")
     told = _call("repair", model, *how, *blind, "--out", tmp_path / "mended.safetensors")
     assert told.exit_code in (0, 1, 3), told.output
     assert load_file(tmp_path / "mended.safetensors").keys() == load_file(model).keys()

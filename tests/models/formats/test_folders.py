@@ -153,7 +153,18 @@ def test_folders_on_the_command_line(shelf, tmp_path):
     assert made.exit_code == 0, made.output
     told = _call("guard", "check", tmp_path / "guard", "--data", data, "--samples", 5)
     assert told.exit_code in (0, 1), told.output
-    how = ("--data", data, "--blind", "--method", "fine_pruning", "--set", "epochs=1", "--no-verify")
+    how = (
+        "--data",
+        data,
+        "--blind",
+        "--method",
+        "fine_pruning",
+        "--set",
+        "epochs=1",
+        "--set",
+        "updates=1",
+        "--no-verify",
+    )
     for _ in range(2):  # the second time over the first
         told = _call("repair", shelf, *how, "--out", tmp_path / "mended")
         assert told.exit_code in (1, 3), told.output

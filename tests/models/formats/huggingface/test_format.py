@@ -243,7 +243,8 @@ def test_scan_repair_and_guard_run_on_a_folder(folder, tmp_path):
     told = call("scan", path, *how, "--samples", 40, "--format", "json")
     assert told.exit_code in (0, 1, 3), told.output
     assert json.loads(told.stdout)["model"]["sha256"] == model_sha256(path)
-    how = ("--data", data, "--blind", "--method", "fine_pruning", "--set", "epochs=1", "--no-verify")
+    brief = [word for name in ("epochs", "updates", "norm_updates") for word in ("--set", f"{name}=1")]
+    how = ("--data", data, "--blind", "--method", "fine_pruning", *brief, "--no-verify")
     told = call("repair", path, *how, "--out", tmp_path / "mended")
     assert told.exit_code in (1, 3), told.output
     assert transformers.AutoConfig.from_pretrained(tmp_path / "mended").model_type == "resnet"
