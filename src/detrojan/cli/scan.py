@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -79,15 +80,17 @@ def command(
     from detrojan.cli.outputs import check_triggers, check_writable, emit  # noqa: PLC0415 - `--help` shall be fast
     from detrojan.cli.surroundings import kept, start  # noqa: PLC0415
     from detrojan.jobs.inputs import load_inputs  # noqa: PLC0415
-    from detrojan.jobs.scanning import scan_model, scan_named  # noqa: PLC0415
+    from detrojan.jobs.scanning import left, scan_model, scan_named  # noqa: PLC0415
     from detrojan.jobs.triggers import triggers_folder  # noqa: PLC0415
     from detrojan.report.pictures import pictures_of  # noqa: PLC0415
 
+    begun = time.monotonic()
     run, started = start(surroundings), datetime.now(UTC)
     check_writable(*output.files.values())
     check_triggers(output.json_file, triggers)
     scan = scan_named(method, settings, data.samples, budget)
     inputs = load_inputs(model, data, run, limit=scan.samples, stand_ins=True, check="later")
+    scan = scan_named(method, settings, data.samples, left(budget, begun))  # loading counts too
     with kept(run, surroundings, inputs.model.origin.sha256, inputs.data.sha256) as run:
         scanned = scan_model(
             inputs,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 from datetime import datetime
@@ -52,6 +53,17 @@ def scan_named(
     scan = method_named("scans", name, settings)
     assert isinstance(scan, Scan)
     return scan
+
+
+def left(budget: float | None, begun: float) -> float | None:
+    """Return the seconds of a budget that are left, a second at least.
+
+    Args:
+        budget: in seconds; None for no limit.
+        begun: when the job began, by the monotonic clock.
+
+    """
+    return None if budget is None else max(1.0, budget - (time.monotonic() - begun))
 
 
 def scan_model(

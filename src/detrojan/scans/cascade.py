@@ -10,6 +10,7 @@ from typing import Any, Literal
 from detrojan.errors import OptionError
 from detrojan.findings import L2, PIXELS, Finding
 from detrojan.judging.evidence import EFFECTIVE, Evidence, detectable
+from detrojan.judging.middle import middle_of
 from detrojan.judging.policy import POLICY
 from detrojan.judging.preparing import Prepared
 from detrojan.judging.sizes import FEWEST_LABELS, TOO_FEW, Rule
@@ -62,6 +63,8 @@ class Cascade(Scan):
         ratio: a flagged trigger is at most this share of the usual size; in (0, 1].
         confirm: attack success on held-out images that a flagged trigger must reach, in [0, 1].
         budget: seconds after which no further search begins or goes on, 0 for no limit; 0 or more.
+        parts: whether images of more than 112 pixels are searched on their middle part where the network
+            answers that part as the whole.
         samples: images to use, half for searching, half held out; 20 or more.
 
     """
@@ -79,6 +82,7 @@ class Cascade(Scan):
     ratio: float = 0.4
     confirm: float = 0.75
     budget: float = 0.0
+    parts: bool = True
     samples: int = 600
 
     def __post_init__(self) -> None:
@@ -112,7 +116,12 @@ class Cascade(Scan):
 
     def judge(self, model: Classifier, ready: Prepared, run: Run) -> Judged:
         """Judge the tested labels, as far as the budget goes; an interruption leaves what is known so far."""
-        work = Stages(self, model, ready, run=run, begun=ready.begun)
+        middle = middle_of(model, ready.images, ready.answers) if self.parts else None
+        if middle is None:
+            work = Stages(self, model, ready, run=run, begun=ready.begun)
+        else:
+            part = middle.prepared(ready)
+            work = Stages(self, middle.model, part, run=run, begun=ready.begun, middle=middle, whole=ready)
         try:
             work.work()
         except KeyboardInterrupt:  # what is known so far is worth more than nothing
@@ -149,9 +158,13 @@ class _Outcome:
             case=self._case(),
             criterion=self.method.rule().criterion(),
             passes=self.work.passes,
-            warnings=tuple(self._of_controls()),
+            warnings=(*self._of_parts(), *self._of_controls()),
             details=self._details(known),
         )
+
+    def _of_parts(self) -> list[str]:
+        """Return a warning where parts of the images were searched."""
+        return [] if self.work.middle is None else [self.work.middle.said()]
 
     def _of_controls(self) -> list[str]:
         """Return a warning for each label that was only drawn for comparison, and is suspicious itself."""
@@ -188,6 +201,9 @@ class _Outcome:
             "detectable": self.reach,
             "policy": POLICY.facts(),
             "complete": work.complete,
+            "ranking": [] if work.complete else work.ranking()[:50],
+            "expected": work.estimate(),
+            "part": None if work.middle is None else {"side": work.middle.side, "alike": work.middle.alike},
             "cut_short": work.cut,
             "interrupted": work.interrupted,
             "computed_in": "bfloat16" if searches_in_half(work.run) else "float32",
@@ -214,7 +230,7 @@ class _Outcome:
             unit=PIXELS,
             success=entry.success,
             flagged=True,
-            trigger=entry.trigger,
+            trigger=entry.trigger if self.work.middle is None else self.work.middle.lifted(entry.trigger),
         )
 
     def _finding(self, label: int, entry: Evidence | None, flagged: bool) -> Finding:
@@ -260,7 +276,13 @@ class _Outcome:
         aside = len(set(self.ready.tested) - {entry.job.target for entry in self.evidence})
         what = "ranked by the probes alone" if self.work.ranked else "not searched"
         were = "label was" if aside == 1 else "labels were"
-        return f"{why}{told}" + (f"; {aside} {were} {what}" if aside else "")
+        first = self.work.ranking()[:3]
+        known = (
+            ""
+            if self.work.listed is None and self.work.early is None and not self.evidence
+            else (f"; the most suspicious so far are {', '.join(map(str, first))}")
+        )
+        return f"{why}{told}" + (f"; {aside} {were} {what}" if aside else "") + known
 
     def _not_looked_at(self) -> str:
         """Return what was not looked for."""

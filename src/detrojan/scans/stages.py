@@ -12,16 +12,18 @@ from typing import TypeVar
 
 import torch
 
-from detrojan.metrics.accuracy import attack_success
-from detrojan.run import Run
+from detrojan.run import Run, Task
+from detrojan.scans.expected import Expected, expected, within
 from detrojan.scans.pairwise import Pairwise, look_at_pairs, look_at_shifts
-from detrojan.scans.shortlist import shortlist
+from detrojan.scans.shortlist import Shortlist, shortlist
 from detrojan.scans.weighed import Weighed
+from detrojan.search.asking import Asking
 from detrojan.search.engine import search
 from detrojan.search.jobs import Job
 from detrojan.search.plan import Plan
 from detrojan.search.windows import windows
 from detrojan.triggers.aim import Aim
+from detrojan.words import duration
 
 logger = logging.getLogger(__name__)
 
@@ -49,6 +51,11 @@ class Stages(Weighed):
         pairs: what the searches for all-to-all and source-specific backdoors say.
         passes: forward+backward passes of one sample so far.
         seconds: wall time by stage.
+        expected: what it was expected to need.
+        rate: passes a second that were measured before it began.
+        candidates: how many of many labels are searched at a time where time is short; else 0.
+        controls_wanted: how many controls then; else 0.
+        early: how the probes ranked few labels, where their searches may not end.
 
     """
 
@@ -57,7 +64,13 @@ class Stages(Weighed):
     pairs: list[Pairwise] = field(default_factory=list)
     passes: int = 0
     seconds: dict[str, float] = field(default_factory=dict)
+    expected: Expected | None = None
+    rate: float = 0.0
+    candidates: int = 0
+    controls_wanted: int = 0
+    early: Shortlist | None = None
     _starts: dict[Job, torch.Tensor] = field(default_factory=dict)
+    _task: Task | None = None
 
     def stop(self) -> bool:
         """Whether the time is up."""
@@ -66,13 +79,73 @@ class Stages(Weighed):
 
     def work(self) -> None:
         """Search every label, or the most suspicious of many; then, if nothing is found, pairs of labels."""
-        if self.looks <= ALL:
-            self._all()
-        else:
-            self._most_suspicious()
-        self._strengthen()
-        if self.looks == self.model.num_classes <= ALL and not self.flagged():
-            self._pairs()
+        ranked = self.looks > ALL
+        self.rate = Asking(self.model, self.run).pace.rate
+        if ranked:
+            self._fit_into_budget()
+        few = self.looks <= FEW
+        self.expected = expected(self.method, self.looks, self.model.num_classes, few=few, ranked=ranked)
+        with self.run.progress.task(self._announced(), self.expected.silent) as self._task:
+            if ranked:
+                self._most_suspicious()
+            else:
+                self._rank_where_time_is_short()
+                self._all()
+            self._strengthen()
+            if self.looks == self.model.num_classes <= ALL and not self.flagged():
+                self._pairs()
+
+    def _announced(self) -> str:
+        """Return what will be done and about how long it will take, for the progress."""
+        assert self.expected is not None
+        if self.rate <= 0:
+            return "scan"
+        soon, late = self.expected.seconds(self.rate)
+        limit = f", at most {duration(self.method.budget)}" if self.method.budget else ""
+        return f"scan, about {duration(soon)}, {duration(late)} if nothing is found{limit}"
+
+    def estimate(self) -> dict[str, float]:
+        """Return what was expected before it began, for the report."""
+        if self.expected is None:
+            return {}
+        facts = {"passes_if_decided": self.expected.decided, "passes_if_silent": self.expected.silent}
+        return facts | {"passes_per_second": round(self.rate, 1)}
+
+    def _left(self) -> float:
+        """Return the seconds that the budget leaves."""
+        return max(0.0, self.method.budget - (time.monotonic() - self.begun))
+
+    def _fit_into_budget(self) -> None:
+        """Search fewer of many labels where there is not the time for all that are meant."""
+        if self.method.budget and self.rate > 0:
+            self.candidates, self.controls_wanted = within(self.method, self.looks, self._left() * self.rate)
+
+    def _rank_where_time_is_short(self) -> None:
+        """Rank few labels by the probes where their searches may not end: that is known then at least."""
+        assert self.expected is not None
+        if self.method.budget and self.rate > 0 and self.expected.seconds(self.rate)[0] > self._left():
+            self.early = self._timed(
+                "probes", lambda: shortlist(self.model, self.ready, run=self.run, stop=self.stop)
+            )
+            self._spent(self.early.passes)
+
+    def _spent(self, passes: int) -> None:
+        """Count passes."""
+        self.passes += passes
+        if self._task is not None:
+            self._task.advance(passes)
+
+    def ranking(self) -> list[int]:
+        """Return the tested labels, the most suspicious first, by the best that is known of them."""
+        sizes = {job.target: entry.size for job, entry in self.found["additive"].items()}
+        known = [entry.job.target for entry in self.evidence()]
+        listed = self.listed or self.early
+        rest = listed.order if listed else self.ready.tested
+        order = dict.fromkeys([*known, *rest])
+        if not known and not listed:
+            order = dict.fromkeys(sorted(self.ready.tested, key=lambda label: sizes.get(label, math.inf)))
+        tested = set(self.ready.tested)
+        return [label for label in order if label in tested]
 
     def _all(self) -> None:
         """Search all labels; few of many labels are compared with others that are drawn."""
@@ -88,9 +161,9 @@ class Stages(Weighed):
         self.listed = self._timed(
             "probes", lambda: shortlist(self.model, self.ready, run=self.run, stop=self.stop)
         )
-        self.passes += self.listed.passes
+        self._spent(self.listed.passes)
         self._note("probes", complete=not self.stop())
-        order, count = self.listed.order, self.method.candidates
+        order, count = self.listed.order, self.candidates or self.method.candidates
         self.controls = self._drawn(set(order[: 2 * count]))
         for batch in range(MOST_BATCHES):
             candidates = [label for label in order if label not in self.controls]
@@ -107,7 +180,8 @@ class Stages(Weighed):
         labels = self.ready.tested if self.listed else range(self.model.num_classes)
         pool = [label for label in labels if label not in without]
         chosen = torch.randperm(len(pool), generator=self.run.generator("controls"))
-        return sorted(pool[place] for place in chosen[: self.method.controls].tolist())
+        count = self.controls_wanted or self.method.controls
+        return sorted(pool[place] for place in chosen[:count].tolist())
 
     def _labels(
         self,
@@ -147,7 +221,7 @@ class Stages(Weighed):
                 stop=self.stop,
             ),
         )
-        self.passes += seen.passes
+        self._spent(seen.passes)
         self._note("windows", complete=len(seen.jobs) == len(labels))
         starts = seen.starts(count)
         self._starts |= starts
@@ -172,12 +246,17 @@ class Stages(Weighed):
                 self.model, images, truth, [*weak, *starts], plan, run=self.run, starts=starts, stop=self.stop
             ),
         )
-        self.passes += found.passes
-        held, goals = self.ready.held_out
+        self._spent(found.passes)
         for job, change in found.found.items():
-            success = attack_success(self.model, change.trigger, held, goals, job.target)
-            if math.isfinite(change.size) and success > self._shown[Job(job.aim)][2]:
-                self._shown[Job(job.aim)] = (change.trigger, "patch", success)
+            success, known = self.success(change.trigger, job.target), Job(job.aim)
+            if math.isfinite(change.size) and success > self._shown[known][2]:
+                self._shown[known] = (change.trigger, "patch", success)
+                if self.middle is not None:
+                    self._placed[known] = max(
+                        self._placed[known],
+                        self.placed(change.trigger, "patch", job.target),
+                        key=lambda one: one[2],
+                    )
 
     def _seek(
         self, plan: Plan, jobs: Sequence[Job], title: str, starts: Mapping[Job, torch.Tensor] | None = None
@@ -200,7 +279,7 @@ class Stages(Weighed):
             ),
         )
         self.found[plan.form] |= found.found
-        self.passes += found.passes
+        self._spent(found.passes)
         self._note(title, complete=found.complete)
 
     def _pairs(self) -> None:
@@ -209,7 +288,7 @@ class Stages(Weighed):
             if not self._time_for(title):
                 continue
             seen = self._timed(title, partial(look, self.model, self.ready, run=self.run, stop=self.stop))
-            self.passes += seen.passes
+            self._spent(seen.passes)
             self._note(title, complete=seen.complete)
             self.pairs.append(seen)
             if seen.flagged(self.method.significance, self.method.ratio):

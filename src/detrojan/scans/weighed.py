@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 import torch
 
 from detrojan.judging.evidence import EFFECTIVE, Evidence, weigh
+from detrojan.judging.middle import Middle
 from detrojan.judging.outliers import small_p_values
 from detrojan.judging.preparing import Prepared
 from detrojan.metrics.accuracy import attack_success
@@ -38,6 +39,8 @@ class Weighed:
         found: by form, what each search found.
         cut: the stages that time or somebody cut short, or that were left out for it.
         interrupted: whether somebody stopped it.
+        middle: where `model` sees the middle part of large images only: that part. None elsewhere.
+        whole: `ready` with whole images then.
 
     """
 
@@ -49,7 +52,10 @@ class Weighed:
     found: dict[str, dict[Job, Found]] = field(default_factory=lambda: {"patch": {}, "additive": {}})
     cut: list[str] = field(default_factory=list)
     interrupted: bool = False
+    middle: Middle | None = None
+    whole: Prepared | None = None
     _shown: dict[Job, tuple[Trigger, str, float]] = field(default_factory=dict)
+    _placed: dict[Job, tuple[Trigger, str, float]] = field(default_factory=dict)
 
     @property
     def complete(self) -> bool:
@@ -152,18 +158,39 @@ class Weighed:
     def shown(self, entry: Evidence) -> tuple[Trigger, str, float]:
         """Return the change to show, its form, and its attack success on held-out images.
 
-        A patch says more than a faint change of everything, so the patch is shown if it works.
+        A patch says more than a faint change of everything, so the patch is shown if it works. A label
+        that stands out is tried on whole images where parts were searched.
         """
         if entry.job not in self._shown:
-            images, truth = self.ready.held_out
-            best: tuple[Trigger, str, float] | None = None
-            for form in ("patch", "additive"):
-                found = entry.found[form]
-                if best is not None and (best[2] >= self.method.confirm or math.isinf(found.size)):
-                    continue
-                success = attack_success(self.model, found.trigger, images, truth, entry.job.target)
-                if best is None or success > best[2]:
-                    best = (found.trigger, form, success)
-            assert best is not None
-            self._shown[entry.job] = best
-        return self._shown[entry.job]
+            self._shown[entry.job] = self._best(entry)
+        if self.middle is None:
+            return self._shown[entry.job]
+        trigger, form, success = self._shown[entry.job]
+        if entry.ratio > self.method.ratio or success < self.method.confirm:
+            return self.middle.lifted(trigger), form, success
+        if entry.job not in self._placed:
+            self._placed[entry.job] = self.placed(trigger, form, entry.job.target)
+        return self._placed[entry.job]
+
+    def success(self, trigger: Trigger, target: int) -> float:
+        """Return a trigger's attack success on the held-out images, or on their parts."""
+        return attack_success(self.model, trigger, *self.ready.held_out, target)
+
+    def placed(self, trigger: Trigger, form: str, target: int) -> tuple[Trigger, str, float]:
+        """Return a trigger for parts as one for whole images, and its success on those."""
+        assert self.middle is not None
+        assert self.whole is not None
+        lifted, success = self.middle.placed(trigger, target, self.whole.search, self.whole.held_out)
+        return lifted, form, success
+
+    def _best(self, entry: Evidence) -> tuple[Trigger, str, float]:
+        best: tuple[Trigger, str, float] | None = None
+        for form in ("patch", "additive"):
+            found = entry.found[form]
+            if best is not None and (best[2] >= self.method.confirm or math.isinf(found.size)):
+                continue
+            success = self.success(found.trigger, entry.job.target)
+            if best is None or success > best[2]:
+                best = (found.trigger, form, success)
+        assert best is not None
+        return best

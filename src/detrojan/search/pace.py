@@ -31,11 +31,13 @@ class Pace:
     Attributes:
         samples: samples per pass.
         threads: computing threads on the CPU.
+        rate: samples per second then; 0 where nobody measured it.
 
     """
 
     samples: int
     threads: int
+    rate: float = 0.0
 
     @contextmanager
     def kept(self) -> Iterator[None]:
@@ -77,7 +79,7 @@ def find_pace(work: Callable[[int], object], device: torch.device) -> Pace:
             break
         threads, best = threads // 2, rate
     logger.info("%d samples per pass on %d threads: %.0f a second", samples, threads, best)
-    return Pace(samples=samples, threads=threads)
+    return Pace(samples=samples, threads=threads, rate=best)
 
 
 def _rate(work: Callable[[int], object], size: int, device: torch.device) -> float:

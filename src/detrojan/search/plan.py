@@ -45,6 +45,11 @@ class Plan:
                 f"got {self.steps}, {self.batch_size} and {self.goal:g}"
             )
 
+    @property
+    def cost(self) -> int:
+        """Passes of one sample, forward and backward, for a job that no rung takes out."""
+        return self.steps * self.batch_size
+
 
 @dataclass(frozen=True, kw_only=True)
 class Found:

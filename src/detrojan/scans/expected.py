@@ -1,0 +1,97 @@
+"""What a cascade will cost: passes by stage, before it begins, and how they fit into a budget."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from detrojan.judging.policy import POLICY
+from detrojan.scans.settings import Settings
+from detrojan.search.windows import FIRST_LOOK, ONE_IN, SECOND_LOOK
+
+#: windows per side that a label's search begins with, and a pair's
+GRID, PAIR_GRID = 4, 3
+#: passes for a label in the probes: three steps on six images, six on eight for the best ones
+PROBES = 3 * 6 + POLICY.second_look * POLICY.faint_steps * POLICY.faint_images
+#: fewer labels than these are no comparison, even where time is short
+LEAST_CANDIDATES, LEAST_CONTROLS = 4, 8
+
+
+@dataclass(frozen=True, kw_only=True)
+class Expected:
+    """The passes of one sample, forward and backward, that a scan is expected to need.
+
+    Attributes:
+        decided: where some labels stand out at once.
+        silent: where none does, so that pairs of labels are looked at too.
+        labels: labels that are searched, beside each other.
+        each: passes for each of them.
+
+    """
+
+    decided: int
+    silent: int
+    labels: int
+    each: int
+
+    def seconds(self, rate: float) -> tuple[float, float]:
+        """Return both as seconds, at a rate of passes a second."""
+        return self.decided / rate, self.silent / rate
+
+
+def windows_cost(grid: int) -> int:
+    """Return the passes that looking at all windows of one label takes."""
+    first = grid * grid * FIRST_LOOK[0] * FIRST_LOOK[1]
+    return first + max(1, grid * grid // ONE_IN) * SECOND_LOOK[0] * SECOND_LOOK[1]
+
+
+def expected(method: Settings, looks: int, classes: int, *, few: bool, ranked: bool) -> Expected:
+    """Return what a scan is expected to need.
+
+    Args:
+        method: the cascade.
+        looks: labels to test.
+        classes: labels of the network.
+        few: whether every label has several starts.
+        ranked: whether the labels are ranked first, and only the most suspicious searched.
+
+    """
+    labels = method.candidates + method.controls if ranked else max(looks, min(classes, method.controls))
+    local = windows_cost(GRID) + (2 if few else 1) * method.plan("window", many=ranked).cost
+    base = method.plan("additive").cost
+    if few or ranked:
+        base += method.plan("patch", many=ranked).cost
+    probes = round(PROBES * looks) if ranked else 0
+    whole = probes + labels * (base + local)
+    pairs = 0
+    if looks == classes and not ranked:
+        shifts = min(POLICY.most_shifts, classes - 1)
+        pairs += shifts * (windows_cost(GRID) + POLICY.shift_steps * 16)
+        if classes <= POLICY.most_pair_labels:
+            pairs += (
+                classes * (classes - 1) * (windows_cost(PAIR_GRID) + POLICY.pair_steps * POLICY.pair_batch)
+            )
+    return Expected(
+        decided=probes + labels * base if few else whole,
+        silent=whole + pairs,
+        labels=labels,
+        each=base + local,
+    )
+
+
+def within(method: Settings, looks: int, passes: float) -> tuple[int, int]:
+    """Return how many candidates and controls of many labels fit into so many passes.
+
+    Args:
+        method: the cascade.
+        looks: labels to test.
+        passes: that there is time for.
+
+    """
+    each = expected(method, looks, looks, few=False, ranked=True).each
+    affordable = int(max(0.0, passes - PROBES * looks) / each)
+    if affordable >= method.candidates + method.controls:
+        return method.candidates, method.controls
+    return (
+        max(LEAST_CANDIDATES, min(method.candidates, affordable // 3)),
+        max(LEAST_CONTROLS, min(method.controls, affordable * 2 // 3)),
+    )

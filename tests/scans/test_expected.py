@@ -1,0 +1,64 @@
+from __future__ import annotations
+
+import pytest
+
+from detrojan.run import Run
+from detrojan.scans.cascade import Cascade
+from detrojan.scans.expected import LEAST_CANDIDATES, LEAST_CONTROLS, expected, windows_cost, within
+
+METHOD = Cascade()
+
+
+def test_the_windows_cost_is_what_they_spend():
+    assert windows_cost(4) == 16 * 16 + 4 * 64
+    assert windows_cost(3) == 9 * 16 + 2 * 64
+
+
+def test_a_decided_scan_of_few_labels_is_expected_as_it_comes(twins):
+    result = Cascade(samples=300).scan(twins.backdoored, twins.test, run=Run(seed=1))
+    assert result.verdict == "backdoored"
+    said = result.details["expected"]
+    assert said["passes_per_second"] >= 0
+    assert said["passes_if_decided"] * 0.95 <= result.passes <= said["passes_if_silent"]
+
+
+def test_many_labels_cost_as_many_as_are_searched_and_a_look_at_all():
+    few = expected(METHOD, 100, 100, few=False, ranked=True)
+    many = expected(METHOD, 1000, 1000, few=False, ranked=True)
+    assert few.labels == many.labels == METHOD.candidates + METHOD.controls
+    assert 15 * 900 < many.decided - few.decided < 40 * 900
+    assert many.decided == many.silent
+    assert many.seconds(100.0) == (many.decided / 100, many.silent / 100)
+
+
+def test_silence_costs_more_where_pairs_are_looked_at():
+    ten = expected(METHOD, 10, 10, few=True, ranked=False)
+    some = expected(METHOD, 5, 10, few=True, ranked=False)
+    assert ten.silent > 3 * ten.decided
+    assert some.silent < ten.silent
+
+
+@pytest.mark.parametrize(
+    ("passes", "wanted"),
+    [
+        (1e9, (12, 24)),
+        (100_000, None),
+        (0, (LEAST_CANDIDATES, LEAST_CONTROLS)),
+    ],
+)
+def test_what_is_searched_fits_into_the_time(passes, wanted):
+    candidates, controls = within(METHOD, 1000, passes)
+    if wanted is not None:
+        assert (candidates, controls) == wanted
+        return
+    each = expected(METHOD, 1000, 1000, few=False, ranked=True).each
+    assert LEAST_CANDIDATES < candidates < 12
+    assert LEAST_CONTROLS < controls < 24
+    assert (candidates + controls) * each < passes
+
+
+def test_a_scan_that_ends_early_ranks_the_labels(twins):
+    result = Cascade(samples=300, budget=0.01).scan(twins.backdoored, twins.test, run=Run(seed=1))
+    assert result.verdict == "inconclusive"
+    assert "the time was up" in result.reason
+    assert sorted(result.details["ranking"]) == list(range(twins.clean.num_classes))
