@@ -28,6 +28,7 @@ LAYERS = (
         "method",
         "catalog",
         "quarantine",
+        "parsing",
     ),
     ("triggers", "models", "data"),
     ("findings",),

@@ -32,6 +32,15 @@ _PAIRED = (
 )
 
 
+#: types of numbers that PyTorch computes with as they are
+_REAL = frozenset(
+    (
+        *(torch.float16, torch.bfloat16, torch.float32, torch.float64),
+        *(torch.bool, torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64),
+    )
+)
+
+
 @dataclass(frozen=True, kw_only=True)
 class Architecture:
     """What the caller says about the network.
@@ -134,7 +143,7 @@ def check_finite(tensors: Mapping[str, torch.Tensor], where: str) -> None:
     """
     for name, tensor in tensors.items():
         dense = tensor.layout is torch.strided and not tensor.is_quantized and not tensor.is_complex()
-        if not dense or tensor.is_meta:
+        if not dense or tensor.is_meta or tensor.dtype not in _REAL:
             raise WeightsError(f"{where}: expected dense real numbers in {name!r}, got {tensor.dtype}")
         if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
             bad = int((~torch.isfinite(tensor)).sum())

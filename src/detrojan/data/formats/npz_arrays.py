@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import lzma
+import re
 import tokenize
 import zipfile
 import zlib
@@ -17,6 +18,7 @@ from numpy.lib import format as npy
 
 from detrojan.data.source import Array, check_bytes
 from detrojan.errors import DataError, UnsafeFileError
+from detrojan.quarantine import quarantined
 
 #: what reading a damaged file may raise
 DAMAGE = (
@@ -32,8 +34,9 @@ DAMAGE = (
     KeyError,
     RuntimeError,  # also NotImplementedError: encrypted, or a compression that zipfile does not know
     OverflowError,
-    MemoryError,
 )
+#: the type of an array as its header writes it, where it is of a simple kind
+_SIMPLE = re.compile(r"[<>|=]?[a-zA-Z]\d{0,9}(\[\w{1,10}\])?")
 
 
 @dataclass(frozen=True)
@@ -52,6 +55,52 @@ def _explained(what: str) -> Iterator[None]:
         raise DataError(f"{what}: the file is truncated or damaged: {error}") from error
 
 
+def parse_headers(path: Path) -> dict[str, Any]:
+    """Return shape and type of each array of a file, by name, and whether there are pickles beside them.
+
+    Raises:
+        DataError: it is damaged.
+
+    """
+    with _explained(str(path)), zipfile.ZipFile(path) as file:
+        names = file.namelist()
+        headers = {name.removesuffix(".npy"): _header(file, name) for name in names if name.endswith(".npy")}
+    return {"pickled": any(name.endswith((".pkl", ".pickle")) for name in names), "headers": headers}
+
+
+def parse_array(path: Path, name: str) -> Array:
+    """Return one array of a file; never a pickled one.
+
+    Raises:
+        DataError: it is damaged.
+
+    """
+    with (
+        _explained(f"{path}: array {name}"),
+        zipfile.ZipFile(path) as file,
+        file.open(f"{name}.npy") as stream,
+    ):
+        values: Array = npy.read_array(stream, allow_pickle=False)
+    return values
+
+
+def _header(file: zipfile.ZipFile, name: str) -> tuple[tuple[int, ...], str]:
+    with file.open(name) as stream:
+        version = npy.read_magic(stream)
+        if version == (1, 0):
+            shape, _, dtype = npy.read_array_header_1_0(stream)
+        elif version == (2, 0):
+            shape, _, dtype = npy.read_array_header_2_0(stream)
+        else:
+            raise ValueError(f"array {name} has version {version} of the format")
+    return shape, "|O" if dtype.hasobject else dtype.str
+
+
+def _dtype(text: Any) -> np.dtype[Any]:
+    """Return the type that a header names; void for what is of no simple kind."""
+    return np.dtype(text if isinstance(text, str) and _SIMPLE.fullmatch(text) else "V")
+
+
 class Arrays:
     """The arrays of one file: all headers are read at once, contents only when asked for.
 
@@ -65,25 +114,11 @@ class Arrays:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self.headers: dict[str, Header] = {}
-        with _explained(str(path)), zipfile.ZipFile(path) as file:
-            names = file.namelist()
-            self.has_pickle = any(name.endswith((".pkl", ".pickle")) for name in names)
-            for name in names:
-                if name.endswith(".npy"):
-                    self.headers[name.removesuffix(".npy")] = self._header(file, name)
-
-    @staticmethod
-    def _header(file: zipfile.ZipFile, name: str) -> Header:
-        with file.open(name) as stream:
-            version = npy.read_magic(stream)
-            if version == (1, 0):
-                shape, _, dtype = npy.read_array_header_1_0(stream)
-            elif version == (2, 0):
-                shape, _, dtype = npy.read_array_header_2_0(stream)
-            else:
-                raise ValueError(f"array {name} has version {version} of the format")
-        return Header(shape, dtype)
+        found = quarantined(parse_headers, path)
+        self.has_pickle = bool(found["pickled"])
+        self.headers: dict[str, Header] = {
+            name: Header(tuple(shape), _dtype(text)) for name, (shape, text) in found["headers"].items()
+        }
 
     def listed(self) -> str:
         """Return the first dozen arrays with their shapes, for errors."""
@@ -114,12 +149,7 @@ class Arrays:
         self.refuse_pickle(name)
         header = self.headers[name]
         check_bytes(header.shape, header.dtype.itemsize, f"{self.path}: array {name}")
-        with (
-            _explained(f"{self.path}: array {name}"),
-            zipfile.ZipFile(self.path) as file,
-            file.open(f"{name}.npy") as stream,
-        ):
-            values: Array = npy.read_array(stream, allow_pickle=False)
+        values: Array = quarantined(parse_array, self.path, name)
         return values
 
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 
+from detrojan.errors import ModelError
 from detrojan.models.classifier import Classifier
 from detrojan.models.formats.base import check_same_network
 from detrojan.models.weights import Fitted
@@ -20,6 +21,35 @@ def unwrapped(tensors: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
     while bare and (prefix := next((p for p in _WRAPPERS if all(key.startswith(p) for key in bare)), "")):
         bare = {key.removeprefix(prefix): value for key, value in bare.items()}
     return bare
+
+
+def stored_tensors(
+    described: Mapping[str, Any], storages: Mapping[str, Any], where: str
+) -> dict[str, torch.Tensor]:
+    """Return the tensors that a parser has found.
+
+    Args:
+        described: dtype, storage, offset, shape and stride of each tensor, by its key.
+        storages: bytes by name.
+        where: the file, for error texts.
+
+    Raises:
+        ModelError: a type that PyTorch does not have, or values outside of their storage.
+
+    """
+    found: dict[str, torch.Tensor] = {}
+    for key, (dtype, storage, offset, shape, stride) in described.items():
+        kind = getattr(torch, dtype, None)
+        if not isinstance(kind, torch.dtype):
+            raise ModelError(
+                f"{where}: expected a type of numbers that PyTorch has in {key!r}, got {dtype!r:.40}"
+            )
+        try:
+            values = torch.from_numpy(storages[storage]).view(kind)
+            found[key] = values.as_strided(tuple(shape), tuple(stride), offset)
+        except (RuntimeError, TypeError, KeyError, ValueError) as error:
+            raise ModelError(f"{where}: damaged or cut off: {error}") from error
+    return found
 
 
 def torch_details(

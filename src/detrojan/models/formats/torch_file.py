@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import logging
-import pickle
 import re
-import zipfile
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,19 +13,16 @@ from torch import nn
 from detrojan.errors import ModelError, UnsafeFileError
 from detrojan.models.classifier import Classifier
 from detrojan.models.formats.base import Content, Format
-from detrojan.models.formats.state_dict import filed_tensors, torch_details, unwrapped
-from detrojan.models.formats.torch_content import holds_module, load_plain, with_the_rest
+from detrojan.models.formats.state_dict import filed_tensors, stored_tensors, torch_details, unwrapped
+from detrojan.models.formats.torch_content import holds_module, with_the_rest
 from detrojan.models.surgery.n_plus_one import NPlusOne
 from detrojan.models.weights import Architecture, Loaded, check_finite, fit
+from detrojan.parsing.torch_file import largest_dict, parse_torch
+from detrojan.quarantine import quarantined
 
 log = logging.getLogger(__name__)
 
-#: keys under which training scripts keep the weights, best first; decides between equally large ones
-_USUAL_KEYS = ("state_dict", "model_state_dict", "net", "model", "network", "weights", "params")
-_DEPTH = 5
 _SHAPE = "expected an input shape (C, H, W) for a network out of a pickle"
-#: no classifier is larger; above it the file is taken for an attack on our memory
-MAX_BYTES = 4 << 30
 
 
 class TorchFile(Format):
@@ -84,63 +78,43 @@ def read_torch(path: Path, asked: Architecture, *, allow_unsafe: bool) -> Loaded
         WeightsError: the tensors do not fit the network.
 
     """
-    if zipfile.is_zipfile(path):
-        _refuse_script(path)
-    content = _unpickle(path, asked, allow_unsafe=allow_unsafe)
-    module = _find_module(content)
-    if module is not None:
-        return _whole_module(module, path, asked)
-    nesting, tensors = _largest(content, path)
+    try:
+        found = quarantined(parse_torch, path)
+    except UnsafeFileError:
+        if not allow_unsafe:
+            raise
+        return _read_unsafe(path, asked)
+    tensors = stored_tensors(found["tensors"], found["storages"], str(path))
+    return _fitted(tensors, tuple(found["nesting"]), path, asked)
+
+
+def _fitted(
+    tensors: dict[str, torch.Tensor], nesting: tuple[str, ...], path: Path, asked: Architecture
+) -> Loaded:
     bare = unwrapped(tensors)
     fitted = fit(bare, asked, str(path))
-    details = torch_details(fitted, bare, tensors, nesting)
-    return Loaded.of(fitted, "torch", details)
+    return Loaded.of(fitted, "torch", torch_details(fitted, bare, tensors, nesting))
 
 
-def _refuse_script(path: Path) -> None:
-    with zipfile.ZipFile(path) as archive:
-        members = archive.infolist()
-    names = [member.filename for member in members]
-    if any(name.endswith("/constants.pkl") for name in names) and any("/code/" in name for name in names):
-        raise ModelError(
-            f"{path}: expected a state dict, got TorchScript, a program with its weights; "
-            f"save the weights alone: torch.save(model.state_dict(), file)"
-        )
-    size = sum(member.file_size for member in members)
-    if size > MAX_BYTES:
-        raise ModelError(f"{path}: expected at most {MAX_BYTES} bytes unpacked, got {size}")
-
-
-def _unpickle(path: Path, asked: Architecture, *, allow_unsafe: bool) -> Any:
-    try:
-        return load_plain(path)
-    except pickle.UnpicklingError as error:
-        if not allow_unsafe:
-            raise UnsafeFileError(_why_unsafe(path, str(error))) from error
-    except Exception as error:  # a damaged pickle can raise anything
-        raise ModelError(f"{path}: damaged or cut off: {_first_line(error)}") from error
+def _read_unsafe(path: Path, asked: Architecture) -> Loaded:
+    """Run the code in a file whose author is trusted."""
     if not (asked.net or asked.factory or asked.input_shape) and holds_module(path):
         raise ModelError(
             f"{path}: {_SHAPE}: name --input-shape, --net or --factory; the code in the file was not run"
         )
     log.warning("%s: running the code in this file, as --allow-unsafe says", path)
     try:
-        return torch.load(path, map_location="cpu", weights_only=False)
+        content = torch.load(path, map_location="cpu", weights_only=False)
     except Exception as error:  # the file's code may raise anything
-        raise ModelError(f"{path}: its code failed: {type(error).__name__}: {_first_line(error)}") from error
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]
-
-
-def _why_unsafe(path: Path, text: str) -> str:
-    found = re.search(r"GLOBAL ([\w.]+)", text)
-    what = f"it calls {found.group(1)}" if found else "it holds more than plain tensors"
-    return (
-        f"{path}: expected a state dict of plain tensors, got a pickle that would run code when read "
-        f"({what}); nothing was run. If you trust its author, --allow-unsafe loads it"
+        said = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        raise ModelError(f"{path}: its code failed: {type(error).__name__}: {said}") from error
+    module = _find_module(content)
+    if module is not None:
+        return _whole_module(module, path, asked)
+    nesting, tensors = largest_dict(
+        content, lambda value: isinstance(value, torch.Tensor), lambda tensor: tensor.numel(), str(path)
     )
+    return _fitted(tensors, nesting, path, asked)
 
 
 def _find_module(content: Any) -> nn.Module | None:
@@ -159,35 +133,3 @@ def _whole_module(module: nn.Module, path: Path, asked: Architecture) -> Loaded:
         raise ModelError(f"{path}: {_SHAPE}")
     check_finite(module.state_dict(), str(path))
     return Loaded(network=module, input_shape=asked.input_shape, format="torch")
-
-
-def _dicts(content: Any, nesting: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], dict[str, Any]]]:
-    if not isinstance(content, dict) or len(nesting) > _DEPTH:
-        return
-    yield (
-        nesting,
-        {
-            key: value
-            for key, value in content.items()
-            if isinstance(key, str) and isinstance(value, torch.Tensor)
-        },
-    )
-    for key, value in content.items():
-        if isinstance(key, str):
-            yield from _dicts(value, (*nesting, key))
-
-
-def _largest(content: Any, path: Path) -> tuple[tuple[str, ...], dict[str, torch.Tensor]]:
-    """Return the largest dict of tensors in the file, and the keys that lead to it."""
-
-    def rank(found: tuple[tuple[str, ...], dict[str, torch.Tensor]]) -> tuple[int, int]:
-        nesting, tensors = found
-        usual = _USUAL_KEYS.index(nesting[-1]) if nesting and nesting[-1] in _USUAL_KEYS else 99
-        return sum(tensor.numel() for tensor in tensors.values()), -usual
-
-    nesting, tensors = max(_dicts(content), key=rank, default=((), {}))
-    if not tensors:
-        kind = type(content).__name__
-        keys = f" with keys {', '.join(map(repr, list(content)[:5]))}" if isinstance(content, dict) else ""
-        raise ModelError(f"{path}: expected a dict of tensors, got {kind}{keys}")
-    return nesting, tensors

@@ -1,0 +1,1 @@
+"""Parsers of files from strangers. They run in the quarantine, and import nothing slow."""
