@@ -121,8 +121,11 @@ def speaks(_path: Path) -> str:
 
 def writes_later(_path: Path) -> Any:
     """Hand back an array while a process of its own could still write to it."""
-    links = [link for link in Path("/proc/self/fd").iterdir() if "memfd:detrojan" in str(link.readlink())]
-    shared = mmap.mmap(int(links[0].name), 4096)
+    for number in range(64):
+        link = Path(f"/proc/self/fd/{number}")
+        if link.is_symlink() and "memfd:detrojan" in str(link.readlink()):
+            break
+    shared = mmap.mmap(number, 4096)
     if os.fork() == 0:
         shared[0] = 7
         time.sleep(5)
