@@ -29,6 +29,7 @@ LAYERS = (
         "catalog",
         "quarantine",
         "parsing",
+        "tensor_files",
     ),
     ("triggers", "models", "data"),
     ("findings",),

@@ -113,6 +113,66 @@ def _carry_over(older: Path, target: Path, keep: Callable[[Path], bool]) -> None
     shutil.rmtree(older, ignore_errors=True)
 
 
+#: files longer than this are looked at for holes, and may store this share of their length or more
+_LONG, _STORED = 1 << 30, 1 / 16
+_SPECIAL = (
+    (stat.S_ISFIFO, "a pipe (FIFO)"),
+    (stat.S_ISCHR, "a device"),
+    (stat.S_ISBLK, "a device"),
+    (stat.S_ISSOCK, "a socket"),
+)
+
+
+def refuse_special(path: str | Path, failure: type[InputError] = InputError) -> None:
+    """Refuse to read what is no plain file: a pipe or a device never ends, a file full of holes hardly.
+
+    A folder, and what does not exist, are left to whoever reads it.
+
+    Args:
+        path: what is going to be read.
+        failure: the error to raise.
+
+    Raises:
+        InputError: a pipe, a device, a socket, or a long file that stores next to nothing; of the type
+            `failure`.
+
+    """
+    try:
+        found = os.stat(path)  # noqa: PTH116 - also takes text
+    except (OSError, ValueError):
+        return
+    kind = next((name for is_so, name in _SPECIAL if is_so(found.st_mode)), None)
+    if kind is not None:
+        raise failure(f"{path}: expected a plain file, got {kind}")
+    stored = getattr(found, "st_blocks", found.st_size) * 512
+    if stat.S_ISREG(found.st_mode) and found.st_size > _LONG and stored < found.st_size * _STORED:
+        raise failure(
+            f"{path}: expected a file that stores what it holds, got one of {found.st_size:,} bytes that "
+            f"stores {stored:,}"
+        )
+
+
+def read_bounded(path: str | Path, most: int, failure: type[InputError] = InputError) -> bytes:
+    """Return the content of a plain file of at most `most` bytes.
+
+    Args:
+        path: the file.
+        most: bytes.
+        failure: the error to raise for a special file, and for one that is too long.
+
+    Raises:
+        OSError: it cannot be read.
+        InputError: no plain file, or too long; of the type `failure`.
+
+    """
+    refuse_special(path, failure)
+    with Path(path).open("rb") as file:
+        content = file.read(most + 1)
+    if len(content) > most:
+        raise failure(f"{path}: expected at most {most:,} bytes, got more")
+    return content
+
+
 def save_bytes(path: str | Path, content: bytes) -> Path:
     """Write `content` to `path`, making parent folders; an older file stays whole until the end.
 

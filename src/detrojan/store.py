@@ -9,11 +9,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import nn
 
+from detrojan.errors import InputError
 from detrojan.files import replacing
+from detrojan.tensor_files import read_tensors
 
 logger = logging.getLogger(__name__)
 
@@ -52,12 +53,12 @@ class Store:
         if self.path is None or not self.path.exists():
             return None
         try:
-            with safe_open(self.path, framework="pt") as file:
-                values = json.loads((file.metadata() or {})["values"])
-                return {name: file.get_tensor(name) for name in file.keys()}, values  # noqa: SIM118
-        except (SafetensorError, KeyError, ValueError, OSError) as error:
+            tensors, metadata = read_tensors(self.path)
+            values = dict(json.loads(metadata["values"]))
+        except (InputError, KeyError, ValueError, TypeError, RecursionError, OSError) as error:
             logger.warning("the checkpoint %s cannot be read and is not used: %s", self.path, error)
             return None
+        return tensors, values
 
     def clear(self) -> None:
         """Remove the state: the work is done."""

@@ -4,18 +4,15 @@ import logging
 import os
 import sys
 import time
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
 from detrojan.errors import DataError, ModelError, UnsafeFileError
+import strange_parsers as parsers
 from detrojan.quarantine import asking, quarantined
 
-# the child imports the parsers by their module's name, and looks for it where this process does
-sys.path.insert(0, str(Path(__file__).parent))
-import parsers
 
 
 @pytest.mark.parametrize(

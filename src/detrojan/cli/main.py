@@ -90,7 +90,8 @@ class Verbs(click.Group):
         except Exception as error:  # noqa: BLE001 - the last resort: no traceback reaches a user
             text = f"{type(error).__name__}: {error}".strip().partition("\n")[0]
             hint = "" if ctx.obj.debug else "; --debug shows where"
-            _stop(ctx.obj, f"internal error: {text}{hint}", ERROR)
+            report = "this is a fault of detrojan: report it to the project's issue tracker with the log"
+            _stop(ctx.obj, f"internal error: {text}{hint}; {report}", ERROR)
 
 
 def _stop(state: State, text: str, code: int) -> NoReturn:

@@ -78,6 +78,13 @@ def _debug(_context: click.Context, _parameter: click.Parameter, value: bool) ->
     current().debug = value
 
 
+def _memory(_context: click.Context, _parameter: click.Parameter, value: int | None) -> None:
+    if value is not None:
+        from detrojan.quarantine import allow_memory  # noqa: PLC0415 - `--help` shall be fast
+
+        allow_memory(value)
+
+
 def model_options(verb: Verb) -> Verb:
     """Add MODEL and what says how it is built and fed."""
     return _group(
@@ -234,7 +241,22 @@ def _state_options() -> list[Callable[[Verb], Verb]]:
 
 
 def _saying_options() -> list[Callable[[Verb], Verb]]:
-    return [click.option("-v", "--verbose", is_flag=True, help="Say on stderr what is done."), debug_option]
+    return [
+        click.option("-v", "--verbose", is_flag=True, help="Say on stderr what is done."),
+        memory_option,
+        debug_option,
+    ]
+
+
+def memory_option(verb: Verb) -> Verb:
+    """Add --memory."""
+    return click.option(
+        "--memory",
+        type=types.Memory(),
+        expose_value=False,
+        callback=_memory,
+        help="What reading a file may take, beyond 4 times its size, e.g. 800M or 4G.  [default: 1.6G]",
+    )(verb)
 
 
 def debug_option(verb: Verb) -> Verb:

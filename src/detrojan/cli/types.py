@@ -54,6 +54,19 @@ class Labels(Text):
         return sorted(found)
 
 
+class Memory(Text):
+    """A number of bytes: 800M, 4G."""
+
+    name, shape, example = "size", "a size in MB or GB", "4G"
+
+    def parse(self, text: str) -> int:
+        """Return the number of bytes."""
+        match = re.fullmatch(r"(\d{1,6}(?:\.\d{1,3})?)\s*([MG])B?", text, re.IGNORECASE)
+        if match is None:
+            raise ValueError(text)
+        return int(float(match[1]) * (10**6 if match[2] in "mM" else 10**9))
+
+
 class Numbers(Text):
     """Numbers with commas between them: 0.49,0.48,0.45."""
 

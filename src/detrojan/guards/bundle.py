@@ -16,7 +16,7 @@ from dataclasses import fields
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError, safe_open
+from safetensors import SafetensorError
 from safetensors.torch import save_file
 
 from detrojan.errors import DataError, InputError, ModelError, OptionError
@@ -29,6 +29,7 @@ from detrojan.models.metadata import metadata_of, parse_metadata
 from detrojan.models.nets import is_net
 from detrojan.models.writing import save_model, usual_ending, usual_endings
 from detrojan.store import digest
+from detrojan.tensor_files import read_tensors
 
 #: what is not yet counted begins so
 _ASIDE = ".new."
@@ -193,6 +194,8 @@ def load_guard(folder: str | Path, model: Classifier) -> Calibrated:
         return method.restored(common, tensors, record.values)
     except DataError as error:
         raise DataError(f"{folder}: {error}") from error
+    except (RuntimeError, TypeError, ValueError, KeyError, IndexError, OverflowError) as error:
+        raise DataError(f"{folder}: not a valid guard: {type(error).__name__}: {error}") from error
 
 
 def load_bundle(folder: str | Path, *, device: str = "cpu", factory: str | None = None) -> Calibrated:
@@ -239,15 +242,29 @@ def _whole(folder: Path, named: Named) -> Path:
         DataError: it is not there, or has another content.
 
     """
+    if Path(named.file).name != named.file:
+        raise DataError(f"{folder / VALUES}: expected a file of the same folder, got {named.file!r:.80}")
     if not named.sha256:
+        _refuse_outside(folder / named.file, folder)
         return folder / named.file
     for path in (folder / named.file, folder / f"{_ASIDE}{named.file}"):
+        _refuse_outside(path, folder)
         if path.is_file() and file_sha256(path) == named.sha256:
             return path
     raise DataError(
         f"{folder}: expected {named.file} with the SHA-256 {named.sha256:.12} that {VALUES} states, got "
         + ("another one" if (folder / named.file).is_file() else "no such file")
     )
+
+
+def _refuse_outside(path: Path, folder: Path) -> None:
+    """Refuse a link that leads out of the guard's folder."""
+    try:
+        inside = path.resolve().is_relative_to(folder.resolve())
+    except (OSError, RuntimeError, ValueError):
+        inside = False
+    if path.is_symlink() and not inside:
+        raise DataError(f"{path}: expected a file of the guard's folder, got a link that leads out of it")
 
 
 def _method(record: GuardRecord, folder: Path) -> Guard:
@@ -272,7 +289,6 @@ def _method(record: GuardRecord, folder: Path) -> Guard:
 
 def _tensors(path: Path) -> dict[str, torch.Tensor]:
     try:
-        with safe_open(path, framework="pt") as file:
-            return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    except (SafetensorError, OSError) as error:
+        return read_tensors(path)[0]
+    except ModelError as error:
         raise DataError(f"{path} is not a guard's tensors: {error}") from error

@@ -9,6 +9,7 @@ from typing import Any, Literal
 from pydantic import Field, ValidationError
 
 from detrojan.errors import DataError
+from detrojan.files import read_bounded
 from detrojan.records import Finite, Part, wrong_places
 
 VALUES, TENSORS = "guard.json", "guard.safetensors"
@@ -60,9 +61,7 @@ def read_record(folder: str | Path) -> GuardRecord:
     """
     path = Path(folder) / VALUES
     try:
-        if path.stat().st_size > _MOST_BYTES:
-            raise DataError(f"{path}: expected at most {_MOST_BYTES:,} bytes")
-        value = json.loads(path.read_text("utf-8"))
+        value = json.loads(read_bounded(path, _MOST_BYTES, DataError))
     except OSError as error:
         raise DataError(
             f"expected the folder of a guard, as `detrojan guard calibrate` writes it; "
@@ -85,7 +84,7 @@ def _from_version_2(value: dict[str, Any], folder: Path) -> dict[str, Any]:
     """Return the values as version 3 has them; the model was described by a file of its own."""
     path, model = folder / OLD_MODEL, None
     try:
-        described = json.loads(path.read_text("utf-8"))
+        described = json.loads(read_bounded(path, _MOST_BYTES, DataError))
         model = {"file": str(described["file"]), "metadata": dict(described["metadata"]), "sha256": ""}
     except FileNotFoundError:
         pass

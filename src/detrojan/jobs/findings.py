@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from detrojan.errors import DataError, LabelError, OptionError
 from detrojan.findings import Finding, Unit
@@ -102,14 +102,35 @@ def _check_labels(path: Path, report: ScanReport, model: Classifier, labels: lis
         )
 
 
+def trigger_within(report: Path, named: str) -> Path:
+    """Return the trigger's file that a report names; it lies in the report's folder or below it.
+
+    Raises:
+        DataError: it names another place.
+
+    """
+    parts = PurePosixPath(named)
+    if parts.is_absolute() or ".." in parts.parts or "\\" in named:
+        raise DataError(
+            f"{report}: expected a trigger's file in the report's folder or below it, got {named!r:.120}; "
+            "--trigger FILE:LABEL names another one"
+        )
+    return report.parent / named
+
+
 def _finding(path: Path, entry: FlaggedLabel, units: Sequence[UnitFacts], model: Classifier) -> Finding:
     """Return one finding of the report at `path`, with its trigger."""
     if entry.trigger is None:
         raise DataError(
             f"{path}: no trigger was saved for label {entry.label}; scan again with --json or --triggers"
         )
-    aim = Aim(**dict(entry.aim))
-    aim.check(model.num_classes)
+    try:
+        aim = Aim(**dict(entry.aim))
+        aim.check(model.num_classes)
+    except (OptionError, TypeError) as error:
+        raise DataError(f"{path}: label {entry.label}: {error}") from error
+    if abs(aim.offset) >= 1 << 31:
+        raise DataError(f"{path}: label {entry.label}: expected an offset of 31 bits, got {aim.offset}")
     return Finding(
         label=entry.label,
         aim=aim,
@@ -121,5 +142,5 @@ def _finding(path: Path, entry: FlaggedLabel, units: Sequence[UnitFacts], model:
         p_value=entry.p_value,
         severity=entry.severity,
         confidence=entry.confidence,
-        trigger=load_trigger(path.parent / entry.trigger, model.input_shape),
+        trigger=load_trigger(trigger_within(path, entry.trigger), model.input_shape),
     )

@@ -11,8 +11,8 @@ from detrojan.data.drawn.synthetic import NONE, synthetic
 from detrojan.data.reading import read_data
 from detrojan.data.splits import training_splits
 from detrojan.data.surrogate import surrogate
-from detrojan.data.walking import open_plain
 from detrojan.errors import DataError, InputError, OptionError
+from detrojan.files import read_bounded
 from detrojan.jobs.feeding import (
     Check,
     automatic,
@@ -136,13 +136,13 @@ def load_model_at(path: Path, source: ModelSource, run: Run) -> Classifier:
     return model.to(run.device)
 
 
+#: bytes of a file of class names
+_MOST_NAMES = 16 << 20
+
+
 def _names(path: Path) -> tuple[str, ...]:
     try:
-        with open_plain(path) as stream:
-            content = stream.read(_MOST_NAMES + 1)
-        if len(content) > _MOST_NAMES:
-            raise InputError(f"{path}: expected class names of at most {_MOST_NAMES:,} bytes, got more")
-        text = content.decode("utf-8")
+        text = read_bounded(path, _MOST_NAMES).decode("utf-8")
         names = json.loads(text) if text.lstrip().startswith("[") else text.splitlines()
     except (OSError, ValueError, RecursionError) as error:
         raise InputError(f"{path}: expected a name per line or a JSON list of names: {error}") from error

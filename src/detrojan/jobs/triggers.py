@@ -13,6 +13,7 @@ from safetensors import SafetensorError
 
 from detrojan.data.decoding import FORMATS, MOST_PIXELS, decoding
 from detrojan.errors import DataError, InputError, OptionError
+from detrojan.files import refuse_special
 from detrojan.findings import Finding
 from detrojan.triggers.base import Trigger
 from detrojan.triggers.patch import PatchTrigger
@@ -39,6 +40,7 @@ def load_trigger(
         DataError: it cannot be read, or does not fit the images.
 
     """
+    refuse_special(path, DataError)
     if not path.is_file():
         raise DataError(f"expected a trigger, a .safetensors file or a picture; there is no file {path}")
     if path.suffix.lower() != ".safetensors":

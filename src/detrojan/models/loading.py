@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from pathlib import Path
 
 from detrojan.errors import ModelError, OptionError, WeightsError
+from detrojan.files import refuse_special
 from detrojan.models.classifier import Classifier, Origin
+from detrojan.models.effort import check_effort
 from detrojan.models.formats.base import Content, Format, expected, formats
 from detrojan.models.preprocessing import Preprocessing
 from detrojan.models.surgery.n_plus_one import BACKDOORED, NPlusOne
@@ -60,6 +63,7 @@ def load_model(
     found = kind.read(path, asked, allow_unsafe=allow_unsafe)
     if isinstance(found.network, NPlusOne) and len(class_names) + 1 == len(found.class_names):
         class_names = (*class_names, BACKDOORED)
+    check_effort(found.network, found.input_shape, path)
     model = Classifier(
         found.network,
         found.input_shape,
@@ -93,8 +97,9 @@ def format_of(path: Path) -> Format:
         ModelError: no such file, empty, or no model.
 
     """
-    if not path.exists():
+    if not os.path.exists(path):  # noqa: PTH110 - pathlib's raises for a name that is too long
         raise ModelError(f"{expected()}; {path} does not exist")
+    refuse_special(path, ModelError)
     content = Content(path)
     if not content.is_folder and not content.head:
         raise ModelError(f"{expected()}; {path} is empty")

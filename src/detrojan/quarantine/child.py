@@ -79,6 +79,8 @@ def _end_of(child: int, wall: float, asked: socket.socket) -> dict[str, Any]:
     while True:
         done, status, _ = os.wait4(child, os.WNOHANG)
         if done:
+            with contextlib.suppress(OSError):  # whatever it may have started
+                os.killpg(child, signal.SIGKILL)
             return {"signal": os.WTERMSIG(status) if os.WIFSIGNALED(status) else 0, "late": late}
         gone = bool(select.select([asked], [], [], pause)[0])  # nothing else is sent meanwhile
         late = time.monotonic() > deadline

@@ -177,8 +177,9 @@ class _Reader:
         dtype = getattr(torch, name, None) if isinstance(name, str) and _TORCH.fullmatch(name) else None
         if not isinstance(dtype, torch.dtype):
             raise TreeError(f"a tensor of {name!r:.40}")
-        raw = torch.from_numpy(self._raw(shape, dtype.itemsize, start))
-        return raw.view(dtype).reshape(shape)
+        raw = self._raw(shape, dtype.itemsize, start)
+        values = torch.from_numpy(raw).view(dtype) if len(raw) else torch.empty(0, dtype=dtype)
+        return values.reshape(shape)
 
     def _raw(self, shape: Any, itemsize: int, start: Any) -> np.ndarray[Any, Any]:
         """Return the bytes of an array of `shape`."""

@@ -9,6 +9,7 @@ from typing import Any, NoReturn
 from pydantic import ValidationError
 
 from detrojan.errors import DataError
+from detrojan.files import read_bounded
 from detrojan.records import wrong_places
 from detrojan.report.first_version import FIRST, as_current
 from detrojan.report.schema import AnyReport, EvaluateReport, RepairReport, ScanReport
@@ -53,7 +54,7 @@ def _json_object(path: Path) -> dict[str, Any]:
         size = path.stat().st_size
         if size > LARGEST:
             raise DataError(f"{path}: expected a report of at most {LARGEST >> 20} MB, got {size >> 20} MB")
-        value = json.loads(path.read_text("utf-8"), parse_constant=refuse)
+        value = json.loads(read_bounded(path, LARGEST, DataError), parse_constant=refuse)
     except OSError as error:
         raise DataError(f"cannot read the report {path}: {error.strerror or error}") from error
     except (ValueError, RecursionError) as error:

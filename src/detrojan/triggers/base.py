@@ -7,14 +7,14 @@ import json
 import pkgutil
 from abc import ABC, abstractmethod
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NoReturn
 
 import torch
-from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
-from detrojan.errors import DataError
+from detrojan.errors import DataError, ModelError
 from detrojan.files import replacing
+from detrojan.tensor_files import read_tensors
 
 
 class Trigger(ABC):
@@ -66,18 +66,36 @@ class Trigger(ABC):
 
         """
         try:
-            with safe_open(path, framework="pt") as file:
-                meta = file.metadata() or {}
-                tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-            values = json.loads(meta.get("values", "{}"))
-        except (SafetensorError, OSError, ValueError) as error:
+            tensors, meta = read_tensors(path)
+            values = json.loads(meta.get("values", "{}"), parse_constant=_refuse_constant)
+        except (ModelError, ValueError, RecursionError) as error:
             raise DataError(f"{path} is not a trigger file: {error}") from error
+        if not isinstance(values, dict):
+            raise DataError(f"{path} is not a trigger file: expected its values, got {values!r:.60}")
+        odd = next((name for name, one in tensors.items() if not _is_real(one)), None)
+        if odd is not None:
+            raise DataError(f"{path}: expected real numbers in {odd!r:.60}, got {tensors[odd].dtype}")
         _import_kinds()
         kind = Trigger._kinds.get(meta.get("kind", ""))
         if kind is None:
             known = ", ".join(sorted(Trigger._kinds))
             raise DataError(f"{path}: expected a trigger of kind {known}, got {meta.get('kind')!r}")
-        return kind.from_state(tensors, values)
+        try:
+            trigger = kind.from_state(tensors, values)
+        except (RuntimeError, TypeError, ValueError, KeyError, IndexError, OverflowError) as error:
+            raise DataError(f"{path} is not a trigger file: {type(error).__name__}: {error}") from error
+        if not all(bool(tensor.isfinite().all()) for tensor in trigger.state()[0].values()):
+            raise DataError(f"{path}: expected finite numbers in a trigger, got NaN or infinity")
+        return trigger
+
+
+def _refuse_constant(constant: str) -> NoReturn:
+    raise ValueError(f"it holds {constant}, which is not JSON")
+
+
+def _is_real(tensor: torch.Tensor) -> bool:
+    floats = {torch.float16, torch.bfloat16, torch.float32, torch.float64}
+    return tensor.dtype in floats | {torch.bool, torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64}
 
 
 def _import_kinds() -> None:

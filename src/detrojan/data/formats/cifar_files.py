@@ -11,6 +11,7 @@ from detrojan.data.formats.base import Format, Place
 from detrojan.data.formats.batch_pickle import MOST_BYTES, read_batch
 from detrojan.data.source import Array, Fetched, Source, choose_split
 from detrojan.errors import DataError
+from detrojan.quarantine import quarantined
 
 #: a label and 32x32 pixels, the red ones first
 RECORD = 1 + 3 * 32 * 32
@@ -100,7 +101,7 @@ def read_cifar_file(path: Path, split: str | None = None) -> Source:
 
 
 def _source(where: Path, files: list[Path], notes: list[str]) -> Source:
-    parts = [_batch(path) for path in files]
+    parts = [quarantined(parse_batch, path) for path in files]
     images = np.concatenate([images for images, _ in parts])
     labels = np.concatenate([labels for _, labels in parts])
 
@@ -118,7 +119,14 @@ def _source(where: Path, files: list[Path], notes: list[str]) -> Source:
     )
 
 
-def _batch(path: Path) -> tuple[Array, Array]:
+def parse_batch(path: Path) -> tuple[Array, Array]:
+    """Return the images (N, 3072) and labels (N,) of one batch.
+
+    Raises:
+        DataError: it is damaged, or something else.
+        UnsafeFileError: a pickle that holds more than a batch does.
+
+    """
     try:
         size = path.stat().st_size
         if size > MOST_BYTES:
@@ -148,6 +156,18 @@ def _pickled(found: dict[str, object], path: Path) -> tuple[Array, Array]:
     return data, np.asarray(labels, dtype=np.int64)
 
 
+def parse_label_names(path: Path) -> list[str]:
+    """Return the names of the classes out of a pickled batches.meta; none where it has none.
+
+    Raises:
+        DataError: it is damaged.
+        UnsafeFileError: a pickle that holds more than names.
+
+    """
+    stated = read_batch(path.read_bytes(), str(path)).get("label_names")
+    return list(map(str, stated)) if isinstance(stated, list) else []
+
+
 def _names(folder: Path) -> tuple[str, ...]:
     """Return the class names that lie beside the batches, or none."""
     text, pickled = folder / "batches.meta.txt", folder / "batches.meta"
@@ -155,8 +175,7 @@ def _names(folder: Path) -> tuple[str, ...]:
         lines = text.read_text("utf-8", "replace").split("\n")
         names = tuple(line.strip() for line in lines if line.strip())
     elif pickled.is_file() and pickled.stat().st_size < 1 << 16:
-        stated = read_batch(pickled.read_bytes(), str(pickled)).get("label_names")
-        names = tuple(map(str, stated)) if isinstance(stated, list) else ()
+        names = tuple(quarantined(parse_label_names, pickled))
     else:
         return ()
     return names if len(names) == CLASSES else ()

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from detrojan.data.formats.base import Format, Place
+from detrojan.data.formats.npz_arrays import Header, plain_dtype
 from detrojan.data.source import (
     CLASS_NAMES,
     IMAGE_NAMES,
@@ -28,6 +29,10 @@ from detrojan.data.source import (
     is_extra,
 )
 from detrojan.errors import DataError, UnsafeFileError
+from detrojan.quarantine import quarantined
+
+#: a file of images has fewer arrays
+_MOST_SETS = 1000
 
 
 class Hdf5File(Format):
@@ -43,12 +48,49 @@ class Hdf5File(Format):
 
     def splits(self, place: Place) -> tuple[str, ...]:
         """Return the splits that have images; no array is read."""
-        with _opened(place.path) as file:
-            return tuple(_images(file, _datasets(file, place.path), place.path))
+        return tuple(_images(Sets(place.path)))
 
     def read(self, place: Place, split: str | None, *, unlabelled: bool) -> Source:
         """Look into the file."""
         return read_hdf5(place.path, split, unlabelled=unlabelled)
+
+
+class Sets:
+    """The arrays of an HDF5 file: what they are is read at once, contents only when asked for.
+
+    Args:
+        path: the file.
+
+    Raises:
+        UnsafeFileError: data that lie in another file.
+        DataError: the file is damaged.
+
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        found = quarantined(parse_sets, path)
+        self.names: list[str] = found["names"]
+        self.headers: dict[str, Header] = {
+            name: Header(tuple(shape), plain_dtype(text)) for name, (shape, text) in found["sets"].items()
+        }
+
+    def whole(self, name: str) -> Array:
+        """Return one array; texts are decoded."""
+        header = self.headers[name]
+        check_bytes(header.shape, header.dtype.itemsize, f"{self.path}: {name}")
+        values: Array = quarantined(parse_set, self.path, name, None)
+        return values
+
+    def rows(self, name: str, index: NDArray[np.int64]) -> Array:
+        """Return some rows of an array, in the order of the index."""
+        header, where = self.headers[name], f"{self.path}: {name}"
+        # many rows are faster read as a whole; a few are read one by one, in file order
+        if len(index) * 4 >= header.shape[0]:
+            return self.whole(name)[index]
+        check_bytes((len(index), *header.shape[1:]), header.dtype.itemsize, where)
+        values: Array = quarantined(parse_set, self.path, name, index.tolist())
+        return values
 
 
 @contextmanager
@@ -58,8 +100,60 @@ def _opened(path: Path) -> Iterator[Any]:
     try:
         with h5py.File(path, "r") as file:
             yield file
-    except (OSError, RuntimeError, KeyError, ValueError, TypeError, MemoryError) as error:
+    except (OSError, RuntimeError, KeyError, ValueError, TypeError, AttributeError) as error:
         raise DataError(f"{path}: the HDF5 file is truncated or damaged: {error}") from error
+
+
+def parse_sets(path: Path) -> dict[str, Any]:
+    """Return shape and type of the arrays of a file and of its groups, by name, and the names at its top.
+
+    Raises:
+        UnsafeFileError: data that lie in another file.
+        DataError: the file is damaged, has too many arrays, or one behind a filter that is not known.
+
+    """
+    with _opened(path) as file:
+        found = {name: (item.shape or (), _type(item)) for name, item in _datasets(file, path).items()}
+        return {"sets": found, "names": sorted(file)[:12]}
+
+
+def parse_set(path: Path, name: str, rows: list[int] | None) -> Array:
+    """Return one array, or some of its rows in their order; texts are decoded.
+
+    Raises:
+        UnsafeFileError: data that lie in another file.
+        DataError: the file is damaged.
+
+    """
+    with _opened(path) as file:
+        stored = _datasets(file, path)[name]
+        _check_filters(stored, f"{path}: {name}")
+        if rows is None:
+            values = np.asarray(stored[()])
+            return np.array([_decoded(one) for one in values.ravel()]) if values.dtype.hasobject else values
+        taken = np.empty((len(rows), *stored.shape[1:]), dtype=stored.dtype)
+        for place in np.argsort(rows).tolist():
+            taken[place] = stored[rows[place]]
+        return taken
+
+
+def _decoded(value: Any) -> str:
+    return value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value)
+
+
+def _type(stored: Any) -> str:
+    return "|O" if stored.dtype.hasobject else str(stored.dtype.str)
+
+
+def _check_filters(stored: Any, where: str) -> None:
+    """Refuse data behind a filter that is not there: they would be read as something else, or not at all."""
+    import h5py  # noqa: PLC0415 - see above
+
+    plan = stored.id.get_create_plist()
+    for number in range(plan.get_nfilters()):
+        code, *_ = plan.get_filter(number)
+        if not h5py.h5z.filter_avail(code):
+            raise DataError(f"{where}: expected data packed by a filter that is installed, got filter {code}")
 
 
 def read_hdf5(path: Path, split: str | None = None, *, unlabelled: bool = False) -> Source:
@@ -78,64 +172,52 @@ def read_hdf5(path: Path, split: str | None = None, *, unlabelled: bool = False)
         DataError: no images, or the file is damaged.
 
     """
-    with _opened(path) as file:
-        sets = _datasets(file, path)
-        groups, images = by_split(sets), _images(file, sets, path)
-        chosen, notes = choose_split(images, split, str(path))
-        group, key = groups[chosen], images[chosen]
-        shape: tuple[int, ...] = sets[key].shape or ()
-        where = f"{path}: {key}"
-        axis = channel_axis(shape, where)
-        label_key = None if unlabelled else first_key(group, LABEL_NAMES)
-        used = {key, *(group[name] for name in LABEL_NAMES if name in group)}
-        return Source(
-            where=str(path),
-            count=shape[0],
-            fetch=_Rows(path, key, shape, sets[key].dtype).fetch,
-            labels=None if label_key is None else _whole(sets[label_key], f"{path}: {label_key}"),
-            class_names=_class_names(sets, {**groups.get("", {}), **group}, path),
-            notes=tuple(notes),
-            extra={
-                base: _whole(sets[other], f"{path}: {other}")
-                for base, other in {**groups.get("", {}), **group}.items()
-                if other not in used and is_extra(sets[other].shape or (), sets[other].dtype, shape[0])
-            },
-            bytes_in_floats=axis == 1 and key == "data" and "label" in group,
-        )
+    sets = Sets(path)
+    groups, images = by_split(sets.headers), _images(sets)
+    chosen, notes = choose_split(images, split, str(path))
+    group, key = groups[chosen], images[chosen]
+    shape = sets.headers[key].shape
+    axis = channel_axis(shape, f"{path}: {key}")
+    label_key = None if unlabelled else first_key(group, LABEL_NAMES)
+    used = {key, *(group[name] for name in LABEL_NAMES if name in group)}
+    named = {**groups.get("", {}), **group}
+    return Source(
+        where=str(path),
+        count=shape[0],
+        fetch=_Rows(sets, key).fetch,
+        labels=None if label_key is None else sets.whole(label_key),
+        class_names=_class_names(sets, named),
+        notes=tuple(notes),
+        extra={
+            base: sets.whole(other)
+            for base, other in named.items()
+            if other not in used and is_extra(sets.headers[other].shape, sets.headers[other].dtype, shape[0])
+        },
+        bytes_in_floats=axis == 1 and key == "data" and "label" in group,
+    )
 
 
-def _images(file: Any, sets: dict[str, Any], path: Path) -> dict[str, str]:
+def _images(sets: Sets) -> dict[str, str]:
     """Return the name of the array with the images, by split."""
-    named = {name: first_key(group, IMAGE_NAMES) for name, group in by_split(sets).items()}
+    named = {name: first_key(group, IMAGE_NAMES) for name, group in by_split(sets.headers).items()}
     images = {name: key for name, key in named.items() if key is not None}
     if not images:
-        found = ", ".join(sorted(sets or file)[:12]) or "nothing"
-        raise DataError(f"{path}: expected images under one of {', '.join(IMAGE_NAMES)}, got {found}")
+        found = ", ".join(sorted(sets.headers)[:12] or sets.names) or "nothing"
+        raise DataError(f"{sets.path}: expected images under one of {', '.join(IMAGE_NAMES)}, got {found}")
     return images
 
 
 class _Rows:
     """The images of one HDF5 dataset; the file is open only while they are read."""
 
-    def __init__(self, path: Path, key: str, shape: tuple[int, ...], dtype: np.dtype[Any]) -> None:
-        self.path, self.key, self.shape, self.dtype = path, key, shape, dtype
+    def __init__(self, sets: Sets, key: str) -> None:
+        self.sets, self.key = sets, key
 
     def fetch(self, index: NDArray[np.int64]) -> Fetched:
-        where = f"{self.path}: {self.key}"
-        if self.dtype.kind not in "biuf":
-            raise DataError(f"{where}: expected images of numbers, got {self.dtype}")
-        with _opened(self.path) as file:
-            stored = file[self.key]
-            # many rows are faster read as a whole; a few are read one by one, in file order
-            if len(index) * 4 >= self.shape[0]:
-                check_bytes(self.shape, self.dtype.itemsize, where)
-                rows: Array = stored[()][index]
-            else:
-                check_bytes((len(index), *self.shape[1:]), self.dtype.itemsize, where)
-                rows = np.empty((len(index), *self.shape[1:]), dtype=self.dtype)
-                for place in np.argsort(index).tolist():
-                    rows[place] = stored[int(index[place])]
-        return channels_last(rows, where), []
+        where, dtype = f"{self.sets.path}: {self.key}", self.sets.headers[self.key].dtype
+        if dtype.kind not in "biuf":
+            raise DataError(f"{where}: expected images of numbers, got {dtype}")
+        return channels_last(self.sets.rows(self.key, index), where), []
 
 
 def _datasets(file: Any, path: Path) -> dict[str, Any]:
@@ -150,6 +232,8 @@ def _datasets(file: Any, path: Path) -> dict[str, Any]:
                 if item.external or item.is_virtual:
                     raise UnsafeFileError(f"{path}: {prefix}{name} lies in another file, which is not read")
                 found[prefix + name] = item
+                if len(found) > _MOST_SETS:
+                    raise DataError(f"{path}: expected at most {_MOST_SETS:,} arrays, got more")
     return found
 
 
@@ -174,14 +258,8 @@ def _item(group: Any, name: str, path: Path) -> Any:
     return None if isinstance(link, h5py.SoftLink) else group.get(name)
 
 
-def _whole(stored: Any, what: str) -> Array:
-    check_bytes(stored.shape or (), stored.dtype.itemsize, what)
-    values: Array = stored[()]
-    return values
-
-
-def _class_names(sets: dict[str, Any], group: dict[str, str], path: Path) -> tuple[str, ...]:
+def _class_names(sets: Sets, group: dict[str, str]) -> tuple[str, ...]:
     key = first_key(group, CLASS_NAMES)
-    if key is None or sets[key].dtype.kind not in "OSU" or len(sets[key].shape or ()) != 1:
+    if key is None or sets.headers[key].dtype.kind not in "OSU" or len(sets.headers[key].shape) != 1:
         return ()
-    return as_names(_whole(sets[key], f"{path}: {key}"))
+    return as_names(sets.whole(key))

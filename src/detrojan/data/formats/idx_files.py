@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from detrojan.data.formats.base import Format, Place
 from detrojan.data.source import Array, Fetched, Source, check_bytes, choose_split
 from detrojan.errors import DataError
+from detrojan.quarantine import quarantined
 
 #: an idx file of bytes begins with this, then the number of dimensions
 MAGIC = b"\x00\x00\x08"
@@ -128,6 +129,21 @@ def _labels_beside(path: Path) -> Path:
 
 
 def _array(path: Path, dimensions: int) -> Array:
+    values: Array = quarantined(parse_idx, path, dimensions)
+    return values
+
+
+def parse_idx(path: Path, dimensions: int) -> Array:
+    """Return the bytes of an idx file, plain or gzipped.
+
+    Args:
+        path: the file.
+        dimensions: how many it has to have.
+
+    Raises:
+        DataError: it is damaged, or something else.
+
+    """
     try:
         with path.open("rb") as probe:
             packed = probe.read(2) == b"\x1f\x8b"

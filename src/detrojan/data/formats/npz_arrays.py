@@ -96,7 +96,7 @@ def _header(file: zipfile.ZipFile, name: str) -> tuple[tuple[int, ...], str]:
     return shape, "|O" if dtype.hasobject else dtype.str
 
 
-def _dtype(text: Any) -> np.dtype[Any]:
+def plain_dtype(text: Any) -> np.dtype[Any]:
     """Return the type that a header names; void for what is of no simple kind."""
     return np.dtype(text if isinstance(text, str) and _SIMPLE.fullmatch(text) else "V")
 
@@ -117,7 +117,7 @@ class Arrays:
         found = quarantined(parse_headers, path)
         self.has_pickle = bool(found["pickled"])
         self.headers: dict[str, Header] = {
-            name: Header(tuple(shape), _dtype(text)) for name, (shape, text) in found["headers"].items()
+            name: Header(tuple(shape), plain_dtype(text)) for name, (shape, text) in found["headers"].items()
         }
 
     def listed(self) -> str:

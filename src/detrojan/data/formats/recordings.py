@@ -14,6 +14,7 @@ from detrojan.data.formats.base import Format, Place
 from detrojan.data.formats.spectrogram import spectrogram
 from detrojan.data.source import Array, Fetched, Source
 from detrojan.errors import DataError
+from detrojan.quarantine import quarantined
 
 #: a recording longer than this is not looked at, in samples
 MOST_SAMPLES = 1 << 26
@@ -91,7 +92,7 @@ def read_wav_folder(folder: Path, *, unlabelled: bool = False) -> Source:
     source = _source(
         str(folder),
         len(files),
-        lambda position: read_wav(files[position]),
+        lambda position: quarantined(parse_wav, files[position]),
         labels=None if unlabelled else labels,
         names=tuple(names),
         extra=extra,
@@ -169,7 +170,7 @@ def _source(
     )
 
 
-def read_wav(path: Path) -> tuple[Array, int]:
+def parse_wav(path: Path) -> tuple[Array, int]:
     """Return the samples of a wav file (N,), its channels averaged, and its rate in Hz.
 
     Raises:
@@ -187,7 +188,7 @@ def read_wav(path: Path) -> tuple[Array, int]:
                     f"got {count * channels:,} at {rate}"
                 )
             raw = file.readframes(count)
-    except (wave.Error, EOFError, OSError, ValueError, RuntimeError) as error:
+    except (wave.Error, EOFError, OSError, ValueError, RuntimeError, TypeError, KeyError) as error:
         raise DataError(f"{path}: expected an uncompressed PCM wav file: {error}") from error
     raw = raw[: len(raw) - len(raw) % (width * channels)]
     if not raw:

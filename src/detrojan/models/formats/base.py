@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import zipfile
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -17,6 +16,8 @@ from detrojan.errors import ModelError, WeightsError
 from detrojan.models.classifier import Classifier
 from detrojan.models.matching import COUNTER
 from detrojan.models.weights import Architecture, Loaded
+from detrojan.parsing.zips import parse_names
+from detrojan.quarantine import quarantined
 
 
 @dataclass(frozen=True)
@@ -74,11 +75,9 @@ class Content:
                 return frozenset(entry.name for entry in self.path.iterdir())
             if not self.is_zip:
                 return frozenset()
-            with zipfile.ZipFile(self.path) as archive:
-                return frozenset(archive.namelist())
-        except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError) as error:
-            what = "a folder that cannot be read" if self.is_folder else "a zip that is damaged or cut off"
-            raise ModelError(f"{self.path}: {what}: {error}") from error
+            return frozenset(quarantined(parse_names, self.path))
+        except OSError as error:
+            raise ModelError(f"{self.path}: a folder that cannot be read: {error}") from error
 
 
 class Format(ABC):

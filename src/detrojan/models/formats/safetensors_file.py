@@ -6,7 +6,6 @@ import re
 from dataclasses import replace
 from pathlib import Path
 
-import safetensors
 import safetensors.torch
 
 from detrojan.errors import ModelError
@@ -16,6 +15,7 @@ from detrojan.models.formats.n_plus_one_file import read_n_plus_one
 from detrojan.models.formats.state_dict import filed_tensors, tensors_of, torch_details, unwrapped
 from detrojan.models.metadata import completed, metadata_of, parse_metadata
 from detrojan.models.weights import Architecture, Loaded, fit
+from detrojan.tensor_files import read_tensors
 
 _TENSORS = ("weight", "bias", "running_mean", "running_var", "num_batches_tracked")
 
@@ -65,13 +65,9 @@ def read_safetensors(path: Path, asked: Architecture) -> Loaded:
         WeightsError: the tensors do not fit the network.
 
     """
-    try:
-        with safetensors.safe_open(path, framework="pt", device="cpu") as file:
-            metadata = file.metadata() or {}
-            # the format loses the order of the tensors, so numbered layers are put in theirs
-            tensors = {key: file.get_tensor(key) for key in sorted(file.keys(), key=_natural)}
-    except (safetensors.SafetensorError, OSError, ValueError, RuntimeError) as error:
-        raise ModelError(f"{path}: damaged or cut off: {error}") from error
+    stored, metadata = read_tensors(path)
+    # the format loses the order of the tensors, so numbered layers are put in theirs
+    tensors = {key: stored[key] for key in sorted(stored, key=_natural)}
     if not tensors:
         raise ModelError(f"{path}: expected tensors, got none")
     stated = parse_metadata(metadata, path)

@@ -45,7 +45,8 @@ def stored_tensors(
                 f"{where}: expected a type of numbers that PyTorch has in {key!r}, got {dtype!r:.40}"
             )
         try:
-            values = torch.from_numpy(storages[storage]).view(kind)
+            raw = storages[storage]
+            values = torch.from_numpy(raw).view(kind) if len(raw) else torch.empty(0, dtype=kind)
             found[key] = values.as_strided(tuple(shape), tuple(stride), offset)
         except (RuntimeError, TypeError, KeyError, ValueError) as error:
             raise ModelError(f"{where}: damaged or cut off: {error}") from error
