@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gzip
 import io
-import os
 import pickle
 import struct
 import wave
@@ -22,7 +21,7 @@ from hostile_models import Runs
 
 def member(path: Path, content: bytes, kind: int = zipfile.ZIP_STORED, name: str = "images.npy") -> None:
     """Write a zip with one array, or what passes for one."""
-    with zipfile.ZipFile(path, "w", kind) as archive:
+    with zipfile.ZipFile(path, "w", kind, compresslevel=1) as archive:
         archive.writestr(name, content)
 
 
@@ -34,10 +33,8 @@ def header(shape: tuple[int, ...], dtype: str = "|u1") -> bytes:
 
 
 def packed_array(path: Path) -> None:
-    side = 10_000
-    member(path, header((4, side, side, 1)) + bytes(4 * side * side), zipfile.ZIP_DEFLATED)
-    content = path.read_bytes()
-    path.write_bytes(content)
+    side = 21_000
+    member(path, header((1, side, side, 1)) + bytes(side * side), zipfile.ZIP_DEFLATED)
 
 
 def claims_gigabytes(path: Path) -> None:
@@ -81,7 +78,9 @@ def no_zip(path: Path) -> None:
 
 def hdf5_chunks(path: Path) -> None:
     with h5py.File(path, "w") as file:
-        file.create_dataset("images", (16, 1 << 14, 1 << 14), "u1", chunks=(8, 1 << 14, 1 << 14), compression=9)
+        file.create_dataset(
+            "images", (16, 1 << 14, 1 << 14), "u1", chunks=(8, 1 << 14, 1 << 14), compression=9
+        )
 
 
 def hdf5_link(path: Path) -> None:
@@ -112,7 +111,7 @@ def idx_claims_gigabytes(path: Path) -> None:
 def idx_packed(path: Path) -> None:
     pack = zlib.compressobj(9, zlib.DEFLATED, 31)
     head = b"\x00\x00\x08\x03" + struct.pack(">III", 7, 1 << 15, 1 << 15)
-    pieces = [pack.compress(head), *(pack.compress(bytes(1 << 24)) for _ in range(20)), pack.flush()]
+    pieces = [pack.compress(head), *(pack.compress(bytes(1 << 24)) for _ in range(8)), pack.flush()]
     path.write_bytes(b"".join(pieces))
 
 
@@ -161,14 +160,14 @@ def full_of_holes(path: Path) -> None:
 
 #: what is made, and what the error says of it
 CASES: dict[Callable[[Path], None], str] = {
-    packed_array: "expected grey images 28 high|expected at most",
+    packed_array: "its images: expected at most 1.6 GB of memory, got what takes 1.8 GB",
     claims_gigabytes: r"--memory allows more|damaged",
     claims_terabytes: "expected at most 8 GiB, got an array that claims",
     impossible_sides: "damaged",
     long_header: "damaged",
     objects: "holds Python objects",
     long_doubles: "expected",
-    dates: "expected",
+    dates: "not of plain numbers",
     not_a_number: "NaN|finite",
     no_zip: "truncated or damaged",
     hdf5_chunks: "--memory allows more|damaged|expected",
@@ -181,9 +180,8 @@ CASES: dict[Callable[[Path], None], str] = {
     gzip_of_nothing: "expected",
     batch_that_runs: "without running it; got the name",
     batch_of_tuples: "expected an array data",
-    wide_picture: "expected at most 50,000,000 pixels|pixels",
+    wide_picture: "expected a picture|pixels",
     long_recording: "expected 1 to|truncated",
     noise: "something else",
     full_of_holes: "stores what it holds|damaged",
 }
-_ = os

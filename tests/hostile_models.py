@@ -8,7 +8,6 @@ import os
 import pickle
 import struct
 import zipfile
-from collections import OrderedDict
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -42,14 +41,20 @@ def tensor(shape: str, stride: str, count: int, storage: str = "FloatStorage", c
     return (
         HEAD + b"}X\x01\x00\x00\x00wctorch._utils\n_rebuild_tensor_" + call.encode() + b"\n("
         b"(X\x07\x00\x00\x00storagectorch\n" + storage.encode() + b"\nX\x01\x00\x00\x000X\x03\x00\x00\x00cpu"
-        b"L" + str(count).encode() + b"L\ntQK\x00" + shape.encode("latin-1") + stride.encode("latin-1")
+        + number(count).encode("latin-1") + b"tQK\x00" + shape.encode("latin-1") + stride.encode("latin-1")
         + b"\x89ccollections\nOrderedDict\n)RtRs."
     )  # fmt: skip
 
 
+def number(value: int) -> str:
+    """Return the pickle of a whole number of any size."""
+    raw = value.to_bytes(value.bit_length() // 8 + 1, "little")
+    return "\x8a" + chr(len(raw)) + raw.decode("latin-1")
+
+
 def long_tuple(*values: int) -> str:
     """Return the pickle of a tuple of numbers of any size."""
-    return "(" + "".join(f"L{value}L\n" for value in values) + "t"
+    return "(" + "".join(map(number, values)) + "t"
 
 
 def state(**changed: torch.Tensor) -> dict[str, torch.Tensor]:
@@ -63,12 +68,6 @@ def state(**changed: torch.Tensor) -> dict[str, torch.Tensor]:
 def holds_itself(path: Path) -> None:
     torch.save(state(), path)
     zipped(path, HEAD + b"}q\x00(X\x01\x00\x00\x00ah\x00X\x05\x00\x00\x00stateh\x00u.")
-
-
-def nested_keys(path: Path) -> None:
-    level = b"".join(b"h%c\x86q%c" % (n, n + 1) for n in range(60))
-    level = b"".join(b"h" + bytes([n]) + b"h" + bytes([n]) + b"\x86q" + bytes([n + 1]) for n in range(60))
-    zipped(path, HEAD + b")q\x000" + level + b".")
 
 
 def keys_of_tuples(path: Path) -> None:
@@ -87,11 +86,11 @@ def wide_graph(path: Path) -> None:
 
 
 def deep_lists(path: Path) -> None:
-    zipped(path, HEAD + b"]" * 2_000_000 + b"a" * 1_999_999 + b".")
+    zipped(path, HEAD + b"]" * 300_000 + b"a" * 299_999 + b".")
 
 
 def deep_dicts(path: Path) -> None:
-    zipped(path, HEAD + b"}" + b"X\x01\x00\x00\x00a}" * 300_000 + b"s" * 300_000 + b".")
+    zipped(path, HEAD + b"}" + b"X\x01\x00\x00\x00a}" * 100_000 + b"s" * 100_000 + b".")
 
 
 def endless_tensor(path: Path) -> None:
@@ -107,7 +106,7 @@ def outside_of_its_storage(path: Path) -> None:
 
 
 def packed_pickle(path: Path) -> None:
-    zipped(path, HEAD + bytes(300_000_000), zipfile.ZIP_DEFLATED)
+    zipped(path, HEAD + bytes(280_000_000), zipfile.ZIP_DEFLATED)
 
 
 def packed_values(path: Path) -> None:
@@ -119,7 +118,7 @@ def packed_values(path: Path) -> None:
 
 
 def bz2_values(path: Path) -> None:
-    count = 60_000_000
+    count = 20_000_000
     zipped(
         path, tensor(long_tuple(count), long_tuple(1), count), zipfile.ZIP_BZIP2, **{"0": bytes(4 * count)}
     )
@@ -226,7 +225,7 @@ def unknown_zip(path: Path) -> None:
 def keras_bomb(path: Path) -> None:
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("config.json", "{}")
-        archive.writestr("model.weights.h5", bytes(300_000_000))
+        archive.writestr("model.weights.h5", bytes(280_000_000))
 
 
 def keras_link(path: Path) -> None:
@@ -263,7 +262,6 @@ def keras_wide_window(path: Path) -> None:
 #: what is made, and what the error says of it
 CASES: dict[Callable[[Path], None], str] = {
     holds_itself: "expected a dict of tensors",
-    nested_keys: "damaged or cut off|would run code",
     keys_of_tuples: "expected a dict of tensors",
     wide_graph: "expected a dict of tensors",
     deep_lists: "expected a dict of tensors",
@@ -284,7 +282,7 @@ CASES: dict[Callable[[Path], None], str] = {
     cut_off: "damaged or cut off",
     text: "which is none of them",
     empty: "is empty",
-    pipe: r"expected a plain file, got a pipe \(FIFO\)",
+    pipe: r"expected a plain file, got a FIFO",
     endless_device: "expected a plain file, got a device",
     full_of_holes: "expected a file that stores what it holds",
     name_given_twice: "expected each name once, got 'w' twice",
@@ -298,4 +296,3 @@ CASES: dict[Callable[[Path], None], str] = {
     keras_chunks: "unpacked, got 4294967296",
     keras_wide_window: "an answer for images of 3x64x64: expected at most",
 }
-_USED = OrderedDict  # torch.save writes it

@@ -19,6 +19,11 @@ def gives(_path: Path, value: Any) -> Any:
     return value
 
 
+def holds(path: Path) -> bytes:
+    """Hand back what is in the file."""
+    return path.read_bytes()
+
+
 def gives_arrays(_path: Path) -> dict[str, Any]:
     """Hand back arrays of several kinds, and bytes."""
     return {

@@ -116,11 +116,16 @@ def _carry_over(older: Path, target: Path, keep: Callable[[Path], bool]) -> None
 #: files longer than this are looked at for holes, and may store this share of their length or more
 _LONG, _STORED = 1 << 30, 1 / 16
 _SPECIAL = (
-    (stat.S_ISFIFO, "a pipe (FIFO)"),
+    (stat.S_ISFIFO, "a FIFO"),
     (stat.S_ISCHR, "a device"),
     (stat.S_ISBLK, "a device"),
     (stat.S_ISSOCK, "a socket"),
 )
+
+
+def special(mode: int) -> str | None:
+    """Return what a file of this mode is, if it is no plain file and no folder."""
+    return next((name for is_so, name in _SPECIAL if is_so(mode)), None)
 
 
 def refuse_special(path: str | Path, failure: type[InputError] = InputError) -> None:
@@ -141,7 +146,7 @@ def refuse_special(path: str | Path, failure: type[InputError] = InputError) -> 
         found = os.stat(path)  # noqa: PTH116 - also takes text
     except (OSError, ValueError):
         return
-    kind = next((name for is_so, name in _SPECIAL if is_so(found.st_mode)), None)
+    kind = special(found.st_mode)
     if kind is not None:
         raise failure(f"{path}: expected a plain file, got {kind}")
     stored = getattr(found, "st_blocks", found.st_size) * 512

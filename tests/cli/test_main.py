@@ -146,8 +146,8 @@ def test_an_unforeseen_error_is_one_line_unless_debugging(cli, monkeypatch, worl
     done = cli.call("scan", world.model, "--data", world.data)
     assert done.exit_code == 2
     assert said(done) == (
-        "internal error: ZeroDivisionError: division by zero; --debug shows where; this is a fault of detrojan: "
-        "report it to the project's issue tracker with the log"
+        "internal error: ZeroDivisionError: division by zero; --debug shows where; "
+        "this is a fault of detrojan: report it to the project's issue tracker with the log"
     )
     done = cli.call("scan", world.model, "--data", world.data, "--debug")
     assert "Traceback" in done.stderr

@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-import models
+import hostile_models as models
 
 
 @pytest.mark.parametrize(

@@ -7,9 +7,9 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from detrojan.guards.strip import Strip
-from detrojan.guards.bundle import save_bundle
 from detrojan.data.drawn.synthetic import synthetic
+from detrojan.guards.bundle import save_bundle
+from detrojan.guards.strip import Strip
 from detrojan.models.loading import load_model
 from detrojan.run import Run
 from detrojan.triggers.patch import PatchTrigger
@@ -20,7 +20,7 @@ def guard(good, tmp_path_factory):
     """Return a guard's folder."""
     model = load_model(good, net="mnist_cnn")
     images = synthetic(40, model.input_shape, seed=1)
-    made = Strip(overlays=4).calibrate(model, images, run=Run())
+    made = Strip(copies=4, frr=0.2).calibrate(model, images, run=Run())
     return save_bundle(made, tmp_path_factory.mktemp("guard") / "guard")
 
 
@@ -41,7 +41,11 @@ def test_a_hostile_guard_is_refused(tmp_path, refused, guard, kind):
         tensors.unlink()
         tensors.symlink_to(tmp_path / "outside")
     else:
-        changed = {"types": {"threshold": []}, "huge": {"threshold": 10**400}, "nan": {"threshold": float("nan")}}
+        changed = {
+            "types": {"threshold": []},
+            "huge": {"threshold": 10**400},
+            "nan": {"threshold": float("nan")},
+        }
         text = "[" * 200_000 if kind == "deep" else json.dumps(value | changed[kind])
         record.write_text(text)
     said = refused("guard", "check", folder, "--data", "signs", "--samples", "4")
@@ -59,12 +63,26 @@ def test_a_hostile_trigger_is_refused(tmp_path, refused, good, values):
     elif values == "shape":
         mask = torch.ones(3)
     else:
-        metadata |= {"deep": {"values": "[" * 100_000}, "list": {"values": "[1]"}, "kind": {"kind": "x" * 5000}}[
-            values
-        ]
+        metadata |= {
+            "deep": {"values": "[" * 100_000},
+            "list": {"values": "[1]"},
+            "kind": {"kind": "x" * 5000},
+        }[values]
     save_file({"mask": mask, "pattern": torch.ones(1, 28, 28)}, path, metadata)
     said = refused(
-        *("evaluate", good, "--data", _pictures(tmp_path), "--unlabelled", "--trigger", path, "--target", 1)
+        *(
+            "evaluate",
+            good,
+            "--net",
+            "mnist_cnn",
+            "--data",
+            _pictures(tmp_path),
+            "--unlabelled",
+            "--trigger",
+            path,
+            "--target",
+            1,
+        )
     )
     assert str(path) in said
 
@@ -73,9 +91,21 @@ def test_a_trigger_that_is_a_pipe_is_refused(tmp_path, refused, good):
     os.mkfifo(tmp_path / "trigger.safetensors")
     trigger = tmp_path / "trigger.safetensors"
     said = refused(
-        *("evaluate", good, "--data", _pictures(tmp_path), "--unlabelled", "--trigger", trigger, "--target", 1)
+        *(
+            "evaluate",
+            good,
+            "--net",
+            "mnist_cnn",
+            "--data",
+            _pictures(tmp_path),
+            "--unlabelled",
+            "--trigger",
+            trigger,
+            "--target",
+            1,
+        )
     )
-    assert "got a pipe (FIFO)" in said
+    assert "got a FIFO" in said
 
 
 def _pictures(folder):
@@ -96,7 +126,18 @@ def test_a_hostile_report_is_refused(tmp_path, refused, good, kind):
     else:
         path.write_text({"deep": "[" * 200_000, "constant": '{"schema": NaN}', "list": "[]"}[kind])
     said = refused(
-        *("repair", good, "--data", _pictures(tmp_path), "--findings", path, "--out", tmp_path / "out.pt")
+        *(
+            "repair",
+            good,
+            "--net",
+            "mnist_cnn",
+            "--data",
+            _pictures(tmp_path),
+            "--findings",
+            path,
+            "--out",
+            tmp_path / "out.pt",
+        )
     )
     assert str(path) in said
 
@@ -120,5 +161,5 @@ def test_hostile_names_of_classes_are_refused(tmp_path, refused, good, kind):
         os.mkfifo(path)
     else:
         path.write_bytes(b"a" * (17 << 20))
-    said = refused("scan", good, "--class-names", path, "--data", "none")
+    said = refused("scan", good, "--net", "mnist_cnn", "--class-names", path, "--data", "none")
     assert str(path) in said

@@ -4,15 +4,15 @@ import logging
 import os
 import sys
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
-from detrojan.errors import DataError, ModelError, UnsafeFileError
 import strange_parsers as parsers
+from detrojan.errors import DataError, ModelError, UnsafeFileError
 from detrojan.quarantine import asking, quarantined
-
 
 
 @pytest.mark.parametrize(
@@ -94,6 +94,12 @@ def test_the_errors_of_parsers_come_back_as_such(file):
     with pytest.raises(asking.MissingExtraError, match=r"pip install \"detrojan\[onnx\]\"") as caught:
         quarantined(parsers.raises, file, "missing")
     assert (caught.value.library, caught.value.extra) == ("onnx", "onnx")
+
+
+def test_paths_start_where_the_caller_stands(file, monkeypatch):
+    quarantined(parsers.gives, file, 1)
+    monkeypatch.chdir(file.parent)
+    assert quarantined(parsers.holds, Path(file.name)) == b"some bytes"
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="memory is limited on Linux only")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections import Counter
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Protocol
 
 import numpy as np
@@ -15,6 +16,8 @@ from detrojan.data.geometry import Size
 from detrojan.data.pixels import Extent, Range, Scale, choose_scale
 from detrojan.data.source import Array, Encoded, Source
 from detrojan.errors import DataError
+from detrojan.quarantine import check_room
+from detrojan.quarantine.limits import stored_size
 
 _TOLD = {
     "laid_on_white": "warning: {} pictures with transparency were laid on white",
@@ -192,6 +195,8 @@ def draw_arrays(source: Source, index: NDArray[np.int64], stated: Range | None, 
     """
     assert source.fetch is not None
     pixels, notes = source.fetch(index)
+    taken = 4 * sum(image.size for image in pixels)  # as float32
+    check_room(taken, f"{source.where}: its images", DataError, files=stored_size(Path(source.where)))
     # the range is judged before resizing, which would hide single pixels that are outside
     scale = choose_scale(pixels, stated, source.where, bytes_in_floats=source.bytes_in_floats)
     sizes = {(image.shape[0], image.shape[1]) for image in pixels}

@@ -150,12 +150,12 @@ def _place(path: DataPath) -> Path:
 
 def _format_of(place: Place) -> Format:
     """Return the format that recognises a place."""
+    check_plain(place.path)
     for one in formats():
         if one.recognises(place):
             return one
     if not (place.is_folder or os.path.lexists(place.path)):
         raise DataError(f"there is no file or folder {place.path}; expected {kinds()}")
-    check_plain(place.path)
     got = "something else" if place.head else "an empty file"
     if place.head.startswith(b"\x1f\x8b"):
         got = "a packed file; unpack it first"

@@ -3,23 +3,17 @@
 from __future__ import annotations
 
 import os
-import stat
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO
 
 from detrojan.errors import DataError, UnsafeFileError
+from detrojan.files import refuse_special, special
 
 #: what systems and editors leave behind; nobody means it
 LITTER = {"__macosx", "thumbs.db", "desktop.ini", ".ds_store", ".ipynb_checkpoints", ".localized"}
 #: folders deeper than this are not looked into
 _DEEPEST = 32
-_SPECIAL = (
-    (stat.S_ISFIFO, "a FIFO"),
-    (stat.S_ISCHR, "a device"),
-    (stat.S_ISBLK, "a device"),
-    (stat.S_ISSOCK, "a socket"),
-)
 
 
 @dataclass
@@ -161,17 +155,13 @@ def check_plain(path: Path) -> None:
     """Refuse what is no plain file and no folder; what is not there is nobody's fault here.
 
     Raises:
-        UnsafeFileError: it is a FIFO, a device or a socket.
+        UnsafeFileError: it is a FIFO, a device or a socket, or a long file that stores next to nothing.
 
     """
-    try:
-        mode = path.stat().st_mode
-    except (OSError, ValueError):
-        return
-    _check_mode(path, mode)
+    refuse_special(path, UnsafeFileError)
 
 
 def _check_mode(path: Path, mode: int) -> None:
-    kind = next((name for is_so, name in _SPECIAL if is_so(mode)), None)
+    kind = special(mode)
     if kind is not None:
         raise UnsafeFileError(f"{path}: expected a plain file, got {kind}")

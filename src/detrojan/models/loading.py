@@ -58,12 +58,9 @@ def load_model(
         raise OptionError(f"expected a network's name or a factory, got both: {net} and {factory}")
     path = Path(path)
     asked = Architecture(net=net, factory=factory, classes=classes, input_shape=input_shape)
-    kind = format_of(path)
-    digest = model_sha256(path, kind)
-    found = kind.read(path, asked, allow_unsafe=allow_unsafe)
+    found, digest = _read(path, asked, allow_unsafe=allow_unsafe)
     if isinstance(found.network, NPlusOne) and len(class_names) + 1 == len(found.class_names):
         class_names = (*class_names, BACKDOORED)
-    check_effort(found.network, found.input_shape, path)
     model = Classifier(
         found.network,
         found.input_shape,
@@ -77,6 +74,15 @@ def load_model(
             f"{path}: class count: expected {classes} classes as asked, got {model.num_classes} outputs"
         )
     return model
+
+
+def _read(path: Path, asked: Architecture, *, allow_unsafe: bool) -> tuple[Loaded, str]:
+    """Return what lies at a path, and its digest; a network whose answer costs too much is refused."""
+    kind = format_of(path)
+    digest = model_sha256(path, kind)
+    found = kind.read(path, asked, allow_unsafe=allow_unsafe)
+    check_effort(found.network, found.input_shape, path)
+    return found, digest
 
 
 def _origin(path: Path, digest: str, found: Loaded) -> Origin:

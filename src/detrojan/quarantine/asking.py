@@ -201,6 +201,7 @@ class _Child:
         request = {
             "module": parse.__module__,
             "name": parse.__qualname__,
+            "folder": _here_now(),
             "path": str(path),
             "args": json.loads(tree.written(list(args))[0]),
             **vars(limits),
@@ -280,6 +281,14 @@ class _Child:
                 with contextlib.suppress(OSError):
                     os.killpg(process.pid, signal.SIGKILL)
                 process.wait()
+
+
+def _here_now() -> str:
+    """Return the folder that paths start from; empty where it is gone."""
+    try:
+        return str(Path.cwd())
+    except OSError:
+        return ""
 
 
 def _until_the_end(file: int, deadline: float, largest: int) -> bytes | None:

@@ -113,6 +113,8 @@ def _answer(request: dict[str, Any], shared: int, reply: int) -> None:
 
 
 def _parsed(request: dict[str, Any], shared: int) -> bytes:
+    with contextlib.suppress(OSError):
+        os.chdir(request["folder"])
     parse: Any = importlib.import_module(request["module"])
     for name in request["name"].split("."):
         parse = getattr(parse, name)

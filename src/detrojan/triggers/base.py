@@ -82,6 +82,8 @@ class Trigger(ABC):
             raise DataError(f"{path}: expected a trigger of kind {known}, got {meta.get('kind')!r}")
         try:
             trigger = kind.from_state(tensors, values)
+        except DataError as error:
+            raise DataError(f"{path}: {error}") from error
         except (RuntimeError, TypeError, ValueError, KeyError, IndexError, OverflowError) as error:
             raise DataError(f"{path} is not a trigger file: {type(error).__name__}: {error}") from error
         if not all(bool(tensor.isfinite().all()) for tensor in trigger.state()[0].values()):
@@ -95,7 +97,14 @@ def _refuse_constant(constant: str) -> NoReturn:
 
 def _is_real(tensor: torch.Tensor) -> bool:
     floats = {torch.float16, torch.bfloat16, torch.float32, torch.float64}
-    return tensor.dtype in floats | {torch.bool, torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64}
+    return tensor.dtype in floats | {
+        torch.bool,
+        torch.uint8,
+        torch.int8,
+        torch.int16,
+        torch.int32,
+        torch.int64,
+    }
 
 
 def _import_kinds() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from math import prod
 from pathlib import Path
 
 import numpy as np
@@ -31,6 +32,8 @@ from detrojan.data.source import (
     pictures_in,
 )
 from detrojan.errors import DataError, UnsafeFileError
+from detrojan.quarantine import check_room
+from detrojan.quarantine.limits import stored_size
 
 
 class NpzFile(Format):
@@ -133,6 +136,9 @@ class _Plain:
         self.count = shape[0]
 
     def fetch(self, index: NDArray[np.int64]) -> Fetched:
+        shape, path = self.arrays.headers[self.key].shape, self.arrays.path
+        taken = 4 * len(index) * prod(shape[1:])  # as float32
+        check_room(taken, f"{path}: its images", DataError, files=stored_size(path))
         images = channels_last(self.arrays.read(self.key), f"{self.arrays.path}: {self.key}")
         return images[index], []
 

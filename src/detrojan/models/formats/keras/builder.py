@@ -24,8 +24,8 @@ from detrojan.models.formats.keras.modules import Reorder
 from detrojan.models.formats.keras.network import KerasGraph
 from detrojan.models.formats.keras.operations import by_value, convert, operation_of
 from detrojan.models.formats.keras.parts import OTHER_WAY, Config, Part
-from detrojan.models.formats.keras.read import KerasFile, Node
 from detrojan.models.formats.keras.slots import Slot
+from detrojan.parsing.keras_file import KerasFile, Node
 
 #: values in one step for one image; more is no image classifier but an attack on our memory
 _MOST_VALUES = 1 << 28

@@ -12,10 +12,10 @@ import torch
 from detrojan.errors import ModelError
 from detrojan.models.formats.keras.flattening import rows_after_flatten
 from detrojan.models.formats.keras.graph import build_graph
-from detrojan.models.formats.keras.read import KerasFile, Node, read_h5, read_zip
 from detrojan.models.formats.keras.slots import Slot, Turn
 from detrojan.models.nets import use_keras_epsilon
 from detrojan.models.weights import Architecture, Loaded, check_finite, fit
+from detrojan.parsing.keras_file import KerasFile, Node, read_h5, read_zip
 
 
 def read_keras_h5(path: Path, asked: Architecture) -> Loaded:

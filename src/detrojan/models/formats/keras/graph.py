@@ -14,9 +14,9 @@ from detrojan.models.formats.keras.fronts import stated_preprocessing
 from detrojan.models.formats.keras.network import KerasGraph
 from detrojan.models.formats.keras.operations import Operation
 from detrojan.models.formats.keras.parts import Config
-from detrojan.models.formats.keras.read import KerasFile, Node
 from detrojan.models.formats.keras.slots import Slot
 from detrojan.models.preprocessing import Preprocessing
+from detrojan.parsing.keras_file import KerasFile, Node
 
 
 @dataclass(frozen=True)

@@ -14,8 +14,8 @@ import torch
 from detrojan.errors import WeightsError
 from detrojan.models.classifier import Classifier
 from detrojan.models.formats.base import check_same_network
-from detrojan.models.formats.keras.read import damaged, read_members
 from detrojan.models.formats.keras.slots import Slot
+from detrojan.parsing.keras_file import damaged, read_members
 
 
 def write_keras(model: Classifier, original: Path, target: Path) -> None:

@@ -21,6 +21,7 @@ import h5py
 import numpy as np
 
 from detrojan.errors import ModelError, UnsafeFileError
+from detrojan.quarantine import quarantined
 
 #: no classifier is larger; above these a file is taken for an attack on our memory
 MAX_BYTES, MAX_OBJECTS, MAX_DEPTH = 4 << 30, 100_000, 32
@@ -97,7 +98,7 @@ def damaged(where: str) -> Iterator[None]:
         raise
     except (OSError, KeyError, ValueError, TypeError, RuntimeError, AttributeError, RecursionError) as error:
         raise ModelError(f"{where}: damaged or cut off: {error}") from error
-    except (zipfile.BadZipFile, NotImplementedError, EOFError, MemoryError) as error:
+    except (zipfile.BadZipFile, NotImplementedError, EOFError) as error:
         raise ModelError(f"{where}: damaged or cut off: {error}") from error
 
 
@@ -109,12 +110,34 @@ def read_h5(path: Path) -> KerasFile:
         UnsafeFileError: it links to other files.
 
     """
-    with damaged(str(path)), h5py.File(path, "r") as file:
-        return _parse_h5(file, path.stat().st_size, str(path))
+    return _told(quarantined(parse_h5, path), path)
 
 
 def read_zip(path: Path) -> KerasFile:
     """Read a .keras file.
+
+    Raises:
+        ModelError: damaged, or not of Keras.
+        UnsafeFileError: its weights link to other files.
+
+    """
+    return _told(quarantined(parse_zip, path), path)
+
+
+def parse_h5(path: Path) -> dict[str, Any]:
+    """Return what an .h5 file holds, as plain values.
+
+    Raises:
+        ModelError: damaged, or not of Keras.
+        UnsafeFileError: it links to other files.
+
+    """
+    with damaged(str(path)), h5py.File(path, "r") as file:
+        return _plain(_parse_h5(file, path.stat().st_size, str(path)))
+
+
+def parse_zip(path: Path) -> dict[str, Any]:
+    """Return what a .keras file holds, as plain values.
 
     Raises:
         ModelError: damaged, or not of Keras.
@@ -128,7 +151,32 @@ def read_zip(path: Path) -> KerasFile:
         with h5py.File(io.BytesIO(weights), "r") as file:
             found = _parse_h5(file, len(weights), f"{path}: model.weights.h5")
         said = _parse_json(members.get("metadata.json", b"{}"), f"{path}: metadata.json")
-        return KerasFile(found.root, config, found.v3, str(said.get("keras_version", "")))
+        return _plain(KerasFile(found.root, config, found.v3, str(said.get("keras_version", ""))))
+
+
+def _plain(content: KerasFile) -> dict[str, Any]:
+    """Return a file's content as plain values: each layer with the number of the one that it lies in."""
+    nodes: list[tuple[int, str, str, str, list[tuple[str, Any]]]] = []
+    pending = [(content.root, -1)]
+    while pending:
+        node, parent = pending.pop()
+        variables = [(one.path, one.value) for one in node.variables]
+        nodes.append((parent, node.key, node.name, node.owner, variables))
+        pending += [(child, len(nodes) - 1) for child in reversed(node.children)]
+    config = None if content.config is None else json.dumps(content.config)
+    return {"nodes": nodes, "config": config, "v3": content.v3, "version": content.version}
+
+
+def _told(said: dict[str, Any], path: Path) -> KerasFile:
+    """Return the content again out of plain values."""
+    nodes: list[Node] = []
+    for parent, key, name, owner, variables in said["nodes"]:
+        node = Node(key, name, [Variable(where, value) for where, value in variables], owner=owner)
+        if nodes:
+            nodes[parent].children.append(node)
+        nodes.append(node)
+    config = None if said["config"] is None else _parse_json(said["config"], f"{path}: its description")
+    return KerasFile(nodes[0], config, bool(said["v3"]), str(said["version"]))
 
 
 def read_members(path: Path) -> dict[str, bytes]:
