@@ -44,6 +44,12 @@ _BUILTINS = {
     "collections.OrderedDict", "collections.Counter", "_codecs.encode", "builtins.bytearray", "builtins.set",
     "builtins.complex",
 }  # fmt: skip
+#: what may stand beside the weights: nothing of it is made, and nobody needs it
+_HARMLESS = {
+    "numpy.dtype", "numpy.ndarray", "numpy.core.multiarray.scalar", "numpy._core.multiarray.scalar",
+    "numpy.core.multiarray._reconstruct", "numpy._core.multiarray._reconstruct", "argparse.Namespace",
+    "datetime.datetime", "datetime.date", "datetime.timedelta", "datetime.timezone", "pathlib.PosixPath",
+}  # fmt: skip
 _LONGEST_SIDE = 1 << 48
 
 
@@ -172,7 +178,7 @@ def _is_known(module: str, name: str) -> bool:
     if module in {"torch", "torch.sparse", "torch.cuda"} and name.endswith(("Tensor", "Storage")):
         return name.removesuffix("Tensor").removesuffix("Storage").isalnum() or name == "Tensor"
     return (
-        text in _LIBRARY | _BUILTINS
+        text in _LIBRARY | _BUILTINS | _HARMLESS
         or text in {"torch.nn.parameter.Parameter", "torch._tensor._rebuild_from_type_v2"}
         or text in {"torch.storage.UntypedStorage", "torch.storage.TypedStorage"}
     )

@@ -250,9 +250,10 @@ class _Child:
         if not hasattr(socket, "send_fds") or not hasattr(os, "fork"):
             raise _NoChildError("this system has no processes of the kind that is needed")
         ours, theirs = socket.socketpair()
+        places = [place or _here_now() for place in sys.path]
         try:
             self.process = subprocess.Popen(  # noqa: S603 - our own code, started by our own interpreter
-                [sys.executable, "-P", "-c", _STARTER, json.dumps(sys.path), str(theirs.fileno())],
+                [sys.executable, "-P", "-c", _STARTER, json.dumps(places), str(theirs.fileno())],
                 pass_fds=[theirs.fileno()],
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
