@@ -39,6 +39,13 @@ def test_plain_values_come_back_as_they_were(file, value):
     assert type(found) is type(value)
 
 
+def test_arrays_are_handed_in_too(file):
+    value = {"images": np.arange(6, dtype=np.float32).reshape(2, 3), "raw": b"abc"}
+    found = quarantined(parsers.gives, file, value)
+    np.testing.assert_array_equal(found["images"], value["images"])
+    assert found["raw"] == b"abc"
+
+
 def test_arrays_come_back_by_shared_memory(file):
     found, wanted = quarantined(parsers.gives_arrays, file), parsers.gives_arrays(file)
     assert found.keys() == wanted.keys()

@@ -198,20 +198,23 @@ class _Child:
         self, parse: Callable[..., Any], path: Path, args: tuple[Any, ...], limits: Limits
     ) -> tuple[bytes, dict[str, Any], int]:
         """Return the child's answer, how it ended, and the shared memory."""
+        text, writer = tree.written(list(args))
         request = {
             "module": parse.__module__,
             "name": parse.__qualname__,
             "folder": _here_now(),
             "path": str(path),
-            "args": json.loads(tree.written(list(args))[0]),
+            "args": json.loads(text),
             **vars(limits),
         }
         with self.lock:
             shared = None
+            given = _shared_memory(max(writer.size, 1))
             try:
+                tree.fill(given, writer)
                 asked = self._started()
                 shared = _shared_memory(limits.memory)
-                answer, end = self._exchange(asked, json.dumps(request).encode(), shared, limits)
+                answer, end = self._exchange(asked, json.dumps(request).encode(), [shared, given], limits)
             except BaseException as error:
                 if shared is not None:
                     os.close(shared)
@@ -219,14 +222,16 @@ class _Child:
                 if isinstance(error, OSError):
                     raise _NoChildError(str(error)) from error
                 raise
+            finally:
+                os.close(given)
         return answer, end, shared
 
     def _exchange(
-        self, asked: socket.socket, request: bytes, shared: int, limits: Limits
+        self, asked: socket.socket, request: bytes, memory: list[int], limits: Limits
     ) -> tuple[bytes, dict[str, Any]]:
         ours, theirs = os.pipe()
         try:
-            socket.send_fds(asked, [len(request).to_bytes(8, "little")], [shared, theirs])
+            socket.send_fds(asked, [len(request).to_bytes(8, "little")], [*memory, theirs])
             os.close(theirs)
             theirs = -1
             asked.sendall(request)

@@ -42,7 +42,7 @@ def serve(number: int) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     _leave_the_network()
     while True:
-        head, files, _, _ = socket.recv_fds(asked, 8, 2)
+        head, files, _, _ = socket.recv_fds(asked, 8, 3)
         if len(head) < 8:
             return
         request = json.loads(_exactly(asked, int.from_bytes(head, "little")))
@@ -94,12 +94,12 @@ def _end_of(child: int, wall: float, asked: socket.socket) -> dict[str, Any]:
         pause = min(2 * pause, 0.02)
 
 
-def _answer(request: dict[str, Any], shared: int, reply: int) -> None:
+def _answer(request: dict[str, Any], shared: int, given: int, reply: int) -> None:
     """Parse one file and end this process."""
     try:
         with contextlib.suppress(OSError):
             os.setpgid(0, 0)
-        text = _parsed(request, shared)
+        text = _parsed(request, shared, given)
     except MemoryError:
         text = _OVER_MEMORY
     except RecursionError:
@@ -112,13 +112,13 @@ def _answer(request: dict[str, Any], shared: int, reply: int) -> None:
     os._exit(0)
 
 
-def _parsed(request: dict[str, Any], shared: int) -> bytes:
+def _parsed(request: dict[str, Any], shared: int, given: int) -> bytes:
     with contextlib.suppress(OSError):
         os.chdir(request["folder"])
     parse: Any = importlib.import_module(request["module"])
     for name in request["name"].split("."):
         parse = getattr(parse, name)
-    path, args = Path(request["path"]), read(json.dumps(request["args"]).encode(), -1, 0)
+    path, args = Path(request["path"]), read(json.dumps(request["args"]).encode(), given, sys.maxsize)
     _limit(request["memory"], request["seconds"])
     try:
         text, writer = written(parse(path, *args))
@@ -152,7 +152,6 @@ def _limit(memory: int, seconds: int) -> None:
         ("RLIMIT_FSIZE", 0),
         ("RLIMIT_CORE", 0),
         ("RLIMIT_NOFILE", _OPEN),
-        ("RLIMIT_NPROC", 0),
     ]
     for name, value in wanted:
         kind = getattr(resource, name, None)
