@@ -136,10 +136,6 @@ def load_model_at(path: Path, source: ModelSource, run: Run) -> Classifier:
     return model.to(run.device)
 
 
-#: bytes of a file of class names
-_MOST_NAMES = 16 << 20
-
-
 def _names(path: Path) -> tuple[str, ...]:
     try:
         text = read_bounded(path, _MOST_NAMES).decode("utf-8")

@@ -33,12 +33,8 @@ _PAIRED = (
 
 
 #: types of numbers that PyTorch computes with as they are
-_REAL = frozenset(
-    (
-        *(torch.float16, torch.bfloat16, torch.float32, torch.float64),
-        *(torch.bool, torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64),
-    )
-)
+_FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
+_REAL = {*_FLOATS, torch.bool, torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64}
 
 
 @dataclass(frozen=True, kw_only=True)
