@@ -60,3 +60,18 @@ def test_facts_are_short():
         ("yes", "yes"),
         ("many", "0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, … (20 in all)"),
     ]
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("no label stands out", "No label stands out."),
+        ("mm_bd finds none", "mm_bd finds none."),
+        ("p = 0.02; label 3", "p = 0.02; label 3."),
+        ("3 labels tested", "3 labels tested."),
+        ("is it this model's?", "Is it this model's?"),
+        ("", ""),
+    ],
+)
+def test_a_sentence_begins_with_a_capital_and_ends(text, said):
+    assert sentence(text) == said

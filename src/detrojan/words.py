@@ -8,6 +8,8 @@ from typing import Any
 #: stands for a number that was not measured
 DASH = "\u2013"
 MINUS = "\u2212"
+#: small letters that mean something else as capitals
+_SYMBOLS = {"p"}
 
 
 def printable(text: str, longest: int = 200) -> str:
@@ -25,6 +27,14 @@ def printable(text: str, longest: int = 200) -> str:
 
 def _is_harmless(char: str) -> bool:
     return unicodedata.category(char) not in {"Cc", "Cf", "Cs", "Co", "Zl", "Zp"}
+
+
+def sentence(text: str) -> str:
+    """Return a text as a sentence: a capital first, but not of names such as "mm_bd", and a full stop last."""
+    first = text.split(" ", 1)[0].rstrip(",.;:")
+    if first.isalpha() and first.islower() and first not in _SYMBOLS:
+        text = text[:1].upper() + text[1:]
+    return text if not text or text[-1] in ".!?:…" else f"{text}."
 
 
 def percent(share: float | None) -> str:

@@ -1,32 +1,12 @@
 import re
+from itertools import pairwise
 
 import pytest
 
-from detrojan.report.charts import NARROW, WIDE, curve_chart, curve_groups, size_chart
+from detrojan.report.charts import NARROW, curve_chart, curve_groups
 from detrojan.report.schema import Step
 from detrojan.report.sentences import stopped_at
-from detrojan.report.svg import Scale, round_up
-
-
-def coordinates(svg):
-    """Return every x that is drawn."""
-    return [float(x) for x in re.findall(r' (?:x|x1|x2|cx)="([-\d.]+)"', svg)]
-
-
-@pytest.mark.parametrize("width", [WIDE, NARROW])
-@pytest.mark.parametrize("classes", [2, 12, 33, 300])
-def test_everything_is_drawn_inside_the_frame(made, classes, width):
-    report, _ = made.make_scan(classes, (0,))
-    svg = size_chart(report, width)
-    assert f'viewBox="0 0 {width} ' in svg
-    assert all(0 <= x <= width for x in coordinates(svg))
-
-
-def test_the_bars_of_the_sizes_hold_every_label(made):
-    report, _ = made.make_scan(300, (5,))
-    counts = [int(n) for n in re.findall(r"<title>(\d+) with ", size_chart(report))]
-    assert sum(counts) == 300
-    assert "flagged: 5" in size_chart(report)
+from detrojan.report.svg import Scale, bottom_axis, round_up
 
 
 def test_shares_come_together_and_others_stand_alone():
@@ -78,6 +58,19 @@ def test_ticks_are_round_and_inside():
     assert Scale(0, 100, 0, 1).ticks(5) == [0, 20, 40, 60, 80, 100]
     assert Scale(0, 2, 0, 1).ticks(6, whole=True) == [0, 1, 2]
     assert Scale(3, 3, 0, 1).ticks() == [3]
+
+
+@pytest.mark.parametrize("shown", [lambda place: f"{10**-place:g}", lambda value: f"{value:,.3f}"])
+@pytest.mark.parametrize("end", [90, 200, NARROW])
+def test_the_numbers_of_an_axis_do_not_cover_each_other(shown, end):
+    scale = Scale(0, 5, 30, end)
+    drawn = "".join(bottom_axis(scale, 20, "p-value", most=8, whole=True, shown=shown))
+    ticks = [
+        (float(x), len(text)) for x, text in re.findall(r'class="tick" x="([\d.]+)"[^>]*>([^<]+)<', drawn)
+    ]
+    assert ticks
+    for (x, length), (after, long) in pairwise(ticks):
+        assert after - x >= 6.5 * (length + long) / 2
 
 
 def test_axes_end_on_round_numbers():

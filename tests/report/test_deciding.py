@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 
 from detrojan.findings import L2, PIXELS, Finding, Unit
-from detrojan.report.charts import size_chart
 from detrojan.report.deciding import decides_by_chance, no_larger, size_unit, size_words
 from detrojan.report.html_page import render_html
+from detrojan.report.label_chart import size_chart
 from detrojan.report.schema import AimFacts
 from detrojan.report.sentences import finding_sentence
 from detrojan.report.text import plain_text, report_text

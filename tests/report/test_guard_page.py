@@ -64,9 +64,11 @@ def test_a_measurement_says_what_is_left_of_the_attack_and_shows_the_trigger(gua
     text = page(guard, made, measured=measured, pictures=drawn)
     assert "Attack success 98.1%, with the guard 28.1%." in text
     assert "The trigger that was stamped for label 3" in text
-    assert text.count("data:image/png") == 4
+    assert text.count("data:image/png") == 2 + 6
     untold = page(guard, made, measured=Measured(detection=FOUND), pictures=drawn)
-    assert "30.0% of the stamped inputs get past the guard" in untold
+    assert (
+        "The guard catches 70.0% of 40 stamped inputs, and calls 2.0% of 50 clean ones backdoored." in untold
+    )
     assert "Attack success" not in untold
     assert "The trigger that was stamped</h3>" in untold
 
@@ -78,3 +80,25 @@ def test_scores_that_are_no_finite_number_are_not_drawn(guard, made):
     assert 'class="bar usual"' in text
     assert 'class="bar flagged"' not in text
     assert "nan" not in text.replace("nance", "").lower().split("<body")[-1]
+
+
+def test_a_calibration_says_that_nobody_measured_what_it_catches_and_how_to(guard, made):
+    facts = run_facts(
+        Run(),
+        [guard.method],
+        made.STARTED,
+        ["detrojan", "guard", "calibrate", "m", "--out", "my guard"],
+        hyper_parameters={},
+    )
+    text = guard_page(guard, {"clean": guard.clean_scores}, record=[], facts=facts)
+    assert "How many attacks this catches was not measured." in text
+    assert "detrojan guard measure &#39;my guard&#39; --data DATA --trigger FILE --target LABEL" in text
+    told = page(guard, made, measured=Measured(detection=FOUND))
+    assert "not measured" not in told
+    assert "What to do now" not in told
+
+
+@pytest.mark.parametrize(("far", "mood"), [(0.01, "good"), (0.3, "inconclusive")])
+def test_a_guard_that_catches_nearly_all_looks_good(guard, made, far, mood):
+    told = page(guard, made, measured=Measured(detection=replace(FOUND, far=far)))
+    assert f'<div class="verdict {mood}">' in told

@@ -58,14 +58,15 @@ def test_a_scan_page_holds_every_part(made):
     page = page_of(render_html(report, pictures_of(result.findings, made.make_data().images)))
     assert "Backdoor found: target label 3 “sign 3”." in page.text
     for part in (
-        "Warning", "odd range", "What was found", "severity: high", "confidence: high", "Mask \u00d7 pattern",
-        "Anomaly index by label", "threshold 2", "Sizes of the recovered triggers", "Numbers by label",
+        "Warning", "Odd range.", "What was found", "severity: high", "confidence: high",
+        "cut out and enlarged",
+        "Anomaly index by label", "threshold 2", "Size of the trigger by label", "Numbers by label",
         "Cost", "648,000 forward and backward passes", "What was tested", "What this cannot say",
         "Inputs, versions and settings", "ab" * 32, "cd" * 32, "range 0 to 255, mean 0.5, std 2, NCHW",
         "torch ",
     ):  # fmt: skip
         assert part in page.text, part
-    assert len(page.named("img")) == 4
+    assert len(page.named("img")) == 2 + 6
     assert all(image["alt"] for image in page.named("img"))
 
 
@@ -172,7 +173,7 @@ def test_a_repair_page_holds_every_part(repair):
         "Repaired by prune, finetune: attack success of the recovered trigger from 100.0% to 0.6%",
         "Before and after", "97.8% 96.9% \u22120.9", "stopped here", "Neurons pruned", "clean accuracy",
         "The repaired model was scanned again: no evidence of a backdoor.", "highest index",
-        "Written to out/repaired.keras", "Repaired from these findings", "What this cannot say",
+        "Written to repaired.keras.", "Repaired from these findings", "What this cannot say",
         "severity: ", "Severity is how bad it is if true",
     ):  # fmt: skip
         assert part in page.text, part
@@ -226,7 +227,7 @@ def test_an_evaluation_of_a_detector_names_both_shares_and_shows_the_trigger(mad
     assert "stamped images answered 1 “b”" in page.text
     assert "The reference is kept/<b>.pt. Its answers stand in for the labels." in page.text
     assert "clean called backdoored 7" in page.text
-    assert render_html(report, {1: drawn}).count("data:image/png") == 4
+    assert render_html(report, {1: drawn}).count("data:image/png") == 2 + 6
     assert "was stamped" not in page_of(render_html(report)).text
 
 
@@ -246,3 +247,90 @@ def test_a_page_of_several_sections_starts_with_their_results(made):
     assert [attrs["href"] for attrs in page.named("a")] == ["#part-1", "#part-2", "#part-3"]
     assert [attrs["id"] for attrs in page.named("section")] == ["part-1", "part-2", "part-3"]
     assert page.text.index("Twin No evidence of a backdoor") < page.text.index("What was found")
+
+
+def test_the_verdict_comes_first_in_its_colour(made):
+    for report, mood in (
+        (made.make_scan(12, (3,))[0], "backdoored"),
+        (made.make_scan(12, ())[0], "no-evidence"),
+        (made.make_repair(), "good"),
+        (made.make_repair(verification={"verdict": "backdoored"}), "backdoored"),
+        (made.make_repair(verification={"verdict": "inconclusive"}), "inconclusive"),
+    ):
+        body = render_html(report).partition("<body>")[2]
+        verdict = body.index('<div class="verdict ')
+        assert body[verdict:].startswith(f'<div class="verdict {mood}">')
+        assert verdict < body.index("What to do now") < body.index("Inputs, versions and settings")
+
+
+def test_a_page_of_several_sections_begins_with_their_verdicts_in_colour(made):
+    parts = [section(made.make_scan(12, (3,))[0], title="A"), section(made.make_repair(), title="B")]
+    html = render_page("Demo", parts, intro="What it is about.")
+    outline = html[html.index("<nav") : html.index("</nav>")]
+    assert 'class="verdict backdoored"' in outline
+    assert 'class="verdict good"' in outline
+    assert html.index("</nav>") < html.index("What it is about.")
+
+
+def test_the_head_names_the_file_and_not_its_path(made):
+    report, _ = made.make_scan(12, (3,))
+    report = report.model_copy(
+        update={"model": report.model.model_copy(update={"path": "/a/long/way/net.pt"})}
+    )
+    html = render_html(report)
+    head = page_of(html).text.partition("What to do now")[0]
+    assert "Backdoor scan of net.pt" in head
+    assert "SHA-256 abababababab…" in head
+    assert "Date 2026-03-01 12:30 UTC" in head
+    assert f"detrojan {report.run.versions['detrojan']}" in head
+    assert "/a/long/way" not in head
+    assert "/a/long/way/net.pt" in html, "the record has all of it"
+
+
+def test_the_names_of_the_attack_stand_on_the_page(made):
+    found = page_of(render_html(made.make_scan(12, (3,))[0])).text
+    assert "Known as: MITRE ATLAS AML.T0018 Manipulate AI Model" in found
+    assert "OWASP ML Top 10 ML10:2023 Model Poisoning" in found
+    assert "Looked for: MITRE ATLAS" in page_of(render_html(made.make_scan(12, ())[0])).text
+
+
+def test_where_sizes_do_not_tell_the_story_what_decided_is_drawn(made):
+    report, _ = made.make_scan(12, (3,))
+    assert "Size of the trigger by label" in render_html(report)
+    other = [
+        entry.model_copy(update={"size": None, "unit": None}) if entry.flagged else entry
+        for entry in report.evidence
+    ]
+    flagged = [entry.model_copy(update={"size": None, "unit": None}) for entry in report.findings]
+    text = page_of(render_html(report.model_copy(update={"evidence": other, "findings": flagged}))).text
+    assert "Size of the trigger by label" not in text
+    assert text.index("Anomaly index by label") < text.index("Numbers by label")
+
+
+def test_the_model_s_answers_stand_under_the_pictures(made):
+    names = tuple(f"sign {n}" for n in range(12))
+    report, result = made.make_scan(12, (3,), names=names)
+    model, images = made.make_model(12, names=names), made.make_data().images
+    text = page_of(render_html(report, pictures_of(result.findings, images, model=model))).text
+    first = model.probabilities(images).max(1)
+    shown = [n for n in range(len(images)) if int(first.indices[n]) != 3]
+    for place in shown:
+        label, sure = int(first.indices[place]), float(first.values[place])
+        assert f"{label} “sign {label}” {sure:.0%} →" in text
+
+
+def test_terms_are_explained_where_they_first_stand(made):
+    report, _ = made.make_scan(12, (3,))
+    text = page_of(render_html(report)).text
+    assert text.index("Anomaly index : how far the label lies") < text.index("What was found")
+    assert "Size is the sum of the mask" in text
+    assert any(
+        "Anomaly index is how far" in attrs["title"] for attrs in page_of(render_html(report)).named("abbr")
+    )
+
+
+def test_sentences_begin_with_a_capital(made):
+    report, _ = made.make_scan(12, (), reason="no label needs a small trigger", warnings=("only 3 images",))
+    text = page_of(render_html(report)).text
+    assert "No label needs a small trigger." in text
+    assert "Only 3 images." in text

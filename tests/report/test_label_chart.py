@@ -5,7 +5,7 @@ import pytest
 
 from detrojan.findings import SHARE_OF_MEDIAN
 from detrojan.report.charts import NARROW, WIDE
-from detrojan.report.label_chart import anomaly_chart
+from detrojan.report.label_chart import anomaly_chart, size_chart
 from detrojan.report.schema import UnitFacts
 
 
@@ -119,3 +119,30 @@ def test_where_the_p_value_decides_the_threshold_of_the_index_is_not_drawn(made)
     svg = anomaly_chart(with_chances(report, threshold=1e6))
     assert "threshold" not in svg
     assert "significance 0.01<" in svg
+
+
+@pytest.mark.parametrize("width", [WIDE, NARROW])
+@pytest.mark.parametrize("classes", [2, 12, 33, 300])
+def test_sizes_are_drawn_inside_the_frame(made, classes, width):
+    report, _ = made.make_scan(classes, (0,))
+    svg = size_chart(report, width)
+    assert f'viewBox="0 0 {width} ' in svg
+    assert all(0 <= x <= width for x in coordinates(svg))
+
+
+def test_the_bars_of_the_sizes_are_as_long_as_the_triggers_are_large(made):
+    report, _ = made.make_scan(12, (3,))
+    svg = size_chart(report)
+    bars = re.findall(r'<rect class="bar (\w+)" x="[\d.]+" y="[\d.]+" width="([\d.]+)"', svg)
+    assert [kind for kind, _ in bars] == ["flagged" if label == 3 else "usual" for label in range(12)]
+    ratio = float(bars[0][1]) / report.evidence[0].size
+    for (_, length), entry in zip(bars, report.evidence, strict=True):
+        assert float(length) == pytest.approx(ratio * entry.size, abs=0.4)
+    sizes = sorted(entry.size for entry in report.evidence)
+    assert f"median {(sizes[5] + sizes[6]) / 2:.1f} pixels. Flagged: 3." in svg
+
+
+def test_no_chart_of_sizes_is_drawn_where_there_are_none(made):
+    report, _ = made.make_scan(12, ())
+    bare = [entry.model_copy(update={"size": None, "unit": None}) for entry in report.evidence]
+    assert size_chart(report.model_copy(update={"evidence": bare})) == ""

@@ -85,12 +85,15 @@ def test_heat_grows_with_the_mask():
 def test_a_patch_has_all_pictures_and_its_mask_shows_where():
     trigger = PatchTrigger.corner((3, 32, 32), size=4, margin=0)
     drawn = trigger_pictures(trigger, torch.zeros(9, 3, 32, 32), examples=6)
-    assert drawn.count == 6
-    for content in (drawn.mask, drawn.pattern, drawn.trigger):
-        assert opened(content).size == (128, 128)
+    assert len(drawn.examples) == 6
+    assert opened(drawn.examples[0].picture).size == (96, 2 * 96 + GAP)
+    assert opened(drawn.trigger).size == (145, 145), (
+        "the patch of 4 pixels and one around it, 29 times as large"
+    )
     mask = opened(drawn.mask)
+    assert mask.size == (128, 128)
     assert sum(mask.getpixel((127, 127))) > sum(mask.getpixel((0, 0)))
-    assert trigger_pictures(trigger).examples is None
+    assert trigger_pictures(trigger).examples == ()
 
 
 def test_other_triggers_show_what_they_have():
@@ -110,8 +113,7 @@ def test_other_triggers_show_what_they_have():
 
     drawn = trigger_pictures(Tint(), torch.zeros(2, 1, 8, 8))
     assert drawn.mask is None
-    assert drawn.pattern is None
-    assert opened(drawn.examples).getpixel((0, 96 + GAP)) == (128, 128, 128)
+    assert opened(drawn.examples[0].picture).getpixel((0, 96 + GAP)) == (128, 128, 128)
 
 
 def test_only_findings_with_a_trigger_are_drawn(made):

@@ -15,6 +15,7 @@ from detrojan.report.schema import EvaluateReport, RepairReport, ScanReport, Ste
 TOP = {
     "schema", "verdict", "reason", "targets", "findings", "labels_tested", "evidence", "passes",
     "criterion", "units", "seconds", "warnings", "model", "data", "run", "details",
+    "advice", "taxonomy",
 }  # fmt: skip
 
 

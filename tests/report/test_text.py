@@ -187,3 +187,11 @@ def test_an_interrupted_scan_says_so(made):
     report, _ = made.make_scan(12, (), verdict="inconclusive", details={"interrupted": True})
     first = plain_text(scan_text(report)).splitlines()[0]
     assert first == "Inconclusive: the scan was interrupted, nothing was found so far."
+
+
+def test_what_to_do_now_follows_the_verdict(made):
+    lines = plain_text(scan_text(made.make_scan(12, (3,))[0]), width=200).splitlines()
+    assert lines[2].startswith("What to do now: Do not deploy this model.")
+    assert lines[3].startswith("  detrojan repair model.h5 ")
+    lines = plain_text(repair_text(made.make_repair()), width=200).splitlines()
+    assert lines[1].startswith("What to do now: Deploy repaired.keras only")

@@ -80,7 +80,7 @@ def test_clean_data_give_a_network_as_good_as_without_and_a_warning(suspect):
     assert [step.method for step in made.steps[2:]] == ["abl unlearning", "abl second unlearning"]
     assert made.steps[2].details["accuracy lost"] > 0.05
     assert made.steps[2].details["undone"] is True
-    assert "of their labels: a sign that what was isolated is hardly poison" in made.steps[2].summary
+    assert "of their labels: nothing was unlearned, so look at what was isolated" in made.steps[2].summary
     assert len(made.isolated) == 12
     assert len(made.warnings) in {1, 2}
 

@@ -75,7 +75,7 @@ def scan(
     )
     if scanned.interrupted:
         raise KeyboardInterrupt
-    pictures = pictures_of(scanned.result.flagged, inputs.data.images)
+    pictures = pictures_of(scanned.result.flagged, inputs.data.images, model=inputs.model)
     return ScanOutcome(report=scanned.report, result=scanned.result, pictures=pictures)
 
 
@@ -133,7 +133,7 @@ def repair(
     outcome, complaint = ended(mended, again)
     return RepairOutcome(
         report=job.repair_report(mended, given, again, out=None, json_file=None),
-        pictures=pictures_of(given.findings, inputs.data.images),
+        pictures=pictures_of(given.findings, inputs.data.images, model=inputs.model),
         mended=mended,
         outcome=outcome,
         complaint=complaint,

@@ -89,7 +89,7 @@ def command(
         target=target,
         command=current().command,
     )
-    emit(report, output, stamped_pictures(trigger, target, inputs.data) if output.pictured else {})
+    emit(report, output, stamped_pictures(trigger, target, inputs) if output.pictured else {})
     return 0
 
 

@@ -168,7 +168,7 @@ def _repaired(
         targets = how["labels"] or [*range(model.num_classes)]
     again = job.scan_again(mended, targets) if how["verify"] else None
     report = job.repair_report(mended, given, again, out=out, json_file=output.json_file)
-    emit(report, output, pictures_of(given.findings, job.inputs.data.images))
+    emit(report, output, pictures_of(given.findings, job.inputs.data.images, model=model))
     if again is not None and again.details.get("interrupted"):
         raise KeyboardInterrupt  # the state is kept, and --resume goes on from it
     outcome, complaint = ended(mended, again)

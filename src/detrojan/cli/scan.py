@@ -102,7 +102,11 @@ def command(
             json_file=output.json_file,
             command=current().command,
         )
-        emit(scanned.report, output, pictures_of(scanned.result.flagged, inputs.data.images))
+        emit(
+            scanned.report,
+            output,
+            pictures_of(scanned.result.flagged, inputs.data.images, model=inputs.model),
+        )
         if scanned.interrupted:
             raise KeyboardInterrupt  # the state is kept, and --resume goes on from it
     return EXIT[scanned.report.verdict]

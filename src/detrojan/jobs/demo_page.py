@@ -39,7 +39,7 @@ def write_folder(out: Path, story: Story, networks: Networks, told: DemoRecord) 
 def page(story: Story, networks: Networks, told: DemoRecord) -> str:
     """Return the one page that tells the whole story."""
     signs = _signs(networks)
-    drawn = pictures_of(story.result.flagged, signs)
+    drawn = pictures_of(story.result.flagged, signs, model=networks.suspect)
     version = story.suspect.run.versions.get("detrojan", "")
     parts = [
         Section("What was planted", planted_sentence(told, VICTIM), _planted(told, networks, signs), version),
@@ -48,7 +48,15 @@ def page(story: Story, networks: Networks, told: DemoRecord) -> str:
     ]
     if story.repair is not None:
         parts.append(section(story.repair, drawn, title="Repair of network A"))
-    parts.append(Section("Was it right?", judgement(told), _judged(told), version))
+    parts.append(
+        Section(
+            "Was it right?",
+            judgement(told),
+            _judged(told),
+            version,
+            "backdoored" if told.failures else "good",
+        )
+    )
     intro = (
         "Two networks were trained on drawn traffic signs, one of them on poisoned images. Both were "
         "scanned without knowing which is which; the flagged one was repaired and scanned again. The true "

@@ -102,15 +102,15 @@ def evaluate(
 
 
 def stamped_pictures(
-    trigger: Trigger | None, target: int | None, images: Dataset
+    trigger: Trigger | None, target: int | None, inputs: Inputs
 ) -> dict[int, TriggerPictures]:
     """Return the pictures of what was stamped, on images of other labels than the target, by label."""
     if trigger is None:
         return {}
-    shown = images.images
-    if images.labels is not None and target is not None:
-        shown = shown[Aim(target=target).victims(images.labels)]
-    return {-1 if target is None else target: trigger_pictures(trigger, shown)}
+    shown, labels = inputs.data.images, inputs.data.labels
+    if labels is not None and target is not None:
+        shown = shown[Aim(target=target).victims(labels)]
+    return {-1 if target is None else target: trigger_pictures(trigger, shown, model=inputs.model)}
 
 
 def measure(

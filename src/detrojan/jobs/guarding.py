@@ -158,7 +158,7 @@ def measure(
         **figures,
         warnings=warnings,
     )
-    pictures = trigger_pictures(trigger, chosen)
+    pictures = trigger_pictures(trigger, chosen, model=guard.model)
     return Measurement(
         record=record, measured=measured, data=data, stamped=stamped, scores=scores, pictures=pictures
     )

@@ -1,4 +1,4 @@
-"""The charts of the page: sizes of triggers, and the curves of a repair (those by label: `label_chart`).
+"""The charts of the curves of a step (those by label: `label_chart`).
 
 Each chart is drawn for a width in pixels, so that its text keeps its size on a phone: the page
 holds a wide and a narrow one and shows what fits.
@@ -6,14 +6,10 @@ holds a wide and a narrow one and shows what fits.
 
 from __future__ import annotations
 
-import math
-import statistics
 from collections.abc import Mapping, Sequence
 
 from markupsafe import Markup
 
-from detrojan.report.deciding import size_in, size_unit
-from detrojan.report.schema import ScanReport
 from detrojan.report.svg import (
     Scale,
     bottom_axis,
@@ -22,61 +18,12 @@ from detrojan.report.svg import (
     left_axis,
     line,
     round_up,
-    shape,
-    short,
     trace,
     words,
 )
 from detrojan.words import printable
 
 WIDE, NARROW = 760, 340
-
-
-def size_chart(report: ScanReport, width: int = WIDE) -> Markup:
-    """Return how many labels have a trigger of which size, the median, and the flagged ones marked.
-
-    Sizes of another unit than most have are left out.
-    """
-    unit = size_unit(report)
-    sizes = [size for entry in report.evidence if (size := size_in(entry, unit)) is not None]
-    if unit is None:
-        return Markup()
-    x = Scale(0, padded(max(sizes)), 40 if width > 500 else 34, width - 14)
-    bins = min(38 if width > 500 else 22, max(10, 3 * math.isqrt(len(sizes))))
-    step = x.high / bins
-    counts = [0] * bins
-    for size in sizes:
-        counts[min(bins - 1, int(size / step))] += 1
-    y = Scale(0, _even(max(counts)), 176, 52)
-    parts = left_axis(y, x.start, x.end, "Labels", most=4, whole=True)
-    for place, count in enumerate(counts):
-        if count:
-            left, right = x(place * step) + 0.5, x((place + 1) * step) - 0.5
-            ends = " to ".join(short(round(edge * step, 1)) for edge in (place, place + 1))
-            title = f"{count} with {ends} {unit.name}"
-            parts.append(
-                shape("rect", "bar", title, x=left, y=y(count), width=right - left, height=y(0) - y(count))
-            )
-    middle = x(statistics.median(sizes))
-    parts += [
-        line(middle, 38, middle, y(0), "median"),
-        words(
-            middle + (5 if middle < width * 0.7 else -5),
-            44,
-            f"median {short(round(statistics.median(sizes), 1))}",
-            "note",
-            "start" if middle < width * 0.7 else "end",
-        ),
-    ]
-    parts += _size_marks(report, x, y(0), width)
-    parts += bottom_axis(
-        x, y(0), f"Size of the recovered trigger ({unit.name})", most=7 if width > 500 else 5
-    )
-    told = (
-        f"Sizes of the recovered triggers of {len(sizes)} labels, median {statistics.median(sizes):.1f} "
-        f"{unit.name}."
-    )
-    return drawing(width, 216, parts, told)
 
 
 def curve_groups(curves: Mapping[str, Sequence[float | None]]) -> list[list[str]]:
@@ -147,31 +94,6 @@ def curve_chart(
 def padded(value: float) -> float:
     """Return where an axis ends that shows `value`."""
     return round_up(value * 1.02)
-
-
-def _even(count: int) -> float:
-    return max(2.0, round_up(count * 1.05))
-
-
-def _size_marks(report: ScanReport, x: Scale, floor: float, width: int) -> list[Markup]:
-    unit = size_unit(report)
-    marked = [(size, f.label) for f in report.findings if (size := size_in(f, unit)) is not None]
-    parts: list[Markup] = []
-    for size, _ in marked:
-        px = x(size)
-        parts += [
-            line(px, 28, px, floor, "flag-line"),
-            shape("path", "flag-mark", d=f"M{px - 5:.1f} 20h10l-5 8z"),
-        ]
-    if marked:
-        # One line of text for all: marks of several targets stand close together.
-        ordered = sorted(marked, key=lambda pair: pair[0])
-        names = ", ".join(str(label) for _, label in ordered[:6]) + ("…" if len(ordered) > 6 else "")
-        px = x(ordered[-1][0])
-        right = px + 9 + 7.2 * (len(names) + 8) < width
-        at = px + 9 if right else x(ordered[0][0]) - 9
-        parts.append(words(at, 28, f"flagged: {names}", "name halo", "start" if right else "end"))
-    return parts
 
 
 def _is_share(values: Sequence[float | None]) -> bool:

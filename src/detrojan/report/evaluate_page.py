@@ -27,7 +27,7 @@ def evaluate_values(report: EvaluateReport, pictures: Mapping[int, TriggerPictur
     drawn = next(iter(pictures.values()), None)
     return {
         "tiles": tiles,
-        "trigger": None if drawn is None else picture_values(drawn, *_stamped(report)),
+        "trigger": None if drawn is None else _stamped(report) | picture_values(drawn),
         "per_target": [
             (
                 label_name(entry.label, name_of(report.model, entry.label)),
@@ -59,9 +59,9 @@ def _won(report: EvaluateReport) -> str:
     return f"stamped images answered {label_name(label, name_of(report.model, label))}"
 
 
-def _stamped(report: EvaluateReport) -> tuple[str, str]:
+def _stamped(report: EvaluateReport) -> dict[str, Any]:
     """Return the heading over the trigger's pictures, and where the trigger came from."""
     labels = [label_name(entry.label, name_of(report.model, entry.label)) for entry in report.per_target]
     towards = f" for label {', '.join(labels)}" if labels else ", with any wrong answer as its aim"
     source = f"Read from {printable(report.trigger)}." if report.trigger else ""
-    return f"The trigger that was stamped{towards}", source
+    return {"title": f"The trigger that was stamped{towards}", "sentence": source}

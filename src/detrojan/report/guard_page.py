@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -12,13 +13,15 @@ import torch
 from detrojan.guards.base import Calibrated
 from detrojan.guards.boundary import Fit
 from detrojan.guards.strip import CalibratedStrip, Strip
+from detrojan.judging.outcome import REPAIRED
 from detrojan.metrics.detection import Detection
 from detrojan.report.charts import NARROW, WIDE
+from detrojan.report.commands import option_value
 from detrojan.report.histogram_chart import BARS, histogram_chart
 from detrojan.report.html_page import filled, render_page
 from detrojan.report.pictures import TriggerPictures, picture_values
-from detrojan.report.schema import RunFacts
-from detrojan.words import MINUS, label_name, percent, printable
+from detrojan.report.schema import AdviceFacts, RunFacts
+from detrojan.words import MINUS, label_name, percent, printable, sentence
 
 _UNSAID = (
     "The boundary holds for this network, its preprocessing and inputs like those it was set on.",
@@ -83,8 +86,10 @@ def guard_page(
         "guard.html.jinja",
         title="Result",
         said=_said(guard, limit, " bits" if fit else "", measured),
+        mood=_mood(measured),
+        advice=[] if measured else [_untried(facts)],
         version=facts.versions.get("detrojan", ""),
-        warnings=[printable(text, 600) for text in warnings],
+        warnings=[sentence(printable(text, 600)) for text in warnings],
         tiles=_measured_tiles(measured, limit, guard.statistic) if measured else _tiles(guard, limit, fit),
         statistic=guard.statistic,
         charts=charts,
@@ -104,15 +109,42 @@ def _said(guard: Calibrated, limit: float, unit: str, measured: Measured | None)
     if measured:
         found = measured.detection
         said = (
-            f"{percent(found.far)} of the stamped inputs get past the guard; "
-            f"{percent(found.frr)} of the clean ones are called backdoored."
+            f"The guard catches {percent(1 - found.far)} of {found.bad:,} stamped inputs, and calls "
+            f"{percent(found.frr)} of {found.clean:,} clean ones backdoored."
         )
         if measured.success is None:
             return said
         alone, guarded = percent(measured.success), percent(measured.success_guarded)
         return f"{said} Attack success {alone}, with the guard {guarded}."
     side = "at or below" if guard.sign < 0 else "at or above"
-    return f"An input is called backdoored where its {guard.statistic} is {side} {limit:.3g}{unit}."
+    rule = f"An input is called backdoored where its {guard.statistic} is {side} {limit:.3g}{unit}."
+    return f"{rule} How many attacks this catches was not measured."
+
+
+def _mood(measured: Measured | None) -> str:
+    """Return the colour of the result: good where the guard leaves of the attack what a repair may leave."""
+    if measured is None:
+        return "plain"
+    return "good" if measured.detection.far < REPAIRED else "inconclusive"
+
+
+def _untried(facts: RunFacts) -> AdviceFacts:
+    """Return how to find out what the guard catches."""
+    folder = option_value(facts.command or [], "--out") or "GUARD"
+    words = [
+        "detrojan",
+        "guard",
+        "measure",
+        folder,
+        "--data",
+        "DATA",
+        "--trigger",
+        "FILE",
+        "--target",
+        "LABEL",
+    ]
+    text = "Measure it with a trigger that you know, on images that it was not set up with:"
+    return AdviceFacts(text=text, command=shlex.join(words))
 
 
 def _tiles(guard: Calibrated, limit: float, fit: Fit | None) -> list[tuple[str, str, str]]:
@@ -156,7 +188,7 @@ def _trigger(
         return None
     target = measured.target
     towards = "" if target is None else f" for label {label_name(target, guard.model.class_name(target))}"
-    return picture_values(pictures, f"The trigger that was stamped{towards}")
+    return {"title": f"The trigger that was stamped{towards}", "sentence": ""} | picture_values(pictures)
 
 
 def _used(fit: Fit) -> str:

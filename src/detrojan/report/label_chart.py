@@ -1,15 +1,24 @@
-"""The chart of what a scan decides on, label by label: its anomaly index, or its p-value."""
+"""The charts of a scan by label: the sizes of the triggers, and what decides: anomaly index or p-value."""
 
 from __future__ import annotations
 
 import math
+import statistics
 from collections.abc import Callable
 from dataclasses import dataclass
 
 from markupsafe import Markup
 
 from detrojan.report.charts import WIDE, padded
-from detrojan.report.deciding import decides_by_chance, index_unit, no_larger, significance, threshold
+from detrojan.report.deciding import (
+    decides_by_chance,
+    index_unit,
+    no_larger,
+    significance,
+    size_in,
+    size_unit,
+    threshold,
+)
 from detrojan.report.schema import Evidence, ScanReport
 from detrojan.report.sentences import name_of
 from detrojan.report.svg import Scale, bottom_axis, dots, drawing, left_axis, line, shape, short, words
@@ -34,6 +43,8 @@ class _Measure:
         shown: puts a place on the axis in words.
         limit: from where on the scan may flag a label, or None.
         limit_name: what the limit is called.
+        tick: puts a number of the axis in words.
+        whole: whether the axis has numbers at whole places only.
 
     """
 
@@ -43,6 +54,33 @@ class _Measure:
     shown: Callable[[float], str]
     limit: float | None
     limit_name: str
+    tick: Callable[[float], str] = short
+    whole: bool = False
+
+
+def size_chart(report: ScanReport, width: int = WIDE) -> Markup:
+    """Return the size of the trigger of every tested label, the median, and the flagged labels named.
+
+    Sizes of another unit than most have are left out.
+    """
+    unit = size_unit(report)
+    known = [entry for entry in report.evidence if size_in(entry, unit) is not None]
+    if unit is None or not known:
+        return Markup()
+    middle = statistics.median(entry.size or 0.0 for entry in known)
+    measure = _Measure(
+        name=f"Size of the recovered trigger ({unit.name})",
+        brief=f"Size ({unit.name})",
+        value=lambda entry: entry.size or 0.0,
+        shown=lambda value: short(round(value, 1)),
+        limit=middle,
+        limit_name=f"median {short(round(middle, 1))}",
+    )
+    told = (
+        f"Sizes of the recovered triggers of {len(known)} labels, median {middle:.1f} {unit.name}. "
+        f"Flagged: {_flagged(report)}."
+    )
+    return _drawn(report, known, measure, {entry.label for entry in known}, width, told)
 
 
 def anomaly_chart(report: ScanReport, width: int = WIDE) -> Markup:
@@ -52,18 +90,28 @@ def anomaly_chart(report: ScanReport, width: int = WIDE) -> Markup:
     if not known:
         return Markup()
     measure = _chances(report) if by_chance else _indices(report)
-    highest = max((measure.limit or 1.0) * 1.25, *(measure.value(entry) for entry in known))
-    flagged = [label_name(f.label, f.class_name) for f in report.findings]
     end = "lowest" if by_chance else "highest"
     told = (
         f"{'P-value' if by_chance else 'Anomaly index'} of {len(known)} labels, "
         f"{f'{measure.limit_name}, ' if measure.limit is not None else ''}{end} "
         f"{measure.shown(max(measure.value(entry) for entry in known))}. "
-        f"{'Flagged' if by_chance or measure.limit is None else 'Above it and flagged'}: "
-        f"{', '.join(flagged[:8]) or 'none'}."
+        f"{'Flagged' if by_chance or measure.limit is None else 'Above it and flagged'}: {_flagged(report)}."
     )
+    return _drawn(report, known, measure, _small(report), width, told)
+
+
+def _flagged(report: ScanReport) -> str:
+    names = [label_name(finding.label, finding.class_name) for finding in report.findings]
+    return ", ".join(names[:8]) or "none"
+
+
+def _drawn(
+    report: ScanReport, known: list[Evidence], measure: _Measure, small: set[int], width: int, told: str
+) -> Markup:
+    """Return few labels in rows, many as points; `small` ones are not larger than usual."""
+    highest = max((measure.limit or 1.0) * 1.25, *(measure.value(entry) for entry in known))
     draw = _rows if len(known) <= ROWS else _points
-    return draw(report, known, measure, highest, width, told)
+    return draw(report, known, measure, highest, small, width, told)
 
 
 def _indices(report: ScanReport) -> _Measure:
@@ -87,6 +135,8 @@ def _chances(report: ScanReport) -> _Measure:
         shown=lambda value: f"{10**-value:.2g}",
         limit=None if limit is None else -math.log10(limit),
         limit_name="" if limit is None else f"significance {limit:g}",
+        tick=lambda place: f"{10**-place:g}",
+        whole=True,
     )
 
 
@@ -103,17 +153,21 @@ def _small(report: ScanReport) -> set[int]:
 
 
 def _rows(
-    report: ScanReport, known: list[Evidence], measure: _Measure, highest: float, width: int, told: str
+    report: ScanReport,
+    known: list[Evidence],
+    measure: _Measure,
+    highest: float,
+    small: set[int],
+    width: int,
+    told: str,
 ) -> Markup:
     wide = width > 500
     names = [name_of(report.model, entry.label) for entry in known]
-    by_chance = decides_by_chance(report)
     left = (206 if wide else 126) if any(names) else 40
-    x = Scale(0, padded(highest), left, width - (58 if by_chance else 46 if wide else 34))
-    small = _small(report)
+    x = Scale(0, padded(highest), left, width - (58 if measure.whole else 52 if wide else 46))
     top, pitch = 24, 24
     bottom = top + pitch * len(known) + 2
-    parts = [line(x(tick), top, x(tick), bottom, "grid") for tick in x.ticks(6, whole=by_chance)]
+    parts = [line(x(tick), top, x(tick), bottom, "grid") for tick in x.ticks(6, whole=measure.whole)]
     values: list[Markup] = []
     for place, (entry, name) in enumerate(zip(known, names, strict=True)):
         y = top + pitch * place + pitch / 2
@@ -134,26 +188,30 @@ def _rows(
     title = measure.name if wide else measure.brief
     parts += [
         *values,
-        *bottom_axis(x, bottom, title, most=6, whole=by_chance, shown=_tick(by_chance=by_chance)),
+        *bottom_axis(x, bottom, title, most=6, whole=measure.whole, shown=measure.tick),
     ]
     return drawing(width, bottom + 40, parts, told)
 
 
 def _points(
-    report: ScanReport, known: list[Evidence], measure: _Measure, highest: float, width: int, told: str
+    report: ScanReport,
+    known: list[Evidence],
+    measure: _Measure,
+    highest: float,
+    small: set[int],
+    width: int,
+    told: str,
 ) -> Markup:
     first, last = known[0].label, known[-1].label
     room = (last - first) * 0.015
-    by_chance = decides_by_chance(report)
-    x = Scale(first - room, last + room, 48 if by_chance else 40 if width > 500 else 34, width - 14)
+    x = Scale(first - room, last + room, 48 if measure.whole else 40 if width > 500 else 34, width - 14)
     y = Scale(0, padded(highest), 262, 24)
-    small = _small(report)
     places = {entry.label: (x(entry.label), y(measure.value(entry))) for entry in known}
     of_kind: dict[str, list[Evidence]] = {"larger": [], "usual": [], "flagged": []}
     for entry in known:
         of_kind[_kind(entry, small)].append(entry)
     size = " fine" if len(known) > 200 else ""
-    parts = left_axis(y, x.start, x.end, measure.name, whole=by_chance, shown=_tick(by_chance=by_chance))
+    parts = left_axis(y, x.start, x.end, measure.name, whole=measure.whole, shown=measure.tick)
     parts += [
         dots([places[e.label] for e in of_kind[kind]], f"dots {kind}{size}") for kind in ("larger", "usual")
     ]
@@ -171,10 +229,6 @@ def _points(
     parts += _names(report, most, places, width)
     parts += bottom_axis(x, y(0), "Label", most=8 if width > 500 else 5, whole=True)
     return drawing(width, 302, parts, told)
-
-
-def _tick(*, by_chance: bool) -> Callable[[float], str]:
-    return (lambda place: f"{10**-place:g}") if by_chance else short
 
 
 def _names(

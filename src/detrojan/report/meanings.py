@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from detrojan.report.deciding import index_unit
+from detrojan.report.deciding import decides_by_chance, index_unit
 from detrojan.report.schema import Evidence, FlaggedLabel, RepairReport, ScanReport
 
 _SEVERITY = (
@@ -19,6 +19,7 @@ _CONFIDENCE = (
 _CHANCE = (
     "how likely chance alone makes one of the tested labels stand out so far in a network without a backdoor."
 )
+_SUCCESS = "the share of held-out images that the trigger turns into the target."
 
 
 def meanings(report: ScanReport | RepairReport) -> list[tuple[str, str]]:
@@ -28,11 +29,7 @@ def meanings(report: ScanReport | RepairReport) -> list[tuple[str, str]]:
     shown: Sequence[FlaggedLabel | Evidence] = (
         report.evidence if isinstance(report, ScanReport) else report.findings
     )
-    rows = [
-        ("Severity", _SEVERITY),
-        ("Confidence", _CONFIDENCE),
-        ("Anomaly index", f"how far the label lies from the usual ones, {index_unit(report).meaning}."),
-    ]
+    rows = [("Severity", _SEVERITY), ("Confidence", _CONFIDENCE), ("Anomaly index", _index(report))]
     if any(entry.p_value is not None for entry in shown):
         rows.append(("p-value", _CHANCE))
     used = {entry.unit for entry in shown if entry.size is not None}
@@ -42,3 +39,22 @@ def meanings(report: ScanReport | RepairReport) -> list[tuple[str, str]]:
         for unit in report.units
         if unit.name in used
     ]
+
+
+def hints(report: ScanReport | RepairReport, unit: str | None) -> dict[str, str]:
+    """Return what the numbers of one finding mean, by name; `unit` is that of its size."""
+    size = next((f"{entry.meaning}." for entry in report.units if entry.name == unit), "")
+    return {"Attack success": _SUCCESS, "Anomaly index": _index(report), "p-value": _CHANCE, "Size": size}
+
+
+def decisive_term(report: ScanReport) -> tuple[str, str] | None:
+    """Return the number that decides in a scan, and what it means; None where nothing was compared."""
+    if decides_by_chance(report):
+        return "p-value", _CHANCE
+    if any(entry.anomaly_index is not None for entry in report.evidence):
+        return "Anomaly index", _index(report)
+    return None
+
+
+def _index(report: ScanReport | RepairReport) -> str:
+    return f"how far the label lies from the usual ones, {index_unit(report).meaning}."

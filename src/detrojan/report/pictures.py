@@ -13,12 +13,17 @@ import torch
 
 from detrojan.errors import DataError
 from detrojan.findings import Finding
+from detrojan.models.classifier import Classifier
+from detrojan.report.closeup import closeup
 from detrojan.triggers.base import Trigger
 from detrojan.triggers.patch import PatchTrigger
+from detrojan.words import label_name
 
 if TYPE_CHECKING:
     from PIL import Image
 
+#: images that are shown stamped, and those among which they are looked for
+EXAMPLES, LOOK = 6, 64
 #: the shorter side that a single picture is enlarged to, in pixels
 SIDE = 128
 #: the gap between the pictures of a sheet, in pixels
@@ -26,27 +31,43 @@ GAP = 4
 
 
 @dataclass(frozen=True, kw_only=True)
+class Example:
+    """An image, and the same one stamped.
+
+    Attributes:
+        picture: a PNG, the image above and the stamped one below.
+        given: what the model answers to the image, with its probability, or empty.
+        stamped: the same for the stamped image.
+
+    """
+
+    picture: bytes
+    given: str = ""
+    stamped: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
 class TriggerPictures:
     """The pictures of one recovered trigger, each a PNG, or None where the trigger has no such part.
 
     Attributes:
-        trigger: the trigger by itself (mask times pattern).
+        trigger: the trigger by itself; a patch is cut out and enlarged (see `closeup`).
         mask: opacity per pixel, from black (0) through red to light yellow (1).
-        pattern: the pattern under the mask.
-        examples: images above, the same images stamped below.
-        count: how many images `examples` shows.
+        examples: images, each with the same one stamped.
 
     """
 
     trigger: bytes
     mask: bytes | None = None
-    pattern: bytes | None = None
-    examples: bytes | None = None
-    count: int = 0
+    examples: tuple[Example, ...] = ()
 
 
 def trigger_pictures(
-    trigger: Trigger, images: torch.Tensor | None = None, *, examples: int = 6
+    trigger: Trigger,
+    images: torch.Tensor | None = None,
+    *,
+    examples: int = EXAMPLES,
+    model: Classifier | None = None,
 ) -> TriggerPictures:
     """Return the pictures of a trigger.
 
@@ -54,28 +75,66 @@ def trigger_pictures(
         trigger: what to draw.
         images: (N, C, H, W) in [0, 1], the first `examples` of which are shown stamped; or None.
         examples: how many, 1 or more.
+        model: what answers them, or None.
 
     """
-    mask = pattern = sheet = None
-    if isinstance(trigger, PatchTrigger):
-        mask, pattern = png(heat(trigger.mask[0])), png(trigger.pattern)
-    shown = 0 if images is None else min(examples, len(images))
-    if images is not None and shown:
-        sheet = stamped_rows(images[:shown], trigger.stamp(images[:shown]))
-    return TriggerPictures(
-        trigger=png(trigger.picture()), mask=mask, pattern=pattern, examples=sheet, count=shown
-    )
+    shown = () if images is None else _examples(trigger, images[:examples], model)
+    if not isinstance(trigger, PatchTrigger):
+        return TriggerPictures(trigger=png(trigger.picture()), examples=shown)
+    mask = png(heat(trigger.mask[0]))
+    return TriggerPictures(trigger=png(closeup(trigger), side=1), mask=mask, examples=shown)
 
 
 def pictures_of(
-    findings: Sequence[Finding], images: torch.Tensor | None = None, *, examples: int = 6
+    findings: Sequence[Finding],
+    images: torch.Tensor | None = None,
+    *,
+    examples: int = EXAMPLES,
+    model: Classifier | None = None,
 ) -> dict[int, TriggerPictures]:
-    """Return the pictures of every finding that has a trigger, by label."""
-    return {
-        finding.label: trigger_pictures(finding.trigger, images, examples=examples)
-        for finding in findings
-        if finding.trigger is not None
-    }
+    """Return the pictures of every finding that has a trigger, by label.
+
+    Args:
+        findings: the flagged labels.
+        images: (N, C, H, W) in [0, 1]; those that a trigger moves are shown stamped. Or None.
+        examples: how many, 1 or more.
+        model: what answers them, or None: then the first images are shown, whatever they are.
+
+    """
+    known = None if model is None or images is None else model.answers(images[:LOOK])
+    drawn = {}
+    for finding in findings:
+        if finding.trigger is not None:
+            shown = images
+            if images is not None and known is not None:
+                shown = images[: len(known)][finding.aim.victims(known)]
+            drawn[finding.label] = trigger_pictures(finding.trigger, shown, examples=examples, model=model)
+    return drawn
+
+
+def _examples(trigger: Trigger, images: torch.Tensor, model: Classifier | None) -> tuple[Example, ...]:
+    if not len(images):
+        return ()
+    stamped = trigger.stamp(images)
+    said = [("", "")] * len(images)
+    if model is not None:
+        said = list(zip(answers_in_words(model, images), answers_in_words(model, stamped), strict=True))
+    return tuple(
+        Example(
+            picture=stamped_rows(images[place : place + 1], stamped[place : place + 1]), given=a, stamped=b
+        )
+        for place, (a, b) in enumerate(said)
+    )
+
+
+def answers_in_words(model: Classifier, images: torch.Tensor) -> list[str]:
+    """Return what the model answers to each image (N, C, H, W), e.g. "3 “stop” 99%"."""
+    best = model.probabilities(images).max(1)
+    names = model.class_names
+    return [
+        f"{label_name(label, names[label] if label < len(names) else '', 30)} {sure:.0%}"
+        for label, sure in zip(best.indices.tolist(), best.values.tolist(), strict=True)
+    ]
 
 
 def png(image: torch.Tensor, *, side: int = SIDE) -> bytes:
@@ -173,11 +232,16 @@ def _encoded(picture: Image.Image) -> bytes:
     return stream.getvalue()
 
 
-def picture_values(drawn: TriggerPictures, title: str, sentence: str = "") -> dict[str, Any]:
-    """Return what the templates show of a trigger that was stamped."""
-    parts = ("trigger", "mask", "pattern", "examples")
-    uris = {f"{name}_uri": uri(getattr(drawn, name)) for name in parts}
-    return {"title": title, "sentence": sentence, "count": drawn.count, **uris}
+def picture_values(drawn: TriggerPictures | None) -> dict[str, Any]:
+    """Return what the templates show of a trigger."""
+    shown = () if drawn is None else drawn.examples
+    return {
+        "trigger_uri": uri(drawn and drawn.trigger),
+        "mask_uri": uri(drawn and drawn.mask),
+        "examples": [
+            {"uri": uri(entry.picture), "given": entry.given, "stamped": entry.stamped} for entry in shown
+        ],
+    }
 
 
 def uri(content: bytes | None) -> str:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import platform
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
 from datetime import UTC, datetime
 from importlib import metadata
 from typing import Any
@@ -13,20 +12,19 @@ import numpy as np
 import torch
 
 from detrojan.data.dataset import Dataset
-from detrojan.findings import Criterion, Finding, RepairStep, ScanResult
+from detrojan.findings import Finding, RepairStep, ScanResult
 from detrojan.judging.measures import Measures, TargetSuccess
 from detrojan.judging.outcome import doubts
 from detrojan.method import Method
 from detrojan.models.classifier import Classifier
+from detrojan.report.advice import advised
+from detrojan.report.flagged import criterion_facts, flagged_labels, unit_facts
 from detrojan.report.reading import load_report
 from detrojan.report.schema import (
-    AimFacts,
     AnyReport,
-    CriterionFacts,
     DataFacts,
     EvaluateReport,
     Evidence,
-    FlaggedLabel,
     ModelFacts,
     PreprocessingFacts,
     RepairReport,
@@ -34,7 +32,6 @@ from detrojan.report.schema import (
     RunFacts,
     ScanReport,
     Step,
-    UnitFacts,
 )
 from detrojan.run import Run
 
@@ -79,7 +76,7 @@ def scan_report(
         command: the command line, or None in library use.
 
     """
-    return ScanReport(
+    report = ScanReport(
         verdict=result.verdict,
         reason=result.reason,
         targets=result.targets,
@@ -107,6 +104,7 @@ def scan_report(
         seconds=result.seconds if seconds is None else seconds,
         warnings=list(result.warnings),
     )
+    return advised(report)
 
 
 def repair_report(
@@ -147,7 +145,7 @@ def repair_report(
         command: the command line, or None in library use.
 
     """
-    return RepairReport(
+    report = RepairReport(
         before=before,
         after=after,
         steps=[
@@ -169,6 +167,7 @@ def repair_report(
         seconds=seconds,
         warnings=[*warnings, *doubts(before, after)],
     )
+    return advised(report)
 
 
 def evaluate_report(
@@ -240,39 +239,6 @@ def measures(
         ],
         counts=dict(counts or {}),
     )
-
-
-def flagged_labels(
-    findings: Sequence[Finding], model: Classifier, trigger_files: Mapping[int, str]
-) -> list[FlaggedLabel]:
-    """Return findings as the reports hold them, in the order given."""
-    return [
-        FlaggedLabel(
-            label=finding.label,
-            class_name=model.class_name(finding.label),
-            aim=AimFacts(**asdict(finding.aim)),
-            anomaly_index=finding.anomaly_index,
-            p_value=finding.p_value,
-            size=finding.size,
-            unit=finding.unit.name if finding.unit else None,
-            attack_success=finding.attack_success,
-            severity=finding.severity,
-            confidence=finding.confidence,
-            trigger=trigger_files.get(finding.label),
-        )
-        for finding in findings
-    ]
-
-
-def unit_facts(findings: Sequence[Finding]) -> list[UnitFacts]:
-    """Return the units of the findings' sizes, each once."""
-    units = {finding.unit.name: finding.unit for finding in findings if finding.unit is not None}
-    return [UnitFacts.of(unit) for unit in units.values()]
-
-
-def criterion_facts(criterion: Criterion) -> CriterionFacts:
-    """Return what decided as a report holds it."""
-    return CriterionFacts(**vars(criterion) | {"unit": UnitFacts.of(criterion.unit)})
 
 
 def model_facts(model: Classifier) -> ModelFacts:

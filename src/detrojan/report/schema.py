@@ -171,6 +171,21 @@ class Step(Part):
         return self
 
 
+class AdviceFacts(Part):
+    """One piece of advice on what to do next, and the command that does it, or null."""
+
+    text: Words
+    command: Words | None = None
+
+
+class TaxonomyFacts(Part):
+    """What a list of threats calls the attack that was looked for."""
+
+    framework: Words
+    id: Words
+    name: Words
+
+
 def _check_units(entries: Sequence[FlaggedLabel | Evidence], units: Sequence[UnitFacts]) -> None:
     """Refuse a size without a unit, and a unit that nobody explains."""
     known = {unit.name for unit in units}
@@ -209,7 +224,8 @@ class ScanReport(Report):
 
     `findings` are the flagged labels, most anomalous first; `evidence` holds every tested label.
     `criterion` is what decided, null where nothing was compared. `units` holds each unit of a size.
-    `passes` counts forward+backward passes of one sample.
+    `passes` counts forward+backward passes of one sample. `advice` says what to do next, most urgent first;
+    `taxonomy` names the attack that was looked for in lists of threats, whatever was found.
     """
 
     schema_: Literal["detrojan.scan/2"] = Field(default="detrojan.scan/2", alias="schema")
@@ -223,6 +239,8 @@ class ScanReport(Report):
     units: list[UnitFacts]
     passes: Count
     details: Values
+    advice: list[AdviceFacts] = Field(default_factory=list)
+    taxonomy: list[TaxonomyFacts] = Field(default_factory=list)
 
     @model_validator(mode="after")
     def _parts_agree(self) -> Self:
@@ -241,7 +259,7 @@ class RepairReport(Report):
     """A repair: what it was made from, what it did, and how the model answers before and after.
 
     `verification` holds what a re-scan of the repaired model said (key "verdict" and others); it
-    is empty where none was made.
+    is empty where none was made. `advice` and `taxonomy` are as those of a scan.
     """
 
     schema_: Literal["detrojan.repair/2"] = Field(default="detrojan.repair/2", alias="schema")
@@ -252,6 +270,8 @@ class RepairReport(Report):
     output: Words | None
     findings: list[FlaggedLabel]
     units: list[UnitFacts]
+    advice: list[AdviceFacts] = Field(default_factory=list)
+    taxonomy: list[TaxonomyFacts] = Field(default_factory=list)
 
     @model_validator(mode="after")
     def _units_known(self) -> Self:

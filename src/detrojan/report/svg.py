@@ -12,6 +12,9 @@ from dataclasses import dataclass
 
 from markupsafe import Markup, escape
 
+#: the width of a digit of a tick, in pixels
+LETTER = 7.0
+
 
 @dataclass(frozen=True)
 class Scale:
@@ -130,10 +133,23 @@ def bottom_axis(
     whole: bool = False,
     shown: Callable[[float], str] = short,
 ) -> list[Markup]:
-    """Return a horizontal axis at height `y` with its numbers and, below, its title."""
+    """Return a horizontal axis at height `y` with its numbers and, below, its title.
+
+    It has as many numbers as there is room for, `most` or fewer: none covers another.
+    """
     parts = [line(scale.start, y, scale.end, y, "axis")]
-    for tick in scale.ticks(most, whole=whole):
+    for tick in _apart(scale, most, whole=whole, shown=shown):
         parts.append(line(scale(tick), y, scale(tick), y + 4, "axis"))
         parts.append(words(scale(tick), y + 17, shown(tick), "tick", "middle"))
     parts.append(words((scale.start + scale.end) / 2, y + 34, title, "axis-title", "middle"))
     return parts
+
+
+def _apart(scale: Scale, most: int, *, whole: bool, shown: Callable[[float], str]) -> list[float]:
+    """Return the ticks of an axis whose texts leave each other room."""
+    for count in range(most, 1, -1):
+        ticks = scale.ticks(count, whole=whole)
+        room = abs(scale(ticks[1]) - scale(ticks[0])) if len(ticks) > 1 else math.inf
+        if room >= LETTER * max((len(shown(tick)) for tick in ticks), default=0) + LETTER:
+            return ticks
+    return scale.ticks(1, whole=whole)

@@ -13,6 +13,7 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
+from detrojan.report.advice import advice_text
 from detrojan.report.deciding import (
     decides_by_chance,
     no_larger,
@@ -26,6 +27,7 @@ from detrojan.report.sentences import (
     evaluate_sentence,
     failure_sentence,
     finding_sentence,
+    is_doubtful,
     is_failed,
     measure_rows,
     measured_sentence,
@@ -36,7 +38,7 @@ from detrojan.report.sentences import (
     verification_rows,
     verification_sentence,
 )
-from detrojan.words import DASH, label_name, number, percent, printable
+from detrojan.words import DASH, label_name, number, percent, printable, sentence
 
 _STYLES = {"backdoored": "bold red", "no evidence": "bold blue", "inconclusive": "bold yellow"}
 
@@ -53,7 +55,8 @@ def scan_text(report: ScanReport) -> RenderableType:
     tested, unsaid = reach(report)
     parts: list[RenderableType] = [
         Text(verdict_sentence(report), style=_STYLES[report.verdict]),
-        Text(printable(report.reason, 600)),
+        Text(sentence(printable(report.reason, 600))),
+        *_todo(report),
         *_warnings(report.warnings),
     ]
     if report.findings:
@@ -83,14 +86,15 @@ def repair_text(report: RepairReport) -> RenderableType:
         table.add_row(*(Text(cell) for cell in row))
     failure = failure_sentence(report)
     parts: list[RenderableType] = [
-        Text(repair_sentence(report), style="bold"),
+        Text(repair_sentence(report), style=_repair_style(report)),
         *([Text(failure, style="bold red" if is_failed(report) else "bold yellow")] if failure else []),
+        *_todo(report),
         *_warnings(report.warnings),
     ]
     if table.row_count:
         parts += [Text(), table, Text(measured_sentence(report), style="dim"), Text()]
     for place, step in enumerate(report.steps, 1):
-        parts.append(Text(f"{place}. {printable(step.method)}: {printable(step.summary, 600)}"))
+        parts.append(Text(f"{place}. {printable(step.method)}: {sentence(printable(step.summary, 600))}"))
     checked = verification_sentence(report)
     style = _STYLES.get(str(report.verification.get("verdict")), "")
     parts.append(Text(checked or "The repaired model was not scanned again.", style=style))
@@ -125,6 +129,17 @@ def plain_text(renderable: RenderableType, width: int = 80) -> str:
     with console.capture() as caught:
         console.print(renderable)
     return "\n".join(line.rstrip() for line in caught.get().splitlines()) + "\n"
+
+
+def _repair_style(report: RepairReport) -> str:
+    return "bold red" if is_failed(report) else "bold yellow" if is_doubtful(report) else "bold green"
+
+
+def _todo(report: ScanReport | RepairReport) -> list[Text]:
+    """Say what to do now, and the command that helps."""
+    said, command = advice_text(report)
+    lines = [Text(f"What to do now: {said}")]
+    return [*lines, Text(f"  {printable(command, 400)}")] if command else lines
 
 
 def _findings(report: ScanReport) -> Table:

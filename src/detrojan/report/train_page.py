@@ -8,11 +8,13 @@ from typing import Any
 from detrojan.data.dataset import Dataset
 from detrojan.judging.outcome import REPAIRED
 from detrojan.records import plain
-from detrojan.report.html_page import filled, render_page, step_values
+from detrojan.report.commands import file_name
+from detrojan.report.html_page import filled, render_page
 from detrojan.report.pictures import contact_sheet, data_uri
+from detrojan.report.repair_page import step_values
 from detrojan.report.schema import RunFacts, Step
 from detrojan.trainers.base import Trained
-from detrojan.words import duration, label_name, percent, plural, printable
+from detrojan.words import duration, label_name, percent, plural, printable, sentence
 
 #: isolated samples that are drawn, and labels in their table
 DRAWN, LABELS = 36, 30
@@ -50,6 +52,8 @@ def train_page(
     if works:
         told += f"; the known trigger still works on {percent(success)}"
     mood = "backdoored" if works else "inconclusive" if values["warnings"] else "plain"
+    if mood == "plain" and success is not None:
+        mood = "good"
     body: dict[str, Any] = {"sheet_uri": "", "shown": 0, "labels": [], "isolated": "", "more": ""}
     if held:
         body = _isolated(trained, data)
@@ -57,10 +61,10 @@ def train_page(
         "train.html.jinja",
         title="Result",
         mood=mood,
-        said=f"{net} was trained by {method} on {plural(len(data), 'sample')}{told}.",
+        said=f"The network {net} was trained by {method} on {plural(len(data), 'sample')}{told}.",
         version=facts.versions.get("detrojan", ""),
-        output=f"Written to {printable(output)}",
-        warnings=[printable(text, 600) for text in values["warnings"]],
+        output=f"Written to {printable(file_name(output))}.",
+        warnings=[sentence(printable(text, 600)) for text in values["warnings"]],
         tiles=_tiles(values, held, len(data)),
         steps=[step_values(Step.model_validate(plain(vars(step)))) for step in trained.steps],
         unsaid=_UNSAID,

@@ -56,8 +56,8 @@ def doubts(steps: Sequence[RepairStep]) -> tuple[str, ...]:
     if led < DOUBTFUL:
         found.append(
             "what was isolated hardly stands out: the easiest samples of another label have "
-            f"{led:.2g} times its loss, and beside poison {DOUBTFUL:g} times or more; the data are clean, or "
-            "their poison was missed"
+            f"{led:.2g} times its loss, and beside poison {DOUBTFUL:g} times or more; the losses alone do "
+            "not tell whether it is poisoned: look at the samples"
         )
     first = [step for step in steps if "undone" in step.details and "further" not in step.method]
     unlearned = [bool(step.details["undone"]) for step in first]

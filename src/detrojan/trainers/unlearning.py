@@ -90,7 +90,7 @@ def unlearn(
     identity: Mapping[str, object],
     stage: str = "unlearning",
     what: str = "unlearned {count:,} isolated samples",
-    sign: str = ": a sign that what was isolated is hardly poison",
+    sign: str = ": nothing was unlearned, so look at what was isolated before the network is used",
     tolerance: float = TOLERANCE,
 ) -> RepairStep:
     """Make `model` unlearn the isolated samples, in place, or leave it as it was and say why.
