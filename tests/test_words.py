@@ -1,6 +1,16 @@
 import pytest
 
-from detrojan.words import duration, fact_rows, label_name, number, percent, plural, printable, ranges
+from detrojan.words import (
+    duration,
+    fact_rows,
+    label_name,
+    number,
+    percent,
+    plural,
+    printable,
+    ranges,
+    sentence,
+)
 
 
 def test_printable_spells_out_what_would_act():

@@ -30,7 +30,7 @@ def _is_harmless(char: str) -> bool:
 
 
 def sentence(text: str) -> str:
-    """Return a text as a sentence: a capital first, but not of names such as "mm_bd", and a full stop last."""
+    """Return a text as a sentence: a capital first, but not of names such as "mm_bd"; a full stop last."""
     first = text.split(" ", 1)[0].rstrip(",.;:")
     if first.isalpha() and first.islower() and first not in _SYMBOLS:
         text = text[:1].upper() + text[1:]

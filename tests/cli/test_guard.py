@@ -270,7 +270,7 @@ def test_pages_show_the_boundary_the_fit_and_the_figures(world, guard, cli, tmp_
     assert f"<dd>{record['called_backdoored']}<" in html
     assert f"{record['fit']['mean']:.3g}\u00a0bits" in html
     assert 'class="bar usual"' in html
-    assert all(text.split(":")[0] in html for text in record["warnings"])
+    assert all(text.split(":")[0][1:] in html for text in record["warnings"])
     assert "<script" not in html
     assert "http" not in html.replace("http-equiv", "").replace("http://www.w3.org", "")
     words = ("--data", world.data, "--trigger", world.trigger, "--target", cli.TARGET)

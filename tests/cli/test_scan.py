@@ -83,7 +83,7 @@ def test_a_network_that_always_answers_the_same_is_inconclusive(world, cli, tmp_
     assert report["verdict"] == "inconclusive"
     assert report["reason"].startswith("the network gives label 2 for each of 200 images, so no label")
     assert (report["labels_tested"], report["passes"]) == ([], 0)
-    assert "the network gives label 2 for each of 200 images" in (tmp_path / "scan.html").read_text()
+    assert "The network gives label 2 for each of 200 images" in (tmp_path / "scan.html").read_text()
 
 
 def test_a_label_that_almost_all_images_have_is_not_tested_and_the_reader_is_told(world, cli, tmp_path):

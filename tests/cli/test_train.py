@@ -64,7 +64,7 @@ def test_a_doubtful_isolation_is_warned_of(world, cli, tmp_path):
     assert f"Warning: {warning}" in " ".join(done.stdout.split())
     page = (tmp_path / "page.html").read_text()
     assert '<div class="verdict inconclusive">' in page
-    assert warning in page
+    assert f"W{warning[1:]}." in page
 
 
 def test_plain_training_learns_the_task_and_the_backdoor(world, cli, tmp_path):

@@ -236,8 +236,8 @@ def picture_values(drawn: TriggerPictures | None) -> dict[str, Any]:
     """Return what the templates show of a trigger."""
     shown = () if drawn is None else drawn.examples
     return {
-        "trigger_uri": uri(drawn and drawn.trigger),
-        "mask_uri": uri(drawn and drawn.mask),
+        "trigger_uri": uri(None if drawn is None else drawn.trigger),
+        "mask_uri": uri(None if drawn is None else drawn.mask),
         "examples": [
             {"uri": uri(entry.picture), "given": entry.given, "stamped": entry.stamped} for entry in shown
         ],

@@ -148,15 +148,7 @@ def repair_report(
     report = RepairReport(
         before=before,
         after=after,
-        steps=[
-            Step(
-                method=step.method,
-                summary=step.summary,
-                curves={name: [*values] for name, values in step.curves.items()},
-                details=step.details,
-            )
-            for step in steps
-        ],
+        steps=[_step(step) for step in steps],
         verification=dict(verification or {}),
         output=output,
         findings=flagged_labels(findings, model, trigger_files or {}),
@@ -168,6 +160,15 @@ def repair_report(
         warnings=[*warnings, *doubts(before, after)],
     )
     return advised(report)
+
+
+def _step(step: RepairStep) -> Step:
+    return Step(
+        method=step.method,
+        summary=step.summary,
+        curves={name: [*values] for name, values in step.curves.items()},
+        details=step.details,
+    )
 
 
 def evaluate_report(
