@@ -69,6 +69,8 @@ def test_a_size_has_its_unit_now_and_all_else_stays(name):
         assert {key: new[key] for key in same} == {key: old[key] for key in same}
     changed = {"schema", "findings", "evidence"}
     assert now["data"].pop("skipped") == []
+    seen = now["model"]["preprocessing"]
+    assert (seen.pop("channels"), seen.pop("framing")) == ("RGB", "")
     assert {key: now[key] for key in then.keys() - changed} == {
         key: then[key] for key in then.keys() - changed
     }

@@ -25,6 +25,7 @@ def test_model_data_and_run_are_recorded(scan):
     assert scan.model.parameters == 3 * 32 * 32 * 10 + 10
     assert scan.model.preprocessing.model_dump() == {
         "low": 0.0, "high": 255.0, "mean": [0.5], "std": [2.0], "layout": "NCHW",
+        "channels": "RGB", "framing": "",
     }  # fmt: skip
     assert (scan.data.images, scan.data.labelled, scan.data.shape) == (6, False, [3, 32, 32])
     assert scan.run.method == "made-up-scan"
