@@ -148,12 +148,23 @@ def test_a_guard_keeps_a_model_of_a_new_format(toy, tmp_path):
 
 def test_formats_are_asked_in_a_fixed_order_and_have_one_name_each():
     names = [one.name for one in formats()]
-    assert names == ["safetensors", "keras", "torch", "onnx", "huggingface"]
+    assert names == [
+        "safetensors",
+        "foreign",
+        "foreign folder",
+        "keras",
+        "torch.export",
+        "torchscript",
+        "torch",
+        "onnx",
+        "huggingface",
+    ]
     assert [format_named(name).name for name in names] == names
     assert format_named("memory") is format_named("toy") is None
     assert expected() == (
         "expected a model: a .safetensors file, a Keras file (.keras, .h5), "
-        "a PyTorch state dict (.pt, .pth, .tar), an ONNX file (.onnx) or a Hugging Face folder (config.json)"
+        "a program of torch.export (.pt2), TorchScript (.pt), a PyTorch state dict (.pt, .pth, .tar), "
+        "an ONNX file (.onnx) or a Hugging Face folder (config.json)"
     )
 
 

@@ -85,7 +85,8 @@ class Format(ABC):
 
     #: what `Loaded.format` and reports call it
     name: ClassVar[str]
-    #: what people call it, with its article and usual endings: it completes "expected a model: ..."
+    #: what people call it, with its article and usual endings: it completes "expected a model: ..."; empty
+    #: where it is known but not read
     kind: ClassVar[str]
     #: what `detrojan list formats` says of it: endings and a sentence each
     listed: ClassVar[tuple[tuple[str, str], ...]]
@@ -244,5 +245,5 @@ def format_named(name: str) -> Format | None:
 
 def expected() -> str:
     """Return what a model can be, for errors."""
-    kinds = [one.kind for one in formats()]
+    kinds = [one.kind for one in formats() if one.kind]
     return f"expected a model: {', '.join(kinds[:-1])} or {kinds[-1]}"

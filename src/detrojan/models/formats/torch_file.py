@@ -74,7 +74,7 @@ def read_torch(path: Path, asked: Architecture, *, allow_unsafe: bool) -> Loaded
 
     Raises:
         UnsafeFileError: reading it would run code from the file, and nobody allowed that.
-        ModelError: damaged, TorchScript, or no tensors in it.
+        ModelError: damaged, or no tensors in it.
         WeightsError: the tensors do not fit the network.
 
     """

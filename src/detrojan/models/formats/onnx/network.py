@@ -7,6 +7,8 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
+from detrojan.models.formats.batches import in_turn
+
 
 @dataclass(frozen=True)
 class Step:
@@ -50,16 +52,7 @@ class OnnxGraph(nn.Module):
 
     def outputs(self, images: torch.Tensor) -> list[torch.Tensor]:
         """Return all values that are called answers."""
-        if not self.count:
-            return self._asked(images)
-        parts = []
-        for start in range(0, len(images), self.count):
-            part = images[start : start + self.count]
-            held = len(part)
-            if held < self.count:
-                part = torch.cat([part, part[-1:].expand(self.count - held, *part.shape[1:])])
-            parts.append([answer[:held] for answer in self._asked(part)])
-        return [torch.cat(answers) for answers in zip(*parts, strict=True)]
+        return in_turn(self._asked, images, self.count) if self.count else self._asked(images)
 
     def _asked(self, images: torch.Tensor) -> list[torch.Tensor]:
         values: dict[int, torch.Tensor] = {0: images}
