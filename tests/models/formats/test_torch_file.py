@@ -3,7 +3,6 @@
 import io
 import os
 import pickle
-import warnings
 
 import pytest
 import torch
@@ -183,16 +182,6 @@ def test_whole_module(images, tmp_path):
     ):
         load_model(path, allow_unsafe=True)
     _same(load_model(path, allow_unsafe=True, input_shape=(3, 8, 8)), network, images)
-
-
-def test_torchscript_is_refused(tmp_path):
-    parts = [nn.Conv2d(3, 4, 3), nn.Flatten(), nn.Linear(144, 5)]
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        torch.jit.script(nn.Sequential(*parts)).save(str(tmp_path / "net.pt"))
-    for allow in (False, True):
-        with pytest.raises(ModelError, match=r"got TorchScript.*torch.save\(model.state_dict\(\), file\)"):
-            load_model(tmp_path / "net.pt", allow_unsafe=allow)
 
 
 @pytest.mark.parametrize("legacy", [False, True])

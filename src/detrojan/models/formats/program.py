@@ -146,7 +146,7 @@ class ScriptFile(_ProgramFile):
         """Copy the program that the model came in, with its weights."""
         script = _script(Path(model.origin.path))
         script.load_state_dict(self.state(model, script.state_dict()))
-        torch.jit.save(script, str(path))  # type: ignore[no-untyped-call]
+        torch.jit.save(script, str(path))
 
 
 def _script(path: Path) -> nn.Module:
