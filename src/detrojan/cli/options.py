@@ -159,7 +159,8 @@ def data_options(
                 "--data",
                 metavar="PATH",
                 required=required,
-                help=f"{what}: .npz, HDF5, a folder of pictures or of wav files, or the word signs"
+                help=f"{what}: pictures in a folder, zip or tar, a table of them, .npz, HDF5, parquet, wav "
+                "files, or the word signs (see: detrojan list formats)"
                 + ("; none makes images up." if none else "."),
             ),
             click.option("--split", metavar="NAME", help="train, test or val, where the data have splits."),
