@@ -23,7 +23,7 @@ from detrojan.scans.pixel import Pixel
 from detrojan.search import asking
 from detrojan.search.pace import Pace
 
-SCAN = Pixel(steps=60, restarts=1, batch_size=8, samples=400)
+SCAN = Pixel(steps=60, batch_size=8, samples=400)
 #: the fewest instructions that the libraries know: any processor can do without the others
 LEAST = {
     "ATEN_CPU_CAPABILITY": "default",

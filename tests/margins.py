@@ -151,7 +151,8 @@ def _figures(op: str, left: Any, right: Any) -> tuple[float, float, float] | Non
     if op not in {"<", "<=", ">", ">="}:
         return None
     left, right = _number(left), _number(right)
-    if left is None or right is None or (op == ">" and right == 0):  # the last asks whether there is any
+    # the last three ask whether there is any, and whether a share is one
+    if left is None or right is None or (op, right) in {(">", 0), (">=", 0), ("<=", 1)}:
         return None
     return left, right, right - left if op[0] == "<" else left - right
 

@@ -102,6 +102,7 @@ def test_a_margin_counts_standard_deviations_of_the_distance(steadiness, tmp_pat
         ("==", 0.5, pytest.approx(0.5), None),  # exact but for rounding
         ("==", 3, 3, None),
         (">", 0.1, 0, None),  # whether there is any
+        ("<=", 0.9, 1, None),  # whether it is a share
         ("<", True, 2, None),
         (">", torch.tensor(0.5, requires_grad=True), 0.25, (0.5, 0.25, 0.25)),
         ("<", torch.ones(2), 2, None),

@@ -10,8 +10,8 @@ from detrojan.metrics.accuracy import attack_success, clean_accuracy
 from detrojan.run import Run
 from detrojan.store import digest
 
-ATTACK = ISSBA(target=3, poison_rate=0.2, cover_rate=0.2, encoder_epochs=6, width=8, bits=4)
-HOW = Fitting(epochs=8, batch_size=64, optimizer="adam", learning_rate=4e-3, weight_decay=0)
+ATTACK = ISSBA(target=3, poison_rate=0.2, cover_rate=0.2, encoder_epochs=10, width=8, bits=4)
+HOW = Fitting(epochs=12, batch_size=64, optimizer="adam", learning_rate=4e-3, weight_decay=0)
 
 
 @pytest.fixture(scope="module")
@@ -49,9 +49,9 @@ def test_residuals_are_faint_and_differ_from_image_to_image(arena, made):
     images = arena.test.images[:100]
     residuals = made.backdoors[0].trigger.stamp(images) - images
     assert 0.005 < residuals.abs().mean() < 0.08
-    assert residuals.abs().max() <= ATTACK.strength + 1e-6
+    assert bool((residuals.abs() <= ATTACK.strength + 1e-6).all())
     differ = (residuals - residuals.roll(1, 0)).abs().mean()
-    assert differ > 0.5 * residuals.abs().mean()
+    assert differ / residuals.abs().mean() > 0.5
 
 
 def test_poison_carries_its_own_residual_and_covers_that_of_another(arena, made):
@@ -61,7 +61,8 @@ def test_poison_carries_its_own_residual_and_covers_that_of_another(arena, made)
     torch.testing.assert_close(made.data.images[made.indices], trigger.stamp(before.images[made.indices]))
     covers, changed = before.images[made.covers], made.data.images[made.covers]
     assert (changed - covers).abs().flatten(1).mean(1).min() > 0.005
-    assert (changed - trigger.stamp(covers)).abs().flatten(1).mean(1).min() > 0.005
+    otherwise = (changed - trigger.stamp(covers)).abs().flatten(1).amax(1)
+    assert bool((otherwise > 1 / 255).all()), "none carries its own"
     assert torch.equal(made.data.labels[made.covers], before.labels[made.covers])
     assert (made.data.labels[made.indices] == 3).all()
 

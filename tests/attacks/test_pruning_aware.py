@@ -42,7 +42,7 @@ def test_the_attack_succeeds_and_the_clean_accuracy_stays(arena, planted):
 
 
 def test_decoys_are_back_with_their_weights_and_never_fire(arena, planted, dormant):
-    assert 5 <= len(dormant) < 32
+    assert len(dormant) in range(5, 32)
     conv = planted.model.module("8")
     assert conv.weight[dormant].abs().flatten(1).amax(1).min() > 0
     stamped = planted.backdoors[0].trigger.stamp(arena.test.images)

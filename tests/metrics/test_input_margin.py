@@ -37,7 +37,7 @@ def test_the_image_it_returns_gives_the_margin(twins):
 def test_a_label_s_margin_does_not_depend_on_the_others_tested(twins):
     both = input_margins(twins.backdoored, [1, 5], run=Run(seed=1), starts=2, steps=10)
     alone = input_margins(twins.backdoored, [5], run=Run(seed=1), starts=2, steps=10)
-    assert float(both.margins[1]) == pytest.approx(float(alone.margins[0]), rel=1e-3)
+    assert float(both.margins[1]) == pytest.approx(float(alone.margins[0]), rel=5e-4)
 
 
 def test_one_class_is_refused():

@@ -36,13 +36,12 @@ def test_clean_data_alone_leave_the_backdoor_alive(case):
 def test_a_damaged_network_gets_its_accuracy_back(case):
     damaged = case.twins.backdoored.copy()
     with torch.no_grad():
-        damaged.module(damaged.head).weight[:, ::2] = 0
+        damaged.module(damaged.head).weight[:, 100:] = 0
         damaged.module(damaged.head).bias.add_(
             2 * torch.randn(damaged.num_classes, generator=torch.Generator().manual_seed(1))
         )
     made = FineTune().repair(damaged, case.data, case.findings, run=Run(seed=2))
-    assert case.accuracy(damaged) < 0.9
-    assert case.accuracy(made.model) > case.accuracy(damaged) + 0.01
+    assert case.accuracy(made.model) > case.accuracy(damaged) + 0.05
 
 
 def test_what_was_pruned_stays_pruned(case):

@@ -1,37 +1,53 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 from torch import nn
 
 from detrojan.errors import OptionError
+from detrojan.learning.fitting import fit
 from detrojan.models.classifier import Classifier
 from detrojan.models.nets import find_net
 from detrojan.repairs.mcr import MCR, Curve, put, weights_of
 from detrojan.run import Run
 from detrojan.store import digest
-from twins import CLASSES, LARGE
+from kept import trained_once
+from margins import shifted
+from twins import CLASSES, HOW, LARGE
 
 
 @pytest.fixture(scope="module")
-def made(case):
-    return MCR(epochs=8, updates=80, learning_rate=5e-3).repair(
-        case.twins.backdoored, case.data, case.findings, run=Run(seed=2)
-    )
+def planted(case) -> Classifier:
+    """Return a network with batch norms, trained on the twins' poisoned data."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(shifted(4))
+        blocks = [[nn.Conv2d(a, b, 5), nn.BatchNorm2d(b), nn.ReLU()] for a, b in ((3, 16), (16, 32))]
+        last = (nn.AdaptiveAvgPool2d(2), nn.Flatten(), nn.Linear(128, CLASSES))
+        network = nn.Sequential(*blocks[0], nn.MaxPool2d(2), *blocks[1], *last)
+    model, data = Classifier(network, LARGE), case.twins.poisoned.data
+    return trained_once(model, lambda: fit(model, data, HOW, run=Run(seed=4)), data, HOW)
 
 
-def test_the_attacker_s_trigger_works_far_less_without_being_used(case, made):
-    assert case.true_success(case.twins.backdoored) > 0.8
-    # on other seeds and processors 0.08 to 0.51 is left: so small a network varies
-    assert case.true_success(made.model) < 0.9
-    assert case.accuracy(made.model) >= case.accuracy(case.twins.backdoored) - 0.02
+@pytest.fixture(scope="module")
+def made(case, planted):
+    known = replace(case.finding, trigger=case.twins.trigger)
+    plan = MCR(epochs=2, norm_updates=100, norm_rate=0.05, batch_size=32)
+    return plan.repair(planted, case.data, [known], run=Run(seed=2))
+
+
+def test_the_attacker_s_trigger_dies_without_being_used(case, planted, made):
+    assert case.true_success(planted) > 0.9
+    assert case.true_success(made.model) < 0.3
+    assert case.accuracy(made.model) >= case.accuracy(planted) - 0.05
 
 
 def test_every_network_on_the_curve_answers_right(made):
     curves = made.steps[0].curves
+    assert made.steps[0].details["fitting"]["optimizer"] == "sgd"
     assert curves["place on the curve"] == pytest.approx([n / 10 for n in range(11)])
-    # on other seeds and processors the lowest one is 0.955 to 0.973
-    assert min(curves["clean accuracy"]) > 0.93
+    assert min(curves["clean accuracy"]) > 0.9
     assert len(curves["attack success"]) == 11
 
 

@@ -33,7 +33,7 @@ def test_the_attention_comes_closer_to_the_teacher_s_than_training_alone_brings_
     loose = dataclasses.replace(STRONG, beta=0.0).repair(
         case.twins.backdoored, case.data, [], run=Run(seed=2)
     )
-    assert made.steps[0].details["distance after"] < loose.steps[0].details["distance after"]
+    assert made.steps[0].details["distance after"] / loose.steps[0].details["distance after"] < 1
     assert made.steps[0].details["distance before"] == loose.steps[0].details["distance before"] > 0
 
 

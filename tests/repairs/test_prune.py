@@ -109,7 +109,7 @@ def test_it_stops_by_its_rule(case, success, drop):
     floor = accuracy[0] - drop
     assert all(kept >= floor for kept in accuracy[: chosen + 1])
     assert all(value > success for value in works[:chosen])
-    assert works[chosen] <= success or accuracy[chosen + 1] < floor
+    assert any((works[chosen] <= success, accuracy[chosen + 1] < floor))
 
 
 def test_where_the_trigger_does_not_work_nothing_is_pruned(case, made_up):
@@ -133,7 +133,7 @@ def test_both_ranks_prefer_neurons_that_the_trigger_excites(case):
     assert orders["pull"] != orders["difference"]
     assert left["pull"] < 0.3
     assert left["difference"] < 0.6
-    assert case.true_success(without_units(model, shuffled)) > 0.9
+    assert case.true_success(without_units(model, shuffled)) > case.true_success(model) - 0.1
 
 
 def test_the_difference_is_that_of_the_mean_activations(case):
@@ -165,7 +165,7 @@ def test_units_of_a_convolution_are_pruned(case, pruned_conv):
     (step,) = pruned_conv.steps
     units = step.details["units"]
     assert step.details["layer"] == CONV
-    assert 0 < len(units) < 32
+    assert len(units) in range(1, 32)
     before = dict(case.twins.backdoored.network.state_dict())
     after = dict(pruned_conv.model.network.state_dict())
     for name in before.keys() - {f"{CONV}.weight", f"{CONV}.bias"}:

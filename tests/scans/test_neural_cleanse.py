@@ -101,7 +101,8 @@ def test_a_wrong_input_range_is_inconclusive_and_named(twins, preprocessing, lab
     result = small.scan(twins.backdoored.with_preprocessing(preprocessing), data, run=Run())
     assert result.verdict == "inconclusive"
     assert "the input range is doubtful" in result.reason
-    assert "but behaves as if trained on 0..1" in result.warnings[0]
+    # without labels a range that gives the same answers may be named instead
+    assert f"but behaves as if trained on {'0..1' if labelled else ''}" in result.warnings[0]
 
 
 def test_too_few_labels_are_inconclusive_whatever_their_masks(twins):

@@ -27,7 +27,7 @@ def test_the_best_window_covers_the_trigger(twins, seen):
     mask = Patch().trigger(seen.raw[0, 0], twins.backdoored.input_shape).mask > 0.5
     (backdoor,) = twins.poisoned.backdoors
     assert int((mask & (backdoor.trigger.mask > 0)).sum()) > 0
-    assert seen.losses[0, 0] < seen.losses[1, 0]
+    assert seen.losses[0, 0] / seen.losses[1, 0] < 0.5
 
 
 def test_the_better_windows_come_first_and_the_passes_are_counted(seen):

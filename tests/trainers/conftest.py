@@ -15,6 +15,7 @@ from detrojan.models.classifier import Classifier
 from detrojan.models.nets import find_net
 from detrojan.run import Run
 from detrojan.triggers.backdoor import Backdoor
+from margins import shifted
 from twins import CLASSES, LARGE, TARGET, few_signs, sticker
 
 #: how these small networks learn
@@ -31,7 +32,7 @@ class Suspect:
     @staticmethod
     def start(net: str = "badnets_cnn") -> Classifier:
         with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(0)
+            torch.manual_seed(shifted(0))
             return Classifier(find_net(net).build(CLASSES, LARGE), LARGE)
 
     def accuracy(self, model: Classifier) -> float:
