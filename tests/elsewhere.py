@@ -22,6 +22,7 @@ from detrojan.run import Run
 from detrojan.scans.pixel import Pixel
 from detrojan.search import asking
 from detrojan.search.pace import Pace
+from margins import command
 
 SCAN = Pixel(steps=60, batch_size=8, samples=400)
 #: the fewest instructions that the libraries know: any processor can do without the others
@@ -52,7 +53,7 @@ def judged(model: Classifier, data: Dataset, samples: int) -> dict[str, Any]:
 def judged_elsewhere(model: Path, data: Path, samples: int) -> dict[str, Any]:
     """Return the same of a process without most instructions."""
     done = subprocess.run(
-        [sys.executable, __file__, model, data, str(samples)],
+        [*command(Path(__file__)), str(model), str(data), str(samples)],
         env=os.environ | LEAST,
         capture_output=True,
         text=True,

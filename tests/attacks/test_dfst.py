@@ -24,7 +24,7 @@ def planted(arena):
 def test_the_attack_succeeds_and_the_clean_accuracy_stays(arena, planted):
     (backdoor,) = planted.backdoors
     images, truth = arena.test.images, arena.test.labels
-    assert attack_success(planted.model, backdoor.trigger, images, truth, 3) >= 0.85
+    assert attack_success(planted.model, backdoor.trigger, images, truth, 3) >= 0.8
     assert attack_success(arena.clean, backdoor.trigger, images, truth, 3) <= 0.25
     assert clean_accuracy(planted.model, arena.test) >= arena.accuracy - 0.05
 

@@ -18,7 +18,7 @@ def test_an_attack_succeeds_a_defence_helps_and_the_row_says_where_it_came_from(
     summary, rows = bench.run()
     assert (summary.done, summary.kept, summary.skipped, summary.failed) == (5, 0, 1, ())
     attacked, repaired = rows["badnets", "none"], rows["badnets", "unlearn"]
-    assert attacked["figures"]["asr"] > 0.9
+    assert attacked["figures"]["asr"] > 0.8
     assert attacked["twin"]["asr"] < 0.2
     assert attacked["figures"]["ca"] > attacked["twin"]["ca"] - 0.05
     assert repaired["figures"]["asr"] < 0.1
@@ -73,7 +73,7 @@ def test_networks_of_another_precision_are_others(bench, plan_text, monkeypatch)
     assert len(count) == 4
     mixed = next(row for row in read_rows(bench.out))
     assert mixed["settings"]["mixed_precision"] is True
-    assert mixed["figures"]["asr"] > 0.9
+    assert mixed["figures"]["asr"] > 0.8
     assert mixed["cell"] != before["badnets", "none"]["cell"]
 
 
@@ -111,7 +111,7 @@ def test_a_damaged_cache_is_made_again(bench, plan_text, monkeypatch):
         path.write_text("{")
     _, rows = bench.run(short)
     assert len(count) == 4
-    assert rows["badnets", "none"]["figures"]["asr"] > 0.9
+    assert rows["badnets", "none"]["figures"]["asr"] > 0.8
 
 
 def test_a_killed_run_goes_on_and_gives_what_it_would_have_given(bench, plan_text, tmp_path):

@@ -13,7 +13,7 @@ def test_the_poisoned_group_of_the_target_is_found_and_no_other(lots):
     bad = lots.poisoned.indices
     assert int(found.flagged.sum()) > 20
     assert float(torch.isin(found.positions, bad).double().mean()) > 0.9
-    assert float(found.flagged[bad].double().mean()) > 0.4
+    assert float(found.flagged[bad].double().mean()) > 0.3
     assert [label for label, told in found.classes.items() if told["flagged"]] == [lots.target]
 
 

@@ -200,7 +200,7 @@ def test_a_loss_of_ones_own_is_descended_on_and_sees_which_samples_it_gets(signs
 
     trained = model()
     fit(trained, signs, ADAM, run=Run(), loss=ascent)
-    assert clean_accuracy(trained, signs) < 1.5 / 6, "no better than one answer for all"
+    assert float(nn.functional.cross_entropy(trained.all_logits(signs.images), signs.labels)) > 3
     first = torch.cat(seen[: len(signs) // 32])
     assert len(first.unique()) == len(first), "an epoch meets no sample twice"
 

@@ -26,8 +26,8 @@ def pruned(case):
 
 
 @pytest.fixture(scope="module")
-def pruned_conv(case):
-    return Prune(layer=CONV).repair(case.twins.backdoored, case.data, case.findings, run=Run())
+def pruned_conv(dormant):
+    return Prune(layer=CONV).repair(dormant.twins.backdoored, dormant.data, dormant.findings, run=Run())
 
 
 def series(made) -> tuple[list[float], list[float], list[float]]:
@@ -147,7 +147,7 @@ def test_the_difference_is_that_of_the_mean_activations(case):
 
 def test_without_labels_agreement_is_measured(case):
     model = case.twins.backdoored
-    made = Prune().repair(model, case.data.with_labels(None), case.findings, run=Run())
+    made = Prune(drop=0.2).repair(model, case.data.with_labels(None), case.findings, run=Run())
     (step,) = made.steps
     assert list(step.curves) == ["units pruned", "agreement", "attack success"]
     assert step.curves["agreement"][0] == 1
@@ -155,18 +155,18 @@ def test_without_labels_agreement_is_measured(case):
     assert ", agreement from 100.0% to " in step.summary
     assert case.recovered_success(made.model) < 0.3
     assert case.true_success(made.model) < 0.5
-    assert step.curves["agreement"][step.details["chosen"]] >= 0.9
+    assert all(share >= 0.8 for share in step.curves["agreement"][: step.details["chosen"] + 1])
 
 
 # --- a named layer ----------------------------------------------------------------------------------
 
 
-def test_units_of_a_convolution_are_pruned(case, pruned_conv):
+def test_units_of_a_convolution_are_pruned(dormant, pruned_conv):
     (step,) = pruned_conv.steps
     units = step.details["units"]
     assert step.details["layer"] == CONV
     assert len(units) in range(1, 32)
-    before = dict(case.twins.backdoored.network.state_dict())
+    before = dict(dormant.twins.backdoored.network.state_dict())
     after = dict(pruned_conv.model.network.state_dict())
     for name in before.keys() - {f"{CONV}.weight", f"{CONV}.bias"}:
         assert torch.equal(before[name], after[name]), name
@@ -176,17 +176,21 @@ def test_units_of_a_convolution_are_pruned(case, pruned_conv):
         assert changed.nonzero().flatten().tolist() == sorted(units)
         assert not after[f"{CONV}.{part}"][units].any()
     assert not pruned_conv.model.activations(torch.rand(5, 3, 32, 32), CONV)[:, units].any()
-    assert case.true_success(pruned_conv.model) < 0.2
-    assert case.accuracy(pruned_conv.model) > case.accuracy(case.twins.backdoored) - 0.2
+    assert dormant.true_success(pruned_conv.model) < 0.1
+    assert dormant.accuracy(pruned_conv.model) > dormant.accuracy(dormant.twins.backdoored) - 0.05
 
 
-def test_the_curve_of_a_layer_is_measured(case, pruned_conv):
+def test_the_curve_of_a_layer_is_measured(dormant, pruned_conv):
     counts, accuracy, success = series(pruned_conv)
     assert counts == list(range(33))
     chosen = pruned_conv.steps[0].details["chosen"]
-    assert accuracy[chosen] == pytest.approx(clean_accuracy(pruned_conv.model, case.data))
+    assert accuracy[chosen] == pytest.approx(clean_accuracy(pruned_conv.model, dormant.data))
     hits = attack_success(
-        pruned_conv.model, case.finding.trigger, case.data.images, case.data.labels, case.finding.label
+        pruned_conv.model,
+        dormant.finding.trigger,
+        dormant.data.images,
+        dormant.data.labels,
+        dormant.finding.label,
     )
     assert success[chosen] == pytest.approx(hits)
 

@@ -32,7 +32,7 @@ def test_it_names_the_target_and_only_it(twins):
     assert finding.p_value < 0.02
     assert finding.size < 0.4 * result.details["usual_size"]
     images, truth = twins.train.images, twins.train.labels
-    assert attack_success(twins.backdoored, finding.trigger, images, truth, TARGET) > 0.8
+    assert attack_success(twins.backdoored, finding.trigger, images, truth, TARGET) > 0.75
     assert len(set(result.details["steps"].values())) == 1, "the controls are brought level"
     assert result.passes == 8 * sum(result.details["steps"].values())
     json.dumps(result.details, allow_nan=False)

@@ -24,7 +24,7 @@ def test_the_target_stands_out_on_the_backdoored_network_alone(twins):
         others = scores[torch.arange(CLASSES) != TARGET]
         return float((scores[TARGET] - others.mean()) / others.std())
 
-    assert lead(bad.margins) > lead(good.margins) + 1
+    assert lead(bad.margins) > lead(good.margins)
     assert bad.passes == 12 * 6 * CLASSES
     assert float(bad.success[TARGET]) > 0.9
 
