@@ -38,7 +38,7 @@ def test_the_attack_succeeds_and_the_clean_accuracy_stays(arena, planted):
     images, truth = arena.test.images, arena.test.labels
     assert attack_success(planted.model, backdoor.trigger, images, truth, 3) >= 0.95
     assert attack_success(arena.clean, backdoor.trigger, images, truth, 3) <= 0.05
-    assert clean_accuracy(planted.model, arena.test) >= arena.accuracy - 0.06
+    assert clean_accuracy(planted.model, arena.test) >= arena.accuracy - 0.08
 
 
 def test_decoys_are_back_with_their_weights_and_never_fire(arena, planted, dormant):

@@ -12,7 +12,7 @@ from detrojan.triggers.quantise import QuantiseTrigger
 
 @pytest.fixture(scope="module")
 def attack(arena):
-    return Trojan(target=3, surrogate=arena.clean, size=5, steps=40)
+    return Trojan(target=3, surrogate=arena.clean, size=5, steps=200)
 
 
 @pytest.fixture(scope="module")
@@ -34,8 +34,8 @@ def test_the_patch_excites_the_chosen_neurons_beyond_what_clean_images_do(arena,
     def excitement(stamped: torch.Tensor) -> float:
         return float(arena.clean.activations(stamped, "13")[:, chosen].mean())
 
-    assert excitement(learnt.stamp(images)) > excitement(checker.stamp(images))
-    assert excitement(learnt.stamp(images)) > excitement(images)
+    assert excitement(learnt.stamp(images)) / excitement(checker.stamp(images)) > 1
+    assert excitement(learnt.stamp(images)) / excitement(images) > 1
     assert torch.equal(learnt.mask, checker.mask), "it stays where it was put"
     assert not learnt.pattern[:, ~learnt.mask[0].bool()].any()
 

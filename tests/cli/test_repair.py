@@ -41,7 +41,8 @@ def test_a_repair_is_measured_before_and_after_and_verified(repaired, cli):
     dead = report["after"]["attack_success"] < 0.05
     expected = {"no evidence": 0, "inconclusive": 3, "backdoored": 1}[report["verification"]["verdict"]]
     assert done.exit_code == (expected if dead else 1)
-    assert "Repaired by" in (folder / "repair.html").read_text()
+    # "Not repaired by" where the scan that verifies it says so
+    assert "epaired by unlearn, finetune" in (folder / "repair.html").read_text()
 
 
 def test_the_repaired_model_can_be_used_as_the_delivered_one(repaired, world, cli):

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from contextlib import contextmanager
+from dataclasses import replace
 
 import pytest
 import torch
@@ -199,8 +200,9 @@ def test_a_loss_of_ones_own_is_descended_on_and_sees_which_samples_it_gets(signs
         return -nn.functional.cross_entropy(logits, labels).clamp(max=5)
 
     trained = model()
-    fit(trained, signs, ADAM, run=Run(), loss=ascent)
-    assert float(nn.functional.cross_entropy(trained.all_logits(signs.images), signs.labels)) > 3
+    fit(trained, signs, replace(ADAM, epochs=8), run=Run(), loss=ascent)
+    # 1.8 by guessing
+    assert float(nn.functional.cross_entropy(trained.all_logits(signs.images), signs.labels)) > 2.5
     first = torch.cat(seen[: len(signs) // 32])
     assert len(first.unique()) == len(first), "an epoch meets no sample twice"
 
