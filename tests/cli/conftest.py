@@ -111,8 +111,8 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> World:
         patch.setattr("detrojan.machine.tune", lambda threads=None: None)
         made = call(
             "attack", "badnets", "--data", folder / "train.npz", "--test", folder / "blobs.npz",
-            "--net", "mnist_cnn", "--target", TARGET, "--set", "size=4", "--poison-rate", "0.2",
-            "--epochs", 20, "--fit", "batch_size=32", "--fit", "learning_rate=0.05", "--clean",
+            "--net", "mnist_cnn", "--target", TARGET, "--set", "size=5", "--poison-rate", "0.2",
+            "--epochs", 10, "--fit", "batch_size=32", "--fit", "learning_rate=0.05", "--clean",
             "--out", folder / "attacked", "--format", "json",
         )  # fmt: skip
     assert made.exit_code == 0, made.output
@@ -152,8 +152,8 @@ class Cli:
 
     @staticmethod
     def npz(path, count=480, images=lambda images: images, labels=lambda labels: labels):
-        """Write blobs to `path`, changed."""
-        pixels, truth = blobs(count, seed=5)
+        """Write blobs to `path`, changed; other ones than the world's."""
+        pixels, truth = blobs(count, seed=15)
         np.savez(path, images=images(pixels), labels=labels(truth))
         return path
 

@@ -70,7 +70,7 @@ def test_a_doubtful_isolation_is_warned_of(world, cli, tmp_path):
 def test_plain_training_learns_the_task_and_the_backdoor(world, cli, tmp_path):
     done = cli.call(
         "train", "--data", world.model.parent / "poisoned.npz", "--net", "mnist_cnn", "--method", "plain",
-        "--set", "epochs=20", "--set", "batch_size=32", "--set", "learning_rate=0.05",
+        "--set", "epochs=10", "--set", "batch_size=32", "--set", "learning_rate=0.05",
         "--set", "shift_pixels=1",
         "--test", world.data, "--trigger", world.trigger, "--target", cli.TARGET, "--out", tmp_path / "o",
         "--html", tmp_path / "page.html",
@@ -79,7 +79,7 @@ def test_plain_training_learns_the_task_and_the_backdoor(world, cli, tmp_path):
     record = json.loads((tmp_path / "o" / "train.json").read_text())
     assert record["clean_accuracy"] > 0.9
     assert record["attack_success"] > 0.6
-    assert "Trained on all 1,200 samples for 20 epochs." in done.stdout
+    assert "Trained on all 1,200 samples for 10 epochs." in done.stdout
     assert not (tmp_path / "o" / "isolated.png").exists()
     assert record["training_accuracy"] > 0.8
     share = f"{100 * record['attack_success']:.1f}%"
