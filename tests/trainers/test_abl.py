@@ -78,7 +78,7 @@ def test_the_backdoor_is_gone_and_accuracy_is_kept(suspect, both):
 
 
 def test_clean_data_are_warned_about_and_cost_a_class_or_so_at_most(suspect):
-    """The first unlearning is undone. The second may go through, and take most of one class of eight along."""
+    """The first unlearning is undone; the second may go through, and take most of a class of eight along."""
     how = plan(suspect, isolation_rate=0.01)
     made, before = watched(how, suspect.start(), suspect.clean, run=Run(seed=1))
     assert suspect.accuracy(before) - suspect.accuracy(made.model) < 0.2
