@@ -47,7 +47,7 @@ def test_every_network_on_the_curve_answers_right(made):
     curves = made.steps[0].curves
     assert made.steps[0].details["fitting"]["optimizer"] == "sgd"
     assert curves["place on the curve"] == pytest.approx([n / 10 for n in range(11)])
-    assert min(curves["clean accuracy"]) > 0.9
+    assert min(curves["clean accuracy"]) > 0.85
     assert len(curves["attack success"]) == 11
 
 

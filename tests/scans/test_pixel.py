@@ -61,8 +61,8 @@ def test_the_size_counts_the_pixels_that_are_changed(twins, result):
     image = twins.test.images[:1] * 0 + 0.5
     changed = (finding.trigger.stamp(image) - image).abs().amax(1).flatten()
     # the attacker's sticker has 9 pixels; clearly changed ones are at most a little more than the count
-    assert 1 <= int((changed > 0.3).sum()) <= finding.size + 1
-    assert finding.size < 0.4 * result.details["usual_size"]
+    assert int((changed > 0.3).sum()) in range(1, int(finding.size) + 2)
+    assert finding.size / result.details["usual_size"] < 0.5
 
 
 def test_it_has_no_evidence_against_the_clean_twin(twins):
