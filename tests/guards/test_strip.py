@@ -122,7 +122,7 @@ def test_a_trigger_that_mixing_weakens_still_lowers_the_entropy(twins, clean):
         made = Strip(copies=20, mode="blend").calibrate(model, clean, run=Run(seed=1))
         bad = twins.trigger.stamp(twins.test.images[twins.test.labels != TWIN_TARGET][:FEW])
         areas.append(auroc(made.score(twins.test.images[:FEW]), made.score(bad)))
-    assert areas[0] > 0.55
+    assert areas[0] > 0.5
     assert areas[1] > 0.3
     assert areas[1] < areas[0]
 

@@ -23,7 +23,7 @@ def test_more_of_the_strange_inputs_fall_to_the_target_than_without_the_backdoor
         return attraction(model, twins.test.images, torch.Generator().manual_seed(1), count=700)
 
     infected, clean = found(twins.backdoored), found(twins.clean)
-    assert float(infected.share[TARGET]) > 1.5 * float(clean.share[TARGET])
+    assert float(infected.share[TARGET]) > 1.2 * float(clean.share[TARGET])
     assert infected.score.argsort(descending=True).tolist().index(TARGET) < 3
     assert float(infected.share.sum()) == pytest.approx(1)
     assert float(infected.probability.sum()) == pytest.approx(1)

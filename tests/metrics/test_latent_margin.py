@@ -50,7 +50,7 @@ def test_the_target_wins_by_the_widest_margin(twins):
     infected = latent_margins(twins.backdoored, twins.test.images)
     assert int(infected.argmax()) == TARGET
     others = infected[torch.arange(len(infected)) != TARGET]
-    assert float(infected[TARGET] / others.max()) > 1.3
+    assert float(infected[TARGET] / others.max()) > 1.2
     clean = latent_margins(twins.clean, twins.test.images)
     assert float(clean[TARGET] / clean.median()) < 1.4
 

@@ -49,7 +49,7 @@ def test_the_trigger_it_recovers_is_like_the_attacker_s_and_works_on_the_network
     assert finding.trigger.l1 == pytest.approx(finding.size)
     weight = finding.trigger.mask / finding.size
     chance = float(twins.trigger.mask.mean())
-    assert float((weight * twins.trigger.mask).sum()) > 10 * chance, "much of it lies where the sticker is"
+    assert float((weight * twins.trigger.mask).sum()) > 5 * chance, "much of it lies where the sticker is"
     images, truth = twins.train.images, twins.train.labels
     assert attack_success(twins.backdoored, finding.trigger, images, truth, TARGET) > 0.9
     assert attack_success(twins.clean, finding.trigger, images, truth, TARGET) < 0.5, (

@@ -50,7 +50,7 @@ def test_a_search_begins_there(twins, seen):
     found = search(
         twins.backdoored, twins.test.images, twins.test.labels, list(starts), plan, run=Run(), starts=starts
     ).found
-    assert found[Job(Aim(target=TARGET), 1)].size < 0.5 * found[Job(JOBS[1].aim, 1)].size
+    assert found[Job(Aim(target=TARGET), 1)].size / found[Job(JOBS[1].aim, 1)].size < 0.5
 
 
 def test_it_stops_when_told(twins):
