@@ -85,7 +85,7 @@ def test_the_detector_calls_stamped_inputs_backdoored(repaired, world, cli):
     assert counts["stamped called backdoored"] == round(measured["caught"] * counts["stamped"])
     free = json.loads(cli.call(*words, "--untargeted").stdout)
     assert free["attack_success"] < 0.5, "an attack that is noticed has not succeeded"
-    assert free["caught"] == pytest.approx(measured["caught"] * 400 / 480, abs=0.05)
+    assert free["caught"] == pytest.approx(measured["caught"] * 400 / 480, abs=0.08)
     done = cli.call(*words, "--target", 6)
     assert done.exit_code == 2
     assert "expected a target of 0 to 5, got 6" in done.stderr
