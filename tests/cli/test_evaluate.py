@@ -78,7 +78,7 @@ def test_a_detector_has_shares_of_stamped_and_of_clean_inputs(world, cli, tmp_pa
     page = (tmp_path / "page.html").read_text()
     assert f"<dt>Stamped inputs caught</dt><dd>{100 * told['caught']:.1f}%" in page
     assert f"<dt>False alarms</dt><dd>{100 * told['false_alarms']:.1f}%" in page
-    assert page.count("data:image/png") == 4
+    assert page.count("data:image/png") >= 4
 
 
 def test_a_picture_with_alpha_is_a_trigger(world, cli, tmp_path):

@@ -286,16 +286,16 @@ def test_the_folder_s_other_files_are_left_alone(world, guard, cli, tmp_path):
     """Only the model of an older guard goes, whatever else is called model there."""
     out = tmp_path / "g"
     shutil.copytree(guard, out)
-    for name in ("model.pt", "model.py", "model.onnx", "model.h5"):
+    for name in ("model.tar", "model.py", "model.json", "model.h5"):
         (out / name).write_text(name)
     record = json.loads((out / "guard.json").read_text())
-    for older, goes in (("model.h5", True), ("model.pt", False)):
+    for older, goes in (("model.h5", True), ("model.tar", False)):
         (out / "guard.json").write_text(json.dumps(record | {"model": record["model"] | {"file": older}}))
         words = ("calibrate", world.model, "--data", world.data, "--set", "copies=10", "--out", out)
         assert cli.call("guard", *words).exit_code == 0
         assert (out / older).exists() is not goes
     assert {path.name for path in out.glob("model.*")} == {
-        "model.pt", "model.py", "model.onnx", "model.safetensors",
+        "model.tar", "model.py", "model.json", "model.safetensors",
     }  # fmt: skip
     assert cli.call("guard", "check", out, "--data", world.data, "--samples", 5).exit_code in (0, 1)
 
@@ -311,7 +311,7 @@ def test_an_original_beside_the_guard_stays(world, cli, tmp_path):
     assert (tmp_path / "model.pt").read_bytes() == before
 
 
-@pytest.mark.parametrize("name", ["model.safetensors", "model.json", "model.h5"])
+@pytest.mark.parametrize("name", ["model.safetensors", "model.json"])
 def test_a_model_that_no_guard_has_written_is_not_replaced(world, cli, tmp_path, name):
     (tmp_path / name).write_text("mine")
     done = cli.call("guard", "calibrate", world.model, "--data", world.data, "--out", tmp_path)

@@ -85,8 +85,8 @@ def calibrate(
     from detrojan.jobs.settings import method_named  # noqa: PLC0415
     from detrojan.report.records.guard import calibrate_text  # noqa: PLC0415
 
-    check_folder(out, writes=bundle_files())
-    check_bundle(out)
+    check_folder(out, writes=bundle_files(model.model))
+    check_bundle(out, model.model)
     check_writable(html_file)
     run, started = start(surroundings), datetime.now(UTC)
     settings = [*how["settings"], *([] if how["frr"] is None else [f"frr={how['frr']}"])]

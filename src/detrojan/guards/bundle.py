@@ -24,7 +24,7 @@ from detrojan.files import save_text
 from detrojan.guards.base import Calibrated, Guard
 from detrojan.guards.record import OLD_MODEL, TENSORS, VALUES, GuardRecord, Named, NamedModel, read_record
 from detrojan.models.classifier import Classifier
-from detrojan.models.loading import file_sha256, load_model
+from detrojan.models.loading import file_sha256, format_of, load_model
 from detrojan.models.metadata import metadata_of, parse_metadata
 from detrojan.models.nets import is_net
 from detrojan.models.writing import save_model, usual_ending, usual_endings
@@ -35,18 +35,32 @@ from detrojan.tensor_files import read_tensors
 _ASIDE = ".new."
 
 
-def bundle_files() -> tuple[str, ...]:
-    """Return the names of all files that a guard's folder may hold."""
-    return (VALUES, TENSORS, OLD_MODEL, "scores.png", *_model_files())
+def bundle_files(original: Path | None = None) -> tuple[str, ...]:
+    """Return the names of all files that a guard's folder may hold.
+
+    Args:
+        original: the file of its model, which settles how the copy is called; None for all names.
+
+    """
+    return (VALUES, TENSORS, OLD_MODEL, "scores.png", *_model_files(original))
 
 
-def _model_files() -> tuple[str, ...]:
-    """Return the names that the model of a guard's folder may have: one for each kind of file."""
-    return tuple(f"model{ending}" for ending in usual_endings())
+def _model_files(original: Path | None = None) -> tuple[str, ...]:
+    """Return the names that the model of a guard's folder may have: one for each ending."""
+    endings = usual_endings()
+    if original is not None:
+        with suppress(ModelError):  # what cannot be read is refused where it is read
+            kind = format_of(original)
+            endings = kind.suffixes if kind.copies and not kind.folder else endings[:1]
+    return tuple(f"model{ending}" for ending in endings)
 
 
-def check_bundle(folder: Path) -> None:
+def check_bundle(folder: Path, original: Path | None = None) -> None:
     """Refuse a folder with a model that no guard has put there: a new guard's model would replace it.
+
+    Args:
+        folder: where the guard will be written.
+        original: the file of its model; None where that is not known yet.
 
     Raises:
         InputError: such a model.
@@ -54,7 +68,7 @@ def check_bundle(folder: Path) -> None:
     """
     if (folder / VALUES).is_file():
         return
-    for name in (OLD_MODEL, *_model_files()):
+    for name in (OLD_MODEL, *_model_files(original)):
         if (folder / name).exists():
             raise InputError(
                 f"expected a folder of the guard's own to write to, got {folder} with a {name} that may be "
