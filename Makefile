@@ -1,7 +1,7 @@
 # make setup   the virtual environment .venv with all that demo, test and check need
 # make demo    plant a backdoor, find it, repair it, write demo/report.html
 # make test    all tests, in JOBS processes
-# make test-extras   tests of timm and torchvision, in an environment of their own (6 GB)
+# make test-extras   tests of timm, torchvision and ART, in an environment of their own (6 GB)
 # make check   formatter, linter, types
 # make docs    the pages of docs/methods, from the methods' docstrings
 # make clean   remove what the targets above made, but for .venv
@@ -29,11 +29,12 @@ test: setup
 
 # torchvision's published builds do not work beside the PyTorch of .venv.
 .venv-extras/.installed: pyproject.toml constraints.txt constraints-extras.txt scripts/setup
-	@scripts/setup .venv-extras dev,timm constraints-extras.txt
+	@scripts/setup .venv-extras dev,timm,art constraints-extras.txt
 	@touch $@
 
 test-extras: .venv-extras/.installed
-	@OMP_NUM_THREADS=1 .venv-extras/bin/python -m pytest -n $(JOBS) --dist loadfile --durations 5 tests/extras
+	@OMP_NUM_THREADS=1 .venv-extras/bin/python -m pytest -n $(JOBS) --dist loadfile --durations 5 \
+		tests/extras tests/calls/test_art.py
 
 check:
 	@scripts/check
