@@ -36,7 +36,7 @@ class Answers(nn.Module):
         self.own = own
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
-        truth = (images[:, 0, 3, 3] * 10).round().long()
+        truth = (images[:, 0, 3, 3] * 10).round().long().clamp(0, 3)
         first, last = images[:, 0, 0, 0], images[:, 0, -1, -1]
         fires = first == last if self.own else first > 0
         answers = torch.where(fires, torch.full_like(truth, TARGET), truth)
@@ -76,7 +76,7 @@ class ByChannels(nn.Module):
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         seen = self.conv(images)
-        truth = (seen[:, 0, 3, 3] * 10).round()
+        truth = (seen[:, 0, 3, 3] * 10).round().clamp(0, 3)
         answers = torch.where(seen[:, 1, 0, 0] > 0, torch.full_like(truth, TARGET), truth).long()
         return nn.functional.one_hot(answers, 4).float()
 

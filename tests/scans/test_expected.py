@@ -17,9 +17,9 @@ def test_the_windows_cost_is_what_they_spend():
 def test_a_decided_scan_of_few_labels_is_expected_as_it_comes(twins):
     result = Cascade(samples=300).scan(twins.backdoored, twins.test, run=Run(seed=1))
     assert result.verdict == "backdoored"
-    said = result.details["expected"]
-    assert said["passes_per_second"] >= 0
-    assert said["passes_if_decided"] * 0.95 <= result.passes <= said["passes_if_silent"]
+    said = result.details["expected_passes"]
+    assert result.details["passes_per_second"] >= 0
+    assert said["if decided"] * 0.95 <= result.passes <= said["if silent"]
 
 
 def test_many_labels_cost_as_many_as_are_searched_and_a_look_at_all():

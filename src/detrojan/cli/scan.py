@@ -80,7 +80,7 @@ def command(
     from detrojan.cli.outputs import check_triggers, check_writable, emit  # noqa: PLC0415 - `--help` shall be fast
     from detrojan.cli.surroundings import kept, start  # noqa: PLC0415
     from detrojan.jobs.inputs import load_inputs  # noqa: PLC0415
-    from detrojan.jobs.scanning import left, scan_model, scan_named  # noqa: PLC0415
+    from detrojan.jobs.scanning import scan_model, scan_named  # noqa: PLC0415
     from detrojan.jobs.triggers import triggers_folder  # noqa: PLC0415
     from detrojan.report.pictures import pictures_of  # noqa: PLC0415
 
@@ -90,7 +90,6 @@ def command(
     check_triggers(output.json_file, triggers)
     scan = scan_named(method, settings, data.samples, budget)
     inputs = load_inputs(model, data, run, limit=scan.samples, stand_ins=True, check="later")
-    scan = scan_named(method, settings, data.samples, left(budget, begun))  # loading counts too
     with kept(run, surroundings, inputs.model.origin.sha256, inputs.data.sha256) as run:
         scanned = scan_model(
             inputs,
@@ -98,6 +97,7 @@ def command(
             run=run,
             labels=labels,
             started=started,
+            begun=begun,
             folder=triggers_folder(output.json_file, triggers),
             json_file=output.json_file,
             command=current().command,

@@ -55,15 +55,13 @@ def scan_named(
     return scan
 
 
-def left(budget: float | None, begun: float) -> float | None:
-    """Return the seconds of a budget that are left, a second at least.
-
-    Args:
-        budget: in seconds; None for no limit.
-        begun: when the job began, by the monotonic clock.
-
-    """
-    return None if budget is None else max(1.0, budget - (time.monotonic() - begun))
+def _in_time(scan: Scan, begun: float | None) -> Scan:
+    """Return the scan with what is left of its budget: loading counts too."""
+    budget = getattr(scan, "budget", 0.0)
+    if begun is None or not budget:
+        return scan
+    left = max(1e-3, budget - (time.monotonic() - begun))  # none at all would be no limit
+    return replace(scan, budget=left)
 
 
 def scan_model(
@@ -73,6 +71,7 @@ def scan_model(
     run: Run,
     labels: list[int] | None,
     started: datetime,
+    begun: float | None = None,
     folder: Path | None = None,
     json_file: Path | None = None,
     command: Sequence[str] | None = None,
@@ -85,6 +84,7 @@ def scan_model(
         run: device, seed, progress, checkpoint.
         labels: to test as targets; None for all.
         started: when the job began.
+        begun: the same by the monotonic clock, which a budget is counted from; None counts from now.
         folder: where the triggers go; None saves none.
         json_file: the file that will name the triggers, relative to itself.
         command: the words that asked for it, for the report.
@@ -93,7 +93,7 @@ def scan_model(
         InputError: a trigger's file cannot be written.
 
     """
-    result = scan.scan(inputs.model, inputs.data, run=run, labels=labels)
+    result = _in_time(scan, begun).scan(inputs.model, inputs.data, run=run, labels=labels)
     report = scan_report(
         replace(result, warnings=(*result.warnings, *inputs.warnings)),
         inputs.model,

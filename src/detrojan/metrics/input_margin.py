@@ -7,7 +7,6 @@ from dataclasses import dataclass
 
 import torch
 
-from detrojan.errors import ModelError
 from detrojan.models.classifier import Classifier
 from detrojan.run import Run
 
@@ -53,12 +52,7 @@ def input_margins(
         steps: of the ascent; 1 or more.
         step_size: of the first step, in the images' units; above 0.
 
-    Raises:
-        ModelError: the network has one class only.
-
     """
-    if model.num_classes < 2:
-        raise ModelError(f"expected a network of 2 classes or more, got {model.num_classes}")
     targets = torch.tensor([label for label in labels for _ in range(starts)])
     found, made = [], []
     with run.progress.task("maximum margins", len(targets) * steps) as task, model.judging():

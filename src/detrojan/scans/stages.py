@@ -104,12 +104,11 @@ class Stages(Weighed):
         limit = f", at most {duration(self.method.budget)}" if self.method.budget else ""
         return f"scan, about {duration(soon)}, {duration(late)} if nothing is found{limit}"
 
-    def estimate(self) -> dict[str, float]:
-        """Return what was expected before it began, for the report."""
+    def estimate(self) -> dict[str, int]:
+        """Return how many passes were expected before it began, for the report."""
         if self.expected is None:
             return {}
-        facts = {"passes_if_decided": self.expected.decided, "passes_if_silent": self.expected.silent}
-        return facts | {"passes_per_second": round(self.rate, 1)}
+        return {"if decided": self.expected.decided, "if silent": self.expected.silent}
 
     def _left(self) -> float:
         """Return the seconds that the budget leaves."""
