@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 from detrojan import catalog
 from detrojan.errors import OptionError
@@ -60,8 +61,9 @@ def _in_time(scan: Scan, begun: float | None) -> Scan:
     budget = getattr(scan, "budget", 0.0)
     if begun is None or not budget:
         return scan
-    left = max(1e-3, budget - (time.monotonic() - begun))  # none at all would be no limit
-    return replace(scan, budget=left)
+    timed: Any = scan
+    shorter: Scan = replace(timed, budget=max(1e-3, budget - (time.monotonic() - begun)))  # 0 is no limit
+    return shorter
 
 
 def scan_model(
