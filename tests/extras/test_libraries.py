@@ -79,7 +79,7 @@ def test_logits_are_the_librarys_own_before_and_after_writing(tmp_path, name):
         again = load_model(out, net=None if ending == "safetensors" else name)
         assert torch.allclose(again.all_logits(batch), changed.all_logits(batch), atol=1e-4)
         assert again.preprocessing == said.preprocessing
-    assert torch.load(out)["state_dict"].keys() == prefixed.keys()
+    assert set(torch.load(out)["state_dict"]) == {*prefixed, "loss.weight"}, "all else is kept"
 
 
 def test_another_size_and_grey_images(tmp_path):
