@@ -86,7 +86,8 @@ def test_a_repair_gives_a_copy_and_what_it_came_to(twins, scanned, tmp_path):
     assert bool(out.complaint) == (out.outcome == "not repaired")
     assert "Written to" not in out.save(tmp_path / "repair.html").read_text()
     read = detrojan.load_model(out.save_model(tmp_path / "repaired.safetensors"))
-    assert torch.equal(read.all_logits(twins.test.images[:5]), out.model.all_logits(twins.test.images[:5]))
+    again, mended = (model.all_logits(twins.test.images[:5]) for model in (read, out.model))
+    assert torch.allclose(again, mended, atol=1e-4)  # another copy in memory may be summed otherwise
 
 
 def test_a_repair_without_findings_takes_a_method_that_needs_none(twins):
