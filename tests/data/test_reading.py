@@ -9,7 +9,7 @@ import torch
 from PIL import Image
 
 from detrojan.data import pictures
-from detrojan.data.decoding import decode
+from detrojan.data.decoding_apart import decoded
 from detrojan.data.drawn.signs import signs
 from detrojan.data.formats.npz_file import read_npz
 from detrojan.data.reading import read_data
@@ -184,10 +184,14 @@ def test_real_files_are_read(shared_data, name, options, count, shape, classes):
 
 @pytest.mark.realdata
 def test_faces_are_drawn_without_decoding_the_rest(shared_data, monkeypatch):
-    decoded = []
-    monkeypatch.setattr(pictures, "decode", lambda *asked: decoded.append(asked[1]) or decode(*asked))
+    names = []
+
+    def watched(encoded, at_least):
+        return decoded(((place, names.append(one.name) or one) for place, one in encoded), at_least)
+
+    monkeypatch.setattr(pictures, "decoded", watched)
     data = read_data(shared_data / "lfw_55x47_jpeg.npz", limit=500)
-    assert len(data) == len(set(decoded)) == len(decoded) == 500
+    assert len(data) == len(set(names)) == len(names) == 500
 
 
 @pytest.mark.realdata

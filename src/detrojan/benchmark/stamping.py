@@ -8,13 +8,12 @@ from typing import Any
 
 import numpy as np
 import torch
-from PIL import Image
 
 from detrojan.attacks.base import Attack
 from detrojan.benchmark.materials import Paths
 from detrojan.benchmark.parts import AttackPlan, BackdoorPlan, TriggerPlan
 from detrojan.benchmark.settings import method_of
-from detrojan.data.decoding import FORMATS, MOST_PIXELS, decoding
+from detrojan.data.decoding_apart import read_with_opacity
 from detrojan.data.formats.npz_arrays import read_arrays
 from detrojan.errors import DataError, OptionError
 from detrojan.models.classifier import Classifier
@@ -96,26 +95,15 @@ def trigger_of(plan: TriggerPlan, shape: Shape, *, folder: str, paths: Paths) ->
         grey = torch.tensor(plan.pixels)
         rgba = torch.cat([grey.expand(shape[0], *grey.shape), torch.ones(1, *grey.shape)])
     elif plan.picture:
-        rgba = _picture(Path(folder) / plan.picture, shape[0], plan.size)
+        path = Path(folder) / plan.picture
+        if not path.is_file():
+            raise DataError(f"there is no picture {path}")
+        rgba = torch.from_numpy(read_with_opacity(path, shape[0], plan.size))
     else:
         rgba = _from_arrays(plan, shape[0], paths)
     rgba[-1] *= plan.alpha
     top, left = (place if place >= 0 else shape[axis + 1] + place for axis, place in enumerate(plan.at))
     return PatchTrigger.picture_patch(rgba.float(), shape, top=top, left=left)
-
-
-def _picture(path: Path, channels: int, size: tuple[int, int] | None) -> torch.Tensor:
-    """Return a picture with its opacity as the last channel, (C + 1, h, w) in [0, 1]."""
-    if not path.is_file():
-        raise DataError(f"there is no picture {path}")
-    with decoding(str(path)), Image.open(path, formats=FORMATS) as opened:
-        if opened.width * opened.height > MOST_PIXELS:
-            raise DataError(f"{path}: expected at most {MOST_PIXELS:,} pixels")
-        picture = opened.convert("RGBA" if channels == 3 else "LA")
-        if size is not None:
-            picture = picture.resize((size[1], size[0]), Image.Resampling.BILINEAR)
-        pixels = np.asarray(picture).astype(np.float32) / 255
-    return torch.from_numpy(np.ascontiguousarray(pixels.transpose(2, 0, 1)))
 
 
 def _from_arrays(plan: TriggerPlan, channels: int, paths: Paths) -> torch.Tensor:

@@ -1,4 +1,4 @@
-"""Decodes pictures one at a time, into memory that is asked for once; what cannot be read is skipped."""
+"""Reads images one at a time, into memory that is asked for once; what cannot be read is skipped."""
 
 from __future__ import annotations
 
@@ -11,10 +11,11 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from detrojan.data.decoding import Decoded, decode, stated_size
+from detrojan.data.decoding import Decoded
+from detrojan.data.decoding_apart import decoded, stated_sizes
 from detrojan.data.geometry import Size
 from detrojan.data.pixels import Extent, Range, Scale, choose_scale
-from detrojan.data.source import Array, Encoded, Source
+from detrojan.data.source import Array, Source
 from detrojan.errors import DataError
 from detrojan.quarantine import check_room
 from detrojan.quarantine.limits import stored_size
@@ -158,19 +159,17 @@ def draw_pictures(
     assert source.pictures is not None
     canvas, seen = Canvas(len(index), source.where), _Seen()
     if shaping.asks_sizes:
-        shaping.prepare(sizes_of(source, index))
+        shaping.prepare(stated_sizes(source.pictures(index)))
     skipped: list[str] = []
-    for place, encoded in source.pictures(index):
-        try:
-            decoded = _decoded(encoded, shaping.at_least)
-        except DataError as error:
+    for place, found in decoded(source.pictures(index), shaping.at_least):
+        if isinstance(found, DataError):
             if strict:
-                raise
-            skipped.append(str(error))
+                raise found
+            skipped.append(str(found))
             continue
-        seen.add(decoded)
-        scale = _scale(decoded.pixels.dtype, stated)
-        canvas.put(place, scale.apply(shaping(decoded.pixels, place)))
+        seen.add(found)
+        scale = _scale(found.pixels.dtype, stated)
+        canvas.put(place, scale.apply(shaping(found.pixels, place)))
     if not canvas.places:
         more = f" (and {len(skipped) - 1:,} more that cannot be read)" if len(skipped) > 1 else ""
         raise DataError(f"{skipped[0]}{more}" if skipped else f"{source.where}: expected pictures, got none")
@@ -206,24 +205,6 @@ def draw_arrays(source: Source, index: NDArray[np.int64], stated: Range | None, 
         canvas.put(place, scale.apply(shaping(image, place)))
     images, places = canvas.taken()
     return Drawn(images=images, places=places, sizes=sizes, notes=[*notes, *scale.notes])
-
-
-def sizes_of(source: Source, index: NDArray[np.int64]) -> set[Size]:
-    """Return the sizes (H, W) that the heads of pictures state; what is broken states none."""
-    assert source.pictures is not None
-    sizes = set()
-    for _, encoded in source.pictures(index):
-        try:
-            with encoded.open() as stream:
-                sizes.add(stated_size(stream, encoded.name))
-        except DataError:
-            continue
-    return sizes
-
-
-def _decoded(encoded: Encoded, at_least: Size | None) -> Decoded:
-    with encoded.open() as stream:
-        return decode(stream, encoded.name, at_least)
 
 
 def _scale(dtype: np.dtype[np.generic], stated: Range | None) -> Scale:

@@ -6,12 +6,10 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-import numpy as np
 import torch
-from PIL import Image
 from safetensors import SafetensorError
 
-from detrojan.data.decoding import FORMATS, MOST_PIXELS, decoding
+from detrojan.data.decoding_apart import read_with_opacity
 from detrojan.errors import DataError, InputError, OptionError
 from detrojan.files import refuse_special
 from detrojan.findings import Finding
@@ -44,7 +42,7 @@ def load_trigger(
     if not path.is_file():
         raise DataError(f"expected a trigger, a .safetensors file or a picture; there is no file {path}")
     if path.suffix.lower() != ".safetensors":
-        rgba = _picture(path, shape[0], size)
+        rgba = torch.from_numpy(read_with_opacity(path, shape[0], size))
         rgba[-1] *= alpha
         top, left = place or (0, 0)
         return PatchTrigger.picture_patch(rgba, shape, top=top, left=left)
@@ -56,18 +54,6 @@ def load_trigger(
     except DataError as error:
         raise DataError(f"{path}: {error}") from error
     return trigger
-
-
-def _picture(path: Path, channels: int, size: tuple[int, int] | None) -> torch.Tensor:
-    """Return a picture with its opacity as the last channel, (C + 1, H, W) in [0, 1]."""
-    with decoding(str(path)), Image.open(path, formats=FORMATS) as opened:
-        if opened.width * opened.height > MOST_PIXELS:
-            raise DataError(f"{path}: expected at most {MOST_PIXELS:,} pixels")
-        picture = opened.convert("RGBA" if channels == 3 else "LA")
-        if size is not None:
-            picture = picture.resize((size[1], size[0]), Image.Resampling.BILINEAR)
-        pixels = np.asarray(picture).astype(np.float32) / 255
-    return torch.from_numpy(np.ascontiguousarray(pixels.transpose(2, 0, 1)))
 
 
 def triggers_folder(json_file: Path | None, stated: Path | None) -> Path | None:

@@ -64,7 +64,7 @@ def stored_size(path: Path) -> int:
     """Return how many bytes a file takes on its disk, or its length if less; 0 where there is none."""
     try:
         found = path.stat()
-    except OSError:
+    except (OSError, ValueError):  # the latter where no file can have such a name
         return 0
     blocks = getattr(found, "st_blocks", None)
     return found.st_size if blocks is None else min(found.st_size, blocks * 512)
