@@ -13,7 +13,7 @@ from detrojan.extras import require
 from detrojan.models.classifier import Classifier
 from detrojan.models.preprocessing import Preprocessing
 
-WHAT = "the Adversarial Robustness Toolbox"
+WHAT = "classifiers of the Adversarial Robustness Toolbox"
 
 
 class _Prepared(nn.Module):
