@@ -86,6 +86,7 @@ _HOMES = {
     "scans.base": "Scan",
     "scans.cascade": "Cascade",
     "scans.k_arm": "KArm",
+    "scans.head_rows": "HeadRows",
     "scans.latent_margin": "LatentMargin",
     "scans.mm_bd": "MMBD",
     "scans.neural_cleanse": "NeuralCleanse",

@@ -108,6 +108,7 @@ from detrojan.runner.processes import Processes as Processes
 from detrojan.scans.attractor import Attractor as Attractor
 from detrojan.scans.base import Scan as Scan
 from detrojan.scans.cascade import Cascade as Cascade
+from detrojan.scans.head_rows import HeadRows as HeadRows
 from detrojan.scans.k_arm import KArm as KArm
 from detrojan.scans.latent_margin import LatentMargin as LatentMargin
 from detrojan.scans.mm_bd import MMBD as MMBD
