@@ -60,6 +60,7 @@ LAZY = {
     "pyarrow",
     "ray",
     "art",
+    "httpx2",
 }
 #: their published builds do not work beside CPU-only torch
 NEVER = {"onnx2torch"}

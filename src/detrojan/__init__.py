@@ -42,8 +42,8 @@ _HOMES = {
     "data.drawn.signs": "draw_signs",
     "data.reading": "read_data",
     "errors": (
-        "DataError DetrojanError InputError InterruptedRunError LabelError MissingExtraError "
-        "ModelError OptionError RangeError UnsafeFileError WeightsError"
+        "AnswersOnlyError DataError DetrojanError InputError InterruptedRunError LabelError "
+        "MissingExtraError ModelError OptionError RangeError UnsafeFileError WeightsError"
     ),
     "filters.activation_clustering": "ActivationClustering",
     "filters.base": "Filter Suspects",
@@ -58,7 +58,9 @@ _HOMES = {
     "method": "Method",
     "metrics.accuracy": "agreement attack_success clean_accuracy",
     "metrics.detection": "Detection auroc detection",
+    "models.blackbox": "BlackBox",
     "models.classifier": "Classifier",
+    "models.endpoint": "open_endpoint",
     "models.preprocessing": "Framing Preprocessing",
     "models.loading": "load_model",
     "models.nets": "find_net",
@@ -90,6 +92,7 @@ _HOMES = {
     "scans.latent_margin": "LatentMargin",
     "scans.mm_bd": "MMBD",
     "scans.neural_cleanse": "NeuralCleanse",
+    "scans.peaks": "Peaks",
     "scans.pixel": "Pixel",
     "trainers.abl": "ABL",
     "trainers.base": "Trained Trainer",

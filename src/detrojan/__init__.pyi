@@ -33,6 +33,7 @@ from detrojan.data.dataset import Dataset as Dataset
 from detrojan.data.drawn.signs import draw_signs as draw_signs
 from detrojan.data.reading import read_data as read_data
 from detrojan.errors import (
+    AnswersOnlyError as AnswersOnlyError,
     DataError as DataError,
     DetrojanError as DetrojanError,
     InputError as InputError,
@@ -73,7 +74,9 @@ from detrojan.metrics.accuracy import (
     clean_accuracy as clean_accuracy,
 )
 from detrojan.metrics.detection import Detection as Detection, auroc as auroc, detection as detection
+from detrojan.models.blackbox import BlackBox as BlackBox
 from detrojan.models.classifier import Classifier as Classifier
+from detrojan.models.endpoint import open_endpoint as open_endpoint
 from detrojan.models.loading import load_model as load_model
 from detrojan.models.nets import find_net as find_net
 from detrojan.models.preprocessing import Framing as Framing, Preprocessing as Preprocessing
@@ -113,6 +116,7 @@ from detrojan.scans.k_arm import KArm as KArm
 from detrojan.scans.latent_margin import LatentMargin as LatentMargin
 from detrojan.scans.mm_bd import MMBD as MMBD
 from detrojan.scans.neural_cleanse import NeuralCleanse as NeuralCleanse
+from detrojan.scans.peaks import Peaks as Peaks
 from detrojan.scans.pixel import Pixel as Pixel
 from detrojan.trainers.abl import ABL as ABL
 from detrojan.trainers.base import Trained as Trained, Trainer as Trainer

@@ -6,7 +6,8 @@
     ├── InputError              what was handed in cannot be used (exit code 2)
     │   ├── ModelError          a model that cannot be read or run
     │   │   ├── UnsafeFileError     reading it would execute code from the file
-    │   │   └── WeightsError        the weights do not fit the network
+    │   │   ├── WeightsError        the weights do not fit the network
+    │   │   └── AnswersOnlyError    more than answers is needed of a model that gives nothing else
     │   └── DataError           data that cannot be read or do not fit the model
     │       ├── RangeError          pixel values outside the stated range
     │       └── LabelError          labels missing, or beyond the model's classes
@@ -38,6 +39,10 @@ class UnsafeFileError(ModelError):
 
 class WeightsError(ModelError):
     """The weights do not fit the network, or are not finite numbers."""
+
+
+class AnswersOnlyError(ModelError):
+    """Weights, layers or gradients are needed of a model that only answers."""
 
 
 class DataError(InputError):

@@ -42,6 +42,15 @@ def tune(threads: int | None = None) -> None:
     _tuned.append(True)
 
 
+def device_named(name: str) -> str:
+    """Return a torch device's name; for "auto" that of the best one here: cuda, else mps, else cpu."""
+    if name != "auto":
+        return name
+    if torch.cuda.is_available():
+        return "cuda"
+    return "mps" if torch.backends.mps.is_available() else "cpu"
+
+
 def is_tuned() -> bool:
     """Whether `tune` has set this process up."""
     return bool(_tuned)

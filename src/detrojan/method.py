@@ -19,6 +19,8 @@ class Method:
     """
 
     name: ClassVar[str] = ""
+    #: whether a model's answers are all that it needs, no weights and no gradients
+    answers_only: ClassVar[bool] = False
 
     def hyper_parameters(self) -> dict[str, Any]:
         """Return the hyper-parameters as plain values, for a report's record."""

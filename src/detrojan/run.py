@@ -12,6 +12,7 @@ from typing import Any, Protocol, TypeVar
 import torch
 
 from detrojan.errors import DetrojanError
+from detrojan.machine import device_named
 from detrojan.store import Store
 
 T = TypeVar("T")
@@ -86,7 +87,7 @@ class Run:
 
     Args:
         seed: any integer; equal seeds give equal results on the same machine.
-        device: a torch device name.
+        device: a torch device name; "auto" becomes the best one here: cuda, else mps, else cpu.
         progress: who shows the progress; silent by default.
         checkpoint: a folder in which long work keeps its state, or None to keep nothing.
         mixed_precision: trainings multiply in bfloat16; faster on an accelerator, weights stay float32.
@@ -96,12 +97,16 @@ class Run:
     """
 
     seed: int = 0
-    device: str = "cpu"
+    device: str = "auto"
     progress: Progress = field(default_factory=SilentProgress, repr=False, compare=False)
     checkpoint: Path | None = None
     mixed_precision: bool = False
     float32: bool = False
     runner: Runner = field(default_factory=InTurn, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        """Settle the device."""
+        object.__setattr__(self, "device", device_named(self.device))
 
     def map(self, job: Callable[[Run, T], R], items: Sequence[T], *, title: str = "") -> Iterator[R]:
         """Yield what `job` returns for each item, in the order of the items.

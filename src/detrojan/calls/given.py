@@ -18,12 +18,14 @@ from detrojan.data.source import channels_last
 from detrojan.errors import DataError, LabelError, ModelError, OptionError
 from detrojan.jobs.inputs import load_data, load_model_of
 from detrojan.jobs.sources import DataSource, ModelSource
+from detrojan.machine import device_named
+from detrojan.models.blackbox import BlackBox
 from detrojan.models.classifier import Classifier
 from detrojan.models.preprocessing import Preprocessing
 from detrojan.run import Run
 
-#: what stands for a model: a file, a network, or one with its preprocessing
-ModelLike = str | Path | nn.Module | Classifier
+#: what stands for a model: a file, a network, one with its preprocessing, or a function that answers scores
+ModelLike = str | Path | nn.Module | Classifier | Callable[[Any], Any]
 #: what stands for images: a file or folder, a data set, arrays (N, C, H, W) or (N, H, W, C),
 #: pictures, a loader
 ImagesLike = str | Path | Dataset | torch.Tensor | np.ndarray[Any, Any] | Iterable[Any]
@@ -45,6 +47,10 @@ class Feeding(TypedDict, total=False):
         layout: "NCHW" or "NHWC".
         class_names: one name per class.
         allow_unsafe: whether the code that a pickle holds may run.
+        output: which of several outputs answers the classes, by its name or its place.
+        url: the server that answers as the model, whose name there is given instead of a path.
+        input_name: the input that takes the images, where a server has several.
+        timeout: seconds that a server is waited for, each time.
 
     """
 
@@ -58,6 +64,10 @@ class Feeding(TypedDict, total=False):
     layout: Literal["NCHW", "NHWC"]
     class_names: Sequence[str]
     allow_unsafe: bool
+    output: str
+    url: str
+    input_name: str
+    timeout: float
 
 
 def classifier(
@@ -65,15 +75,17 @@ def classifier(
     feeding: Feeding | None = None,
     *,
     shape: tuple[int, int, int] | None = None,
-    device: str = "cpu",
+    device: str = "auto",
 ) -> Classifier:
     """Return a model as a classifier.
 
     Args:
-        model: a file or folder, an `nn.Module` that answers logits, or a `Classifier`.
+        model: a file or folder, an `nn.Module` that answers logits, a `Classifier`, or any callable: it is
+            given an array, or else a tensor (N, C, H, W), and answers scores (N, K). With `url` the name of
+            a model at a server.
         feeding: how it is built and fed.
         shape: (C, H, W) of the images at hand, for a module that nothing else is known of.
-        device: where it computes.
+        device: where it computes; "auto" for the best one here.
 
     Raises:
         ModelError: it cannot be read, or does not answer logits.
@@ -92,29 +104,27 @@ def classifier(
     if isinstance(model, str | Path):
         found = load_model_of(ModelSource(model=Path(model), **said), Run(device=device))
         if names:
-            found = Classifier(
-                found.network,
-                found.input_shape,
-                preprocessing=found.preprocessing,
-                class_names=names,
-                origin=found.origin,
-            )
+            found = found.named(names)
         return found
     if isinstance(model, Classifier):
         if said or names:
             raise OptionError(f"expected no options beside a Classifier, got {', '.join([*said, *names])}")
-        return model.to(device)
-    if not isinstance(model, nn.Module):
+        return model.to(device_named(device))
+    if not callable(model):
         raise ModelError(
-            f"expected a path, an nn.Module or a Classifier as the model, got {type(model).__name__}"
+            "expected a path, an nn.Module, a Classifier or a callable as the model, got "
+            f"{type(model).__name__}"
         )
-    return _of_module(model, said, names, shape).to(device)
+    return _of_module(model, said, names, shape).to(device_named(device))
 
 
 def _of_module(
-    network: nn.Module, said: dict[str, Any], names: tuple[str, ...], shape: tuple[int, int, int] | None
+    network: Callable[[Any], Any],
+    said: dict[str, Any],
+    names: tuple[str, ...],
+    shape: tuple[int, int, int] | None,
 ) -> Classifier:
-    told = {"net", "factory", "allow_unsafe"} & set(said)
+    told = {"net", "factory", "allow_unsafe", "url", "input_name", "timeout"} & set(said)
     if told:
         raise OptionError(f"expected {', '.join(sorted(told))} only beside a file, got a module")
     size = said.get("input_shape") or shape
@@ -124,9 +134,15 @@ def _of_module(
         raise OptionError('expected an input_range (low, high) for a module, got "auto"')
     low, high = said.get("input_range", (0.0, 1.0))
     fed = {name: said[name] for name in ("mean", "std", "layout") if name in said}
-    model = Classifier(
-        network, size, preprocessing=Preprocessing(low=low, high=high, **fed), class_names=names
-    )
+    told_more: dict[str, Any] = {
+        "preprocessing": Preprocessing(low=low, high=high, **fed),
+        "class_names": names,
+        "output": said.get("output"),
+    }
+    if isinstance(network, nn.Module):
+        model = Classifier(network, size, **told_more)
+    else:
+        model = BlackBox(network, size, **told_more)
     if said.get("classes", model.num_classes) != model.num_classes:
         raise ModelError(f"expected {said['classes']} classes as asked, got {model.num_classes} outputs")
     return model

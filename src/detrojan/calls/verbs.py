@@ -9,6 +9,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Unpack
 
+from torch import nn
+
 from detrojan.calls.given import Feeding, ImagesLike, ModelLike, classifier, dataset
 from detrojan.calls.results import RepairOutcome, ScanOutcome
 from detrojan.errors import DataError, OptionError
@@ -16,9 +18,9 @@ from detrojan.findings import Finding
 from detrojan.guards.base import Calibrated, Guard
 from detrojan.jobs.findings import Given
 from detrojan.jobs.inputs import Inputs, check_shape
-from detrojan.jobs.labelling import with_usable_labels
+from detrojan.jobs.labelling import with_names, with_usable_labels
 from detrojan.jobs.repair_job import Job, check_blind, check_held_out, ended
-from detrojan.jobs.scanning import scan_model, scan_named
+from detrojan.jobs.scanning import scan_model, scan_named, usual_scan
 from detrojan.jobs.settings import method_named, methods_named
 from detrojan.models.classifier import Classifier
 from detrojan.repairs.base import Repair
@@ -35,7 +37,7 @@ def scan(
     images: ImagesLike,
     labels: Any = None,
     *,
-    method: str | Scan = "cascade",
+    method: str | Scan | None = None,
     targets: Sequence[int] | None = None,
     samples: int | None = None,
     budget: float | None = None,
@@ -45,11 +47,13 @@ def scan(
     """Judge a model: does it have a backdoor, and to which label does it lead?
 
     Args:
-        model: a file or folder, an `nn.Module` that answers logits, or a `Classifier`.
+        model: a file or folder, an `nn.Module` that answers logits, a `Classifier`, any callable that
+            answers scores, or with `url` the name of a model at a server.
         images: a few hundred clean ones like those it is used for: a file or folder, arrays in [0, 1] or
             0..255, a list of pictures, a `Dataset`, or a PyTorch data set or loader.
         labels: (N,) of the images, where they are known and do not come with them.
-        method: a scan's name, or a scan with its settings, such as `NeuralCleanse(steps=500)`.
+        method: a scan's name, or a scan with its settings, such as `NeuralCleanse(steps=500)`. None is the
+            cascade, or "peaks" for a model that only answers.
         targets: labels to test as targets; None for all.
         samples: how many images are used; None for as many as the method takes.
         budget: seconds after which the cascade says what it knows by then; None for no limit.
@@ -68,6 +72,8 @@ def scan(
     run, started = run or Run(), datetime.now(UTC)
     if isinstance(method, Scan) and budget is not None:
         raise OptionError(f"expected the budget as a setting of {type(method).__name__}, got both")
+    if method is None:
+        method = usual_scan(answers_only=_only_answers(model, feeding))
     chosen = method if isinstance(method, Scan) else scan_named(method, samples=samples, budget=budget)
     inputs = _inputs(model, images, labels, samples or chosen.samples, run, feeding)
     scanned = scan_model(
@@ -77,6 +83,12 @@ def scan(
         raise KeyboardInterrupt
     pictures = pictures_of(scanned.result.flagged, inputs.data.images, model=inputs.model)
     return ScanOutcome(report=scanned.report, result=scanned.result, pictures=pictures)
+
+
+def _only_answers(model: ModelLike, feeding: Feeding) -> bool:
+    if isinstance(model, Classifier):
+        return model.answers_only
+    return feeding.get("url") is not None or not isinstance(model, str | Path | nn.Module)
 
 
 def repair(
@@ -217,7 +229,10 @@ def _inputs(
         network = classifier(model, feeding, shape=data.shape, device=run.device)
     check_shape(network, data)
     data, warnings = with_usable_labels(network, data)
-    return Inputs(model=network, data=data, warnings=(*network.origin.notes, *warnings))
+    if isinstance(model, Classifier) and not network.class_names:
+        network = network.with_preprocessing(network.preprocessing)  # the caller's own keeps its names
+    data, told = with_names(network, data)
+    return Inputs(model=network, data=data, warnings=(*network.origin.notes, *warnings, *told))
 
 
 def _repairs(method: str | Repair | Sequence[Repair]) -> list[Repair]:

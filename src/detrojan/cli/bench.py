@@ -54,9 +54,7 @@ def command() -> None:
     "--cache", type=FILE, metavar="DIR", default=Path(".cache/bench"), show_default=True,
     help="Where trained networks are kept.",
 )  # fmt: skip
-@click.option(
-    "--device", metavar="NAME", help="A torch device.  [default: cuda where there is one, else cpu]"
-)
+@click.option("--device", metavar="NAME", help="A torch device.  [default: auto: cuda, else mps, else cpu]")
 @click.option("--threads", type=click.IntRange(min=1), metavar="N", help="Computing threads.")
 @click.option(
     "--mixed-precision/--no-mixed-precision",
@@ -101,12 +99,12 @@ def run(
     from detrojan.cli.outputs import check_writable  # noqa: PLC0415
     from detrojan.cli.progress import RichProgress  # noqa: PLC0415
     from detrojan.cli.surroundings import check_device  # noqa: PLC0415
-    from detrojan.machine import tune  # noqa: PLC0415
+    from detrojan.machine import device_named, tune  # noqa: PLC0415
 
     start_logging(verbose=verbose)
     check_writable(out)
     state = current()
-    device = device or ("cuda" if torch.cuda.is_available() else "cpu")
+    device = device_named(device or "auto")
     check_device(device)
     tune(threads)
     profile = profile or ("cpu" if torch.device(device).type == "cpu" else "full")

@@ -28,6 +28,9 @@ _FACTORY = click.option(
     metavar="PACKAGE.MODULE:FUNCTION",
     help="Your own code that makes the network, where it needs some; it is imported and run.",
 )
+_URL = click.option(
+    "--url", metavar="URL", help="The server of the guard's model, where it was set up with one."
+)
 _HTML = click.option("--html", "html_file", type=FILE, metavar="FILE", help="Also write a page here.")
 _FIGURES = click.option("--figures", type=FILE, metavar="DIR", help="Also write pictures (PNG) here.")
 
@@ -116,6 +119,7 @@ def calibrate(
 @click.option("--as-class", is_flag=True, help='Answer one more class, "backdoored", for such inputs.')
 @_FIGURES
 @_FACTORY
+@_URL
 @format_option()
 @_JSON
 @short_run_options
@@ -146,7 +150,7 @@ def check(
     run, figures = start(surroundings), asked["figures"]
     check_writable(json_file)
     check_folder(figures, writes=guarding.FIGURES)
-    guarded = load_bundle(guard, device=run.device, factory=asked["factory"])
+    guarded = load_bundle(guard, device=run.device, factory=asked["factory"], url=asked["url"])
     found, names = read_images(images, data, run, guarded.model)
     check_shape(guarded.model, found)
     record, scores = guarding.check(guarded, found, names, as_class=asked["as_class"])
@@ -176,6 +180,7 @@ def check(
 )
 @_FIGURES
 @_FACTORY
+@_URL
 @format_option()
 @_JSON
 @_HTML
@@ -207,7 +212,7 @@ def measure(
     run, started, figures = start(surroundings), datetime.now(UTC), asked["figures"]
     check_writable(json_file, html_file)
     check_folder(figures, writes=guarding.FIGURES)
-    guarded = load_bundle(guard, device=run.device, factory=asked["factory"])
+    guarded = load_bundle(guard, device=run.device, factory=asked["factory"], url=asked["url"])
     found = guarding.measure(
         guarded,
         load_data(data, run, network=guarded.model),

@@ -131,6 +131,23 @@ def model_options(verb: Verb) -> Verb:
                 help="Which output answers the classes, where the network has several.",
             ),
             click.option(
+                "--url",
+                metavar="URL",
+                help="The server that MODEL is the name of a model at (Open Inference Protocol v2: KServe, "
+                "Triton, MLServer).",
+            ),
+            click.option(
+                "--input", "input_name", metavar="NAME", help="Which input takes the images at --url."
+            ),
+            click.option(
+                "--timeout",
+                type=click.FloatRange(min=0, min_open=True),
+                metavar="SECONDS",
+                default=30.0,
+                show_default=True,
+                help="How long the server at --url is waited for, each time.",
+            ),
+            click.option(
                 "--allow-unsafe",
                 is_flag=True,
                 help="Run the code that a pickle holds. Only for files whose author you trust.",
@@ -213,9 +230,9 @@ def _device_options() -> list[Callable[[Verb], Verb]]:
         click.option(
             "--device",
             metavar="NAME",
-            default="cpu",
+            default="auto",
             show_default=True,
-            help="A torch device, e.g. cuda:0.",
+            help="A torch device, e.g. cuda:0; auto: cuda, else mps, else cpu.",
         ),
         click.option("--threads", type=click.IntRange(min=1), metavar="N", help="Computing threads."),
     ]

@@ -39,7 +39,7 @@ EXIT = {"no evidence": 0, "backdoored": 1, "inconclusive": 3}
     "--labels", type=types.Labels(), help="Labels to test as targets, e.g. 0-39,77.  [default: all]"
 )
 @click.option(
-    "--method", metavar="NAME", default="cascade", show_default=True, help="See: detrojan list scans."
+    "--method", metavar="NAME", help="See: detrojan list scans.  [default: cascade; with --url peaks]"
 )
 @click.option(
     "--budget",
@@ -60,7 +60,7 @@ def command(
     model: ModelSource,
     data: DataSource,
     labels: list[int] | None,
-    method: str,
+    method: str | None,
     budget: float | None,
     settings: tuple[str, ...],
     triggers: Path | None,
@@ -80,7 +80,7 @@ def command(
     from detrojan.cli.outputs import check_triggers, check_writable, emit  # noqa: PLC0415 - `--help` shall be fast
     from detrojan.cli.surroundings import kept, start  # noqa: PLC0415
     from detrojan.jobs.inputs import load_inputs  # noqa: PLC0415
-    from detrojan.jobs.scanning import scan_model, scan_named  # noqa: PLC0415
+    from detrojan.jobs.scanning import scan_model, scan_named, usual_scan  # noqa: PLC0415
     from detrojan.jobs.triggers import triggers_folder  # noqa: PLC0415
     from detrojan.report.pictures import pictures_of  # noqa: PLC0415
 
@@ -88,6 +88,7 @@ def command(
     run, started = start(surroundings), datetime.now(UTC)
     check_writable(*output.files.values())
     check_triggers(output.json_file, triggers)
+    method = method or usual_scan(answers_only=model.url is not None)
     scan = scan_named(method, settings, data.samples, budget)
     inputs = load_inputs(model, data, run, limit=scan.samples, stand_ins=True, check="later")
     with kept(run, surroundings, inputs.model.origin.sha256, inputs.data.sha256) as run:

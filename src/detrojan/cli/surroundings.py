@@ -39,7 +39,7 @@ def start(options: RunOptions) -> Run:
 
     """
     from detrojan.cli.progress import RichProgress  # noqa: PLC0415 - imports torch
-    from detrojan.machine import tune  # noqa: PLC0415
+    from detrojan.machine import device_named, tune  # noqa: PLC0415
     from detrojan.run import InTurn, Run  # noqa: PLC0415
     from detrojan.runner.processes import Processes  # noqa: PLC0415
 
@@ -47,7 +47,7 @@ def start(options: RunOptions) -> Run:
     if current().defaults and options.verbose:
         current().note(f"defaults from {', '.join(map(str, current().defaults))}")
     tune(options.threads)
-    check_device(options.device)
+    check_device(device_named(options.device))
     return Run(
         seed=options.seed,
         device=options.device,

@@ -19,16 +19,17 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import save_file
 
-from detrojan.errors import DataError, InputError, ModelError, OptionError
+from detrojan.errors import AnswersOnlyError, DataError, InputError, ModelError, OptionError
 from detrojan.files import save_text
 from detrojan.guards.base import Calibrated, Guard
 from detrojan.guards.record import OLD_MODEL, TENSORS, VALUES, GuardRecord, Named, NamedModel, read_record
+from detrojan.machine import device_named
 from detrojan.models.classifier import Classifier
+from detrojan.models.endpoint import open_endpoint
 from detrojan.models.loading import file_sha256, format_of, load_model
 from detrojan.models.metadata import metadata_of, parse_metadata
 from detrojan.models.nets import is_net
 from detrojan.models.writing import save_model, usual_ending, usual_endings
-from detrojan.store import digest
 from detrojan.tensor_files import read_tensors
 
 #: what is not yet counted begins so
@@ -89,29 +90,38 @@ def save_guard(guard: Calibrated, folder: str | Path) -> Path:
 def save_bundle(guard: Calibrated, folder: str | Path) -> Path:
     """Write a guard and its model to a folder that can be put into service by itself.
 
-    The model of an older guard is removed last; no other file is.
+    Of a model behind a URL its name is written. The model of an older guard is removed last, and no
+    other file.
 
     Raises:
         InputError: the folder cannot be written.
         ModelError: the model cannot be written, or its original lies where the copy would go.
 
     """
-    return _save(guard, Path(folder), f"model{usual_ending(guard.model)}")
+    answers = guard.model.answers_only
+    if answers and guard.model.origin.format != "v2":
+        raise AnswersOnlyError(
+            f"{guard.model.origin.net}: expected a network to write beside the guard, got a callable: "
+            "save_guard writes the guard alone"
+        )
+    return _save(guard, Path(folder), "" if answers else f"model{usual_ending(guard.model)}")
 
 
 def _save(guard: Calibrated, folder: Path, model: str | None) -> Path:
-    if model is not None and _is_original(folder / model, guard.model):
+    if model and _is_original(folder / model, guard.model):
         raise ModelError(f"expected another folder than that of the original {guard.model.origin.path}")
     tensors, values = guard.state()
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-    names = [TENSORS, *([] if model is None else [model])]
+    names = [TENSORS, *([model] if model else [])]
     try:
         folder.mkdir(parents=True, exist_ok=True)
         older = _older_files(folder)
         with _aside(folder, names) as place:
             save_file({**tensors, "clean_scores": guard.clean_scores.contiguous()}, place[TENSORS])
             named = None
-            if model is not None:
+            if model == "":
+                named = NamedModel(file="", sha256="", metadata=metadata_of(guard.model))
+            elif model is not None:
                 save_model(guard.model, place[model])
                 named = NamedModel(
                     file=model, sha256=file_sha256(place[model]), metadata=metadata_of(guard.model)
@@ -121,7 +131,7 @@ def _save(guard: Calibrated, folder: Path, model: str | None) -> Path:
                 hyper_parameters=guard.method.hyper_parameters(),
                 threshold=guard.threshold,
                 warnings=list(guard.warnings),
-                network=digest(guard.model.network),
+                network=guard.model.fingerprint,
                 preprocessing=str(guard.model.preprocessing),
                 tensors=Named(file=TENSORS, sha256=file_sha256(place[TENSORS])),
                 model=named,
@@ -187,10 +197,10 @@ def load_guard(folder: str | Path, model: Classifier) -> Calibrated:
     scores = tensors.pop("clean_scores", torch.empty(0))
     if scores.ndim != 1 or not len(scores) or not bool(scores.isfinite().all()):
         raise DataError(f"{folder}: expected clean_scores, one finite number per clean input")
-    if record.network != digest(model.network):
+    if record.network != model.fingerprint:
         raise ModelError(
             f"{folder}: expected the network that the guard was calibrated for "
-            f"(weights {record.network[:12]}), got another (weights {digest(model.network)[:12]})"
+            f"(weights {record.network[:12]}), got another (weights {model.fingerprint[:12]})"
         )
     if record.preprocessing != str(model.preprocessing):
         raise ModelError(
@@ -212,13 +222,16 @@ def load_guard(folder: str | Path, model: Classifier) -> Calibrated:
         raise DataError(f"{folder}: not a valid guard: {type(error).__name__}: {error}") from error
 
 
-def load_bundle(folder: str | Path, *, device: str = "cpu", factory: str | None = None) -> Calibrated:
+def load_bundle(
+    folder: str | Path, *, device: str = "auto", factory: str | None = None, url: str | None = None
+) -> Calibrated:
     """Read a guard and its model from the folder that `save_bundle` wrote.
 
     Args:
         folder: where they lie.
-        device: a torch device name.
+        device: a torch device name, or "auto".
         factory: the user's own code that makes the network; what the folder says is never run.
+        url: the server of a model that only answers; what the folder says is never asked.
 
     Raises:
         DataError: no guard there, or one that is damaged.
@@ -229,6 +242,10 @@ def load_bundle(folder: str | Path, *, device: str = "cpu", factory: str | None 
     named = read_record(folder).model
     if named is None:
         raise DataError(f"{folder / VALUES}: expected a guard that was saved with its model, got none")
+    if not named.file:
+        return load_guard(folder, _served(named, folder, url))
+    if url is not None:
+        raise OptionError(f"{folder}: expected no URL, since the guard's model lies in {named.file}")
     if Path(named.file).name != named.file or not named.file.startswith("model."):
         raise DataError(
             f"{folder / VALUES}: expected a file model.* of the same folder, got {named.file!r:.80}"
@@ -246,7 +263,23 @@ def load_bundle(folder: str | Path, *, device: str = "cpu", factory: str | None 
         input_shape=stated.input_shape,
         output=stated.output or None,
     )
-    return load_guard(folder, model.to(device))
+    return load_guard(folder, model.to(device_named(device)))
+
+
+def _served(named: NamedModel, folder: Path, url: str | None) -> Classifier:
+    """Return the model of a guard that was calibrated on a server's answers."""
+    stated = parse_metadata(named.metadata, folder / VALUES)
+    if url is None:
+        raise OptionError(f"{folder}: expected --url URL of the server that answers as {stated.net!r:.80}")
+    return open_endpoint(
+        url,
+        stated.net,
+        input_shape=stated.input_shape,
+        preprocessing=stated.preprocessing,
+        layout=None if stated.preprocessing is None else stated.preprocessing.layout,
+        class_names=stated.class_names,
+        output=stated.output or None,
+    )
 
 
 def _whole(folder: Path, named: Named) -> Path:

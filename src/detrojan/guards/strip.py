@@ -130,6 +130,7 @@ class Strip(Guard):
     """
 
     name = "strip"
+    answers_only: ClassVar[bool] = True
 
     copies: int = 100
     mode: Literal["both", "add", "balance", "blend"] = "both"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -11,7 +12,7 @@ from detrojan.data.drawn.synthetic import NONE, synthetic
 from detrojan.data.reading import read_data
 from detrojan.data.splits import training_splits
 from detrojan.data.surrogate import surrogate
-from detrojan.errors import DataError, InputError, OptionError
+from detrojan.errors import DataError, InputError, ModelError, OptionError
 from detrojan.files import read_bounded
 from detrojan.jobs.feeding import (
     Check,
@@ -25,6 +26,7 @@ from detrojan.jobs.feeding import (
 from detrojan.jobs.labelling import with_names, with_usable_labels
 from detrojan.jobs.sources import DataSource, ModelSource
 from detrojan.models.classifier import Classifier
+from detrojan.models.endpoint import Patience, open_endpoint
 from detrojan.models.loading import load_model
 from detrojan.run import Run
 
@@ -120,6 +122,10 @@ def load_model_at(path: Path, source: ModelSource, run: Run) -> Classifier:
 
     """
     names = () if source.class_names is None else _names(source.class_names)
+    if source.url is not None:
+        return _served(path, source, names)
+    if source.input_name is not None:
+        raise OptionError("expected --input beside --url, got a file")
     model = load_model(
         path,
         net=source.net,
@@ -134,6 +140,33 @@ def load_model_at(path: Path, source: ModelSource, run: Run) -> Classifier:
     if stated != model.preprocessing:
         model = model.with_preprocessing(stated)
     return model.to(run.device)
+
+
+def _served(path: Path, source: ModelSource, names: tuple[str, ...]) -> Classifier:
+    """Return the model that a server answers as."""
+    assert source.url is not None
+    given = {"--net": source.net, "--factory": source.factory, "--allow-unsafe": source.allow_unsafe}
+    if wrong := [option for option, value in given.items() if value]:
+        raise OptionError(f"expected {', '.join(wrong)} beside a file only, got --url {source.url}")
+    if not 0 < source.timeout < math.inf:
+        raise OptionError(f"expected a timeout above 0, got {source.timeout:g}")
+    model = open_endpoint(
+        source.url,
+        str(path),
+        input_name=source.input_name,
+        output=source.output,
+        input_shape=source.input_shape,
+        layout=source.layout,
+        class_names=names,
+        patience=Patience(timeout=source.timeout),
+    )
+    if source.classes not in {None, model.num_classes}:
+        raise ModelError(
+            f"{model.origin.path}: expected {source.classes} classes as asked, "
+            f"got {model.num_classes} outputs"
+        )
+    stated = stated_preprocessing(source, model.preprocessing)
+    return model.with_preprocessing(replace(stated, layout=model.preprocessing.layout))
 
 
 def _names(path: Path) -> tuple[str, ...]:

@@ -15,6 +15,7 @@ from detrojan.judging.outcome import shortcomings
 from detrojan.judging.truth import meaningful
 from detrojan.metrics.accuracy import agreement, clean_accuracy
 from detrojan.metrics.leads import leads
+from detrojan.models.blackbox import check_sees
 from detrojan.models.classifier import Classifier
 from detrojan.repairs.base import Repair, Repaired
 from detrojan.report.report import Measures, measures
@@ -96,6 +97,8 @@ def repair_in_sequence(
     """
     if not methods:
         raise OptionError("expected at least one repair")
+    for method in methods:
+        check_sees(method, model)
     current, steps = model, list[RepairStep]()
     with run.progress.task("repair", len(methods)) as task:
         for method in methods:

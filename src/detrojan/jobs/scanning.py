@@ -33,6 +33,11 @@ class Scanned:
         return bool(self.result.details.get("interrupted"))
 
 
+def usual_scan(*, answers_only: bool) -> str:
+    """Return the name of the scan that is made where the user names none."""
+    return "peaks" if answers_only else "cascade"
+
+
 def scan_named(
     name: str, settings: Sequence[str] = (), samples: int | None = None, budget: float | None = None
 ) -> Scan:

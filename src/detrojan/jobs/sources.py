@@ -27,6 +27,9 @@ class ModelSource:
         class_names: a file with a name per line, or a JSON list of names.
         output: which of several outputs of the network is judged, by its name or its place.
         allow_unsafe: whether the code that a pickle holds may run.
+        url: the server that answers as the model, whose name there is `model`; None for a file.
+        input_name: the input that takes the images, where a server has several.
+        timeout: seconds that a server is waited for, each time.
 
     """
 
@@ -44,6 +47,9 @@ class ModelSource:
     class_names: Path | None = None
     output: str | None = None
     allow_unsafe: bool = False
+    url: str | None = None
+    input_name: str | None = None
+    timeout: float = 30.0
 
 
 @dataclass(frozen=True, kw_only=True)

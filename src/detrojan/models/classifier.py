@@ -19,6 +19,7 @@ from detrojan.models.evaluating import evaluating
 from detrojan.models.heads import heads
 from detrojan.models.layers import Layer, captured, layers_of
 from detrojan.models.preprocessing import Preprocessing
+from detrojan.store import digest
 
 #: how many images are judged in one go where the caller does not say
 BATCH = 512
@@ -120,6 +121,21 @@ class Classifier:
         size = " x ".join(str(side) for side in self.input_shape)
         file = f", {self.origin.path}" if self.origin.path else ""
         return f"Classifier({kind}, {size} to {self.num_classes:,} classes, {self.preprocessing}{file})"
+
+    @property
+    def answers_only(self) -> bool:
+        """Whether nothing but its answers is known: no weights, no layers, no gradients."""
+        return False
+
+    @property
+    def fingerprint(self) -> str:
+        """Digest of the network's weights, by which it is known again."""
+        return digest(self.network)
+
+    @property
+    def parameters(self) -> int:
+        """How many numbers the network has learned."""
+        return sum(parameter.numel() for parameter in self.network.parameters())
 
     @property
     def device(self) -> torch.device:
@@ -318,6 +334,21 @@ class Classifier:
             class_names=self.class_names,
             origin=self.origin,
         )
+
+    def named(self, class_names: tuple[str, ...]) -> Classifier:
+        """Return the same network (shared, not copied) with names of its classes.
+
+        Raises:
+            ModelError: not one per output.
+
+        """
+        found = self.with_preprocessing(self.preprocessing)
+        if len(class_names) != self.num_classes:
+            raise ModelError(
+                f"expected {self.num_classes} class names, one per output, got {len(class_names)}"
+            )
+        found.class_names = class_names
+        return found
 
     def copy(self) -> Classifier:
         """Return an independent copy; changing it leaves this one as it is."""

@@ -137,7 +137,7 @@ def metadata_of(model: Classifier) -> dict[str, str]:
         "preprocessing": asdict(model.preprocessing),
         "class_names": list(model.class_names),
     }
-    if output_of(model.network):
+    if not model.answers_only and output_of(model.network):
         stated["output"] = output_of(model.network)
     for more in ("n_plus_one", "described"):
         if more in model.origin.details:

@@ -253,7 +253,7 @@ def model_facts(model: Classifier) -> ModelFacts:
         input_shape=list(model.input_shape),
         classes=model.num_classes,
         class_names=list(model.class_names),
-        parameters=sum(parameter.numel() for parameter in model.network.parameters()),
+        parameters=model.parameters,
         preprocessing=PreprocessingFacts(
             **vars(pre) | {"mean": list(pre.mean), "std": list(pre.std), "framing": str(pre.framing or "")}
         ),

@@ -45,6 +45,7 @@ class Attractor(Scan):
 
     name = "attractor"
     needs_victims: ClassVar[bool] = False
+    answers_only: ClassVar[bool] = True
 
     count: int = 1400
     significance: float = 0.01

@@ -12,6 +12,7 @@ from detrojan.findings import ScanResult
 from detrojan.judging.preparing import Prepared, check_samples, prepare
 from detrojan.judging.verdict import Judged
 from detrojan.method import Method
+from detrojan.models.blackbox import check_sees
 from detrojan.models.classifier import Classifier
 from detrojan.run import Run
 
@@ -56,8 +57,10 @@ class Scan(Method, ABC):
             DataError: images of another shape, or fewer than 20.
             LabelError: a label beyond the model's classes.
             ModelError: a network that this method cannot work with.
+            AnswersOnlyError: a model that only answers, and a method that needs more.
 
         """
+        check_sees(self, model)
         ready = prepare(model, data, labels, self.samples, run, victims=self.needs_victims)
         return ready.refusal() if ready.obstacle else ready.result(self.judge(model, ready, run))
 

@@ -123,7 +123,8 @@ def describe(model: Classifier) -> dict[str, Any]:
 
 def backdoored_class(model: Classifier) -> int | None:
     """Return the label with which a model of N + 1 classes reports a backdoored input, else None."""
-    return model.num_classes - 1 if isinstance(model.network, NPlusOne) else None
+    found = not model.answers_only and isinstance(model.network, NPlusOne)
+    return model.num_classes - 1 if found else None
 
 
 def own_classes(model: Classifier) -> int:
