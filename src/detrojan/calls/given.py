@@ -48,6 +48,7 @@ class Feeding(TypedDict, total=False):
         class_names: one name per class.
         allow_unsafe: whether the code that a pickle holds may run.
         output: which of several outputs answers the classes, by its name or its place.
+        key: which of several networks in a file is judged.
         url: the server that answers as the model, whose name there is given instead of a path.
         input_name: the input that takes the images, where a server has several.
         timeout: seconds that a server is waited for, each time.
@@ -65,6 +66,7 @@ class Feeding(TypedDict, total=False):
     class_names: Sequence[str]
     allow_unsafe: bool
     output: str
+    key: str
     url: str
     input_name: str
     timeout: float
@@ -124,7 +126,7 @@ def _of_module(
     names: tuple[str, ...],
     shape: tuple[int, int, int] | None,
 ) -> Classifier:
-    told = {"net", "factory", "allow_unsafe", "url", "input_name", "timeout"} & set(said)
+    told = {"net", "factory", "allow_unsafe", "key", "url", "input_name", "timeout"} & set(said)
     if told:
         raise OptionError(f"expected {', '.join(sorted(told))} only beside a file, got a module")
     size = said.get("input_shape") or shape

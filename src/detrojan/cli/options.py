@@ -131,6 +131,9 @@ def model_options(verb: Verb) -> Verb:
                 help="Which output answers the classes, where the network has several.",
             ),
             click.option(
+                "--key", metavar="NAME", help="Which network of the file, where it holds several, e.g. ema."
+            ),
+            click.option(
                 "--url",
                 metavar="URL",
                 help="The server that MODEL is the name of a model at (Open Inference Protocol v2: KServe, "

@@ -134,6 +134,7 @@ def load_model_at(path: Path, source: ModelSource, run: Run) -> Classifier:
         input_shape=source.input_shape,
         class_names=names,
         output=source.output,
+        key=source.key,
         allow_unsafe=source.allow_unsafe,
     )
     stated = stated_preprocessing(source, model.preprocessing)

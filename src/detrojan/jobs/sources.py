@@ -27,6 +27,7 @@ class ModelSource:
         class_names: a file with a name per line, or a JSON list of names.
         output: which of several outputs of the network is judged, by its name or its place.
         allow_unsafe: whether the code that a pickle holds may run.
+        key: which of several networks in its file is judged: the keys or the prefix that lead to it.
         url: the server that answers as the model, whose name there is `model`; None for a file.
         input_name: the input that takes the images, where a server has several.
         timeout: seconds that a server is waited for, each time.
@@ -47,6 +48,7 @@ class ModelSource:
     class_names: Path | None = None
     output: str | None = None
     allow_unsafe: bool = False
+    key: str | None = None
     url: str | None = None
     input_name: str | None = None
     timeout: float = 30.0

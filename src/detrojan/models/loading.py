@@ -26,6 +26,7 @@ def load_model(
     preprocessing: Preprocessing | None = None,
     class_names: tuple[str, ...] = (),
     output: str | None = None,
+    key: str | None = None,
     allow_unsafe: bool = False,
 ) -> Classifier:
     """Load a model; nothing in its file is executed unless `allow_unsafe` says so.
@@ -44,6 +45,7 @@ def load_model(
             file says.
         output: for a network with several outputs the one to judge, by its name or its place; None for what
             the file says.
+        key: for a file with several networks the one to judge: the keys or the prefix that lead to it.
         allow_unsafe: run the code that a pickle contains. Only for files whose author is trusted.
 
     Raises:
@@ -57,7 +59,7 @@ def load_model(
     if net is not None and factory is not None:
         raise OptionError(f"expected a network's name or a factory, got both: {net} and {factory}")
     path = Path(path)
-    asked = Architecture(net=net, factory=factory, classes=classes, input_shape=input_shape)
+    asked = Architecture(net=net, factory=factory, classes=classes, input_shape=input_shape, key=key)
     found, digest = _read(path, asked, allow_unsafe=allow_unsafe)
     if isinstance(found.network, NPlusOne) and len(class_names) + 1 == len(found.class_names):
         class_names = (*class_names, BACKDOORED)
@@ -79,6 +81,8 @@ def load_model(
 def _read(path: Path, asked: Architecture, *, allow_unsafe: bool) -> tuple[Loaded, str]:
     """Return what lies at a path, and its digest; a network whose answer costs too much is refused."""
     kind = format_of(path)
+    if asked.key is not None and kind.name not in {"torch", "safetensors"}:
+        raise OptionError(f"{path}: expected --key for a PyTorch or safetensors file, got {kind.kind}")
     digest = model_sha256(path, kind)
     found = kind.read(path, asked, allow_unsafe=allow_unsafe)
     check_effort(found.network, found.input_shape, path)

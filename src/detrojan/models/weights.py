@@ -46,6 +46,7 @@ class Architecture:
         factory: "package.module:function", or None.
         classes: the number of classes the caller expects, or None.
         input_shape: (C, H, W), or None to take it from the weights.
+        key: which of the networks in one file is meant, or None.
 
     """
 
@@ -53,6 +54,7 @@ class Architecture:
     factory: str | None = None
     classes: int | None = None
     input_shape: tuple[int, int, int] | None = None
+    key: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

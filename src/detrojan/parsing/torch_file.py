@@ -18,8 +18,10 @@ from detrojan.parsing.torch_pickle import SIZES, Name, Storage, Tensor, TorchMac
 from detrojan.quarantine.limits import check_room, stored_size
 
 #: keys under which training scripts keep the weights, best first; decides between equally large ones
-_USUAL_KEYS = ("state_dict", "model_state_dict", "net", "model", "network", "weights", "params")
+USUAL_KEYS = ("state_dict", "model_state_dict", "net", "model", "network", "weights", "params")
 _DEPTH = 5
+#: more networks than this in one file are not listed
+_MOST_NETWORKS = 8
 #: no state dict's pickle is longer
 MOST_PICKLE = 1 << 28
 _MAGIC = 0x1950A86A20F9469CFC6C
@@ -32,15 +34,17 @@ _DAMAGE = (
 Nested = tuple[tuple[str, ...], dict[str, Any]]
 
 
-def parse_torch(path: Path) -> dict[str, Any]:
+def parse_torch(path: Path, key: str | None = None) -> dict[str, Any]:
     """Return the largest dict of tensors of a file that torch.save wrote.
 
     Args:
         path: the file.
+        key: what leads to the dict that is wanted instead, "a.b" for b in a; the largest where there is none.
 
     Returns:
-        `nesting`: the keys that lead to the dict. `storages`: bytes by name. `tensors`: for each key its
-        dtype, storage, offset, shape and stride, all in values.
+        `nesting`: the keys that lead to the dict. `networks`: what leads to each dict that can be a network.
+        `storages`: bytes by name. `tensors`: for each key its dtype, storage, offset, shape and stride, all
+        in values.
 
     Raises:
         UnsafeFileError: reading it would run code from the file.
@@ -51,7 +55,7 @@ def parse_torch(path: Path) -> dict[str, Any]:
     try:
         with path.open("rb") as file:
             zipped = file.read(4) == b"PK\x03\x04"
-        return _from_zip(path) if zipped else _from_legacy(path)
+        return _from_zip(path, key) if zipped else _from_legacy(path, key)
     except (ModelError, RecursionError):
         raise
     except _DAMAGE as error:
@@ -77,7 +81,7 @@ def largest_dict(
 
     def rank(found: Nested) -> tuple[int, int]:
         nesting, tensors = found
-        usual = _USUAL_KEYS.index(nesting[-1]) if nesting and nesting[-1] in _USUAL_KEYS else 99
+        usual = USUAL_KEYS.index(nesting[-1]) if nesting and nesting[-1] in USUAL_KEYS else 99
         return sum(count(tensor) for tensor in tensors.values()), -usual
 
     nesting, tensors = max(_dicts(content, is_tensor, set()), key=rank, default=((), {}))
@@ -92,7 +96,7 @@ def _dicts(
     content: Any, is_tensor: Callable[[Any], bool], seen: set[tuple[int, str]], nesting: tuple[str, ...] = ()
 ) -> Iterator[Nested]:
     """Yield each dict with its tensors, also one that is held at many places, or holds itself, only once."""
-    name = nesting[-1] if nesting and nesting[-1] in _USUAL_KEYS else ""
+    name = nesting[-1] if nesting and nesting[-1] in USUAL_KEYS else ""
     if not isinstance(content, dict) or len(nesting) > _DEPTH or (id(content), name) in seen:
         return
     seen.add((id(content), name))
@@ -102,10 +106,25 @@ def _dicts(
             yield from _dicts(value, is_tensor, seen, (*nesting, key))
 
 
-def _chosen(content: Any, path: Path) -> tuple[tuple[str, ...], dict[str, Tensor]]:
-    nesting, tensors = largest_dict(
-        content, lambda value: isinstance(value, Tensor), lambda tensor: tensor.count, str(path)
-    )
+def _is_tensor(value: Any) -> bool:
+    return isinstance(value, Tensor)
+
+
+def _networks(content: Any) -> tuple[str, ...]:
+    """Return what leads to each dict that holds convolutions, once for each that is another one."""
+    found: dict[tuple[str, ...], str] = {}
+    for nesting, tensors in _dicts(content, _is_tensor, set()):
+        if any(len(tensor.shape) == 4 for tensor in tensors.values()):
+            storages = tuple(one.storage.key if one.storage else "" for one in tensors.values())
+            found.setdefault(storages, ".".join(nesting))
+    return tuple(found.values())[:_MOST_NETWORKS]
+
+
+def _chosen(content: Any, path: Path, key: str | None = None) -> tuple[tuple[str, ...], dict[str, Tensor]]:
+    nesting, tensors = largest_dict(content, _is_tensor, lambda tensor: tensor.count, str(path))
+    if key is not None:
+        named = [one for one in _dicts(content, _is_tensor, set()) if one[1] and ".".join(one[0]) == key]
+        nesting, tensors = next(iter(named), (nesting, tensors))
     for name, tensor in tensors.items():
         if tensor.storage is None:
             raise WeightsError(f"{path}: expected dense real numbers in {name!r}, got torch.{tensor.dtype}")
@@ -128,7 +147,7 @@ def _described(
     }
 
 
-def _from_zip(path: Path) -> dict[str, Any]:
+def _from_zip(path: Path, key: str | None) -> dict[str, Any]:
     with zipfile.ZipFile(path) as archive, path.open("rb") as file:
         members = {member.filename: member for member in archive.infolist()}
         _refuse_script(members, path)
@@ -138,14 +157,14 @@ def _from_zip(path: Path) -> dict[str, Any]:
             got = members[pickled].file_size
             raise ModelError(f"{path}: expected a pickle of at most {MOST_PICKLE:,} bytes, got {got:,}")
         content = TorchMachine(str(path)).load(archive.read(pickled))
-        nesting, tensors = _chosen(content, path)
+        nesting, tensors = _chosen(content, path, key)
         order = members.get(f"{base}byteorder")
         swapped = order is not None and archive.read(order).strip() not in {b"", sys.byteorder.encode()}
         storages: dict[str, np.ndarray[Any, Any]] = {}
         for storage in _needed(tensors, path):
             values = _record(archive, file, members[f"{base}data/{storage.key}"], storage)
             storages[storage.key] = _swapped(values, storage) if swapped else values
-    return _described(nesting, tensors, storages)
+    return _described(nesting, tensors, storages) | {"networks": _networks(content)}
 
 
 def _needed(tensors: dict[str, Tensor], path: Path) -> list[Storage]:
@@ -198,7 +217,7 @@ def _swapped(values: np.ndarray[Any, Any], storage: Storage) -> np.ndarray[Any, 
     return values.view(f"u{size}").byteswap().view(np.uint8)
 
 
-def _from_legacy(path: Path) -> dict[str, Any]:
+def _from_legacy(path: Path, key: str | None) -> dict[str, Any]:
     """Read what older PyTorch wrote: pickles one behind the other, then the values."""
     with path.open("rb") as file:
         machine = TorchMachine(str(path))
@@ -209,19 +228,19 @@ def _from_legacy(path: Path) -> dict[str, Any]:
         content = machine.load(file)
         found = dict(machine.storages)
         keys = machine.load(file)
-        nesting, tensors = _chosen(content, path)
+        nesting, tensors = _chosen(content, path, key)
         needed = {one.key: one for one in _needed(tensors, path)}
         storages: dict[str, np.ndarray[Any, Any]] = {}
         place = file.tell()
-        for key in keys if isinstance(keys, list) else []:
-            storage = found.get(str(key))
+        for name in keys if isinstance(keys, list) else []:
+            storage = found.get(str(name))
             file.seek(place)
             count = int.from_bytes(file.read(8), "little")
             if storage is None or count != storage.count:
-                raise ValueError(f"{count:,} values in the storage {key!r:.60}")
+                raise ValueError(f"{count:,} values in the storage {name!r:.60}")
             if storage.key in needed:
                 storages[storage.key] = _values(file, place + 8, storage.bytes)
             place += 8 + storage.bytes
         if needed.keys() - storages.keys():
             raise EOFError("it ends before all tensors")
-    return _described(nesting, tensors, storages)
+    return _described(nesting, tensors, storages) | {"networks": _networks(content)}

@@ -12,9 +12,10 @@ from detrojan.errors import ModelError
 from detrojan.models.classifier import Classifier
 from detrojan.models.formats.base import Content, Format, built_again
 from detrojan.models.formats.n_plus_one_file import read_n_plus_one
-from detrojan.models.formats.state_dict import filed_tensors, tensors_of, torch_details, unwrapped
+from detrojan.models.formats.parts import fit_part
+from detrojan.models.formats.state_dict import filed_tensors, tensors_of, torch_details
 from detrojan.models.metadata import completed, metadata_of, parse_metadata
-from detrojan.models.weights import Architecture, Loaded, fit
+from detrojan.models.weights import Architecture, Loaded
 from detrojan.tensor_files import read_tensors
 
 _TENSORS = ("weight", "bias", "running_mean", "running_var", "num_batches_tracked")
@@ -76,9 +77,8 @@ def read_safetensors(path: Path, asked: Architecture) -> Loaded:
     asked = completed(asked, stated.net, stated.input_shape, path)
     found = built_again(tensors, stated.described, asked, str(path)) if stated.described else None
     if found is None:
-        bare = unwrapped(tensors)
-        fitted = fit(bare, asked, str(path), order="none")
-        details = torch_details(fitted, bare, tensors, ())
+        fitted, bare, own = fit_part(tensors, asked, str(path), order="none")
+        details = torch_details(fitted, bare, own, ())
         used = set(details["keys"].values())
         rest = {key: tensor for key, tensor in tensors.items() if key not in used}
         found = Loaded.of(fitted, "safetensors", {**details, "rest": rest, "metadata": metadata})

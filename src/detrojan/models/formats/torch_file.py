@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import logging
 import re
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +15,11 @@ from torch import nn
 from detrojan.errors import ModelError, UnsafeFileError
 from detrojan.models.classifier import Classifier
 from detrojan.models.formats.base import Content, Format
+from detrojan.models.formats.parts import first_that_fits, fit_part
 from detrojan.models.formats.state_dict import filed_tensors, stored_tensors, torch_details, unwrapped
 from detrojan.models.formats.torch_content import holds_module, with_the_rest
 from detrojan.models.surgery.n_plus_one import NPlusOne
-from detrojan.models.weights import Architecture, Loaded, check_finite, fit
+from detrojan.models.weights import Architecture, Fitted, Loaded, check_finite, fit
 from detrojan.parsing.torch_file import largest_dict, parse_torch
 from detrojan.quarantine import quarantined
 
@@ -79,21 +82,46 @@ def read_torch(path: Path, asked: Architecture, *, allow_unsafe: bool) -> Loaded
 
     """
     try:
-        found = quarantined(parse_torch, path)
+        found = quarantined(parse_torch, path, asked.key)
     except UnsafeFileError:
         if not allow_unsafe:
             raise
         return _read_unsafe(path, asked)
-    tensors = stored_tensors(found["tensors"], found["storages"], str(path))
-    return _fitted(tensors, tuple(found["nesting"]), path, asked)
+    networks = list(found["networks"])
+    if asked.key is None and len(networks) > 1 and "" not in networks:
+        return _one_of(networks, path, asked)
+    return _fitted(_stored(found, path), tuple(found["nesting"]), path, asked, networks)
+
+
+def _stored(found: dict[str, Any], path: Path) -> dict[str, torch.Tensor]:
+    return stored_tensors(found["tensors"], found["storages"], str(path))
+
+
+def _one_of(networks: list[str], path: Path, asked: Architecture) -> Loaded:
+    """Read that one of several networks which fits."""
+    nestings: dict[str, tuple[str, ...]] = {}
+
+    def attempt(key: str) -> tuple[Fitted, dict[str, torch.Tensor]]:
+        found = quarantined(parse_torch, path, key)
+        nestings[key], tensors = tuple(found["nesting"]), _stored(found, path)
+        return fit(unwrapped(tensors), asked, str(path)), tensors
+
+    key, fitted, tensors, note = first_that_fits(networks, attempt, str(path))
+    details = torch_details(fitted, unwrapped(tensors), tensors, nestings[key])
+    return Loaded.of(replace(fitted, notes=(*fitted.notes, note)), "torch", details)
 
 
 def _fitted(
-    tensors: dict[str, torch.Tensor], nesting: tuple[str, ...], path: Path, asked: Architecture
+    tensors: dict[str, torch.Tensor],
+    nesting: tuple[str, ...],
+    path: Path,
+    asked: Architecture,
+    networks: Sequence[str] = (),
 ) -> Loaded:
-    bare = unwrapped(tensors)
-    fitted = fit(bare, asked, str(path))
-    return Loaded.of(fitted, "torch", torch_details(fitted, bare, tensors, nesting))
+    if asked.key is not None and ".".join(nesting) == asked.key:
+        asked = replace(asked, key=None)
+    fitted, bare, own = fit_part(tensors, asked, str(path), networks=networks)
+    return Loaded.of(fitted, "torch", torch_details(fitted, bare, own, nesting))
 
 
 def _read_unsafe(path: Path, asked: Architecture) -> Loaded:
