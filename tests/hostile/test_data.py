@@ -26,7 +26,17 @@ def test_small_files_of_large_pictures_take_little_memory(tmp_path, driver, good
     Image.new("RGB", (7000, 7000)).save(folder / "0.png")
     for number in range(1, 4):
         (folder / f"{number}.png").hardlink_to(folder / "0.png")
-    words = ("evaluate", good, "--net", "mnist_cnn", "--resize", "28x28", "--channels", "grey", "--unlabelled")
+    words = (
+        "evaluate",
+        good,
+        "--net",
+        "mnist_cnn",
+        "--resize",
+        "28x28",
+        "--channels",
+        "grey",
+        "--unlabelled",
+    )
     outcome = driver.call(*words, "--data", folder)
     assert outcome.code == 0, outcome.stderr
     assert outcome.memory < MOST_MEMORY

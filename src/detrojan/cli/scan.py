@@ -91,9 +91,8 @@ def command(
     method = method or usual_scan(answers_only=model.url is not None)
     scan = scan_named(method, settings, data.samples, budget)
     inputs = load_inputs(model, data, run, limit=scan.samples, stand_ins=True, check="later")
-    with kept(
-        run, surroundings, inputs.model.origin.sha256 or inputs.model.origin.path, inputs.data.sha256
-    ) as run:
+    origin = inputs.model.origin
+    with kept(run, surroundings, origin.sha256 or origin.path, inputs.data.sha256) as run:
         scanned = scan_model(
             inputs,
             scan,

@@ -183,6 +183,10 @@ class BlackBox(Classifier):
         return self
 
 
+class _FailedError(ModelError):
+    """The caller's own code raised something."""
+
+
 class _Asked(nn.Module):
     """Asks, a few images at a time, and checks what comes back."""
 
@@ -227,16 +231,14 @@ class _Asked(nn.Module):
             return self._tried(images if self._takes_tensors else images.numpy())
         try:
             answer = self._tried(images.numpy())
-        except ModelError as error:
-            if isinstance(error.__cause__, DetrojanError | None):
-                raise
+        except _FailedError as error:
             first = error
         else:
             self._takes_tensors = False
             return answer
         try:
             answer = self._tried(images)
-        except ModelError as error:
+        except _FailedError as error:
             raise ModelError(
                 f"{first}; with a tensor instead of an array: {type(error.__cause__).__name__}: "
                 f"{error.__cause__}"
@@ -250,7 +252,7 @@ class _Asked(nn.Module):
         except DetrojanError:
             raise
         except Exception as error:  # the caller's own code may raise anything
-            raise ModelError(
+            raise _FailedError(
                 f"{self.where} failed on images of shape {tuple(images.shape)}: "
                 f"{type(error).__name__}: {error}"
             ) from error

@@ -235,6 +235,6 @@ def open_endpoint(
         fed.shape,
         preprocessing=replace(pre, layout=fed.layout),
         class_names=class_names,
-        origin=Origin(path=where, format="v2", net=name),
+        origin=Origin(path=where, format="v2", net=name, details={} if one is None else {"output": one}),
         batch=10**6,
     )

@@ -137,8 +137,9 @@ def metadata_of(model: Classifier) -> dict[str, str]:
         "preprocessing": asdict(model.preprocessing),
         "class_names": list(model.class_names),
     }
-    if not model.answers_only and output_of(model.network):
-        stated["output"] = output_of(model.network)
+    output = model.origin.details.get("output") if model.answers_only else output_of(model.network)
+    if output:
+        stated["output"] = output
     for more in ("n_plus_one", "described"):
         if more in model.origin.details:
             stated[more] = model.origin.details[more]

@@ -107,7 +107,7 @@ def tensors_of(stated: Any, side: Literal["inputs", "outputs"], where: str) -> t
 def chosen(
     tensors: Sequence[Tensor], name: str | None, what: Literal["input", "output"], where: str
 ) -> Tensor:
-    """Return the tensor of a name, or the only one.
+    """Return the tensor of a name, or the only one; of inputs the only one that can take images.
 
     Raises:
         OptionError: several and no name, or none of that name.
@@ -116,8 +116,9 @@ def chosen(
     """
     if not tensors:
         raise ModelError(f"{where}: expected an {what} in its metadata, got none")
-    if name is None and len(tensors) == 1:
-        return tensors[0]
+    fits = [one for one in tensors if what == "output" or len(one.shape) in {3, 4}] or list(tensors)
+    if name is None and len(fits) == 1:
+        return fits[0]
     listed = ", ".join(map(str, tensors))
     for tensor in tensors:
         if tensor.name == name:
