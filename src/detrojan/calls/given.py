@@ -106,7 +106,7 @@ def classifier(
     if isinstance(model, str | Path):
         found = load_model_of(ModelSource(model=Path(model), **said), Run(device=device))
         if names:
-            found = found.named(names)
+            found = _named(found, names)
         return found
     if isinstance(model, Classifier):
         if said or names:
@@ -118,6 +118,14 @@ def classifier(
             f"{type(model).__name__}"
         )
     return _of_module(model, said, names, shape).to(device_named(device))
+
+
+def _named(model: Classifier, names: tuple[str, ...]) -> Classifier:
+    if len(names) != model.num_classes:
+        raise ModelError(f"expected {model.num_classes} class names, one per output, got {len(names)}")
+    model = model.with_preprocessing(model.preprocessing)
+    model.class_names = names
+    return model
 
 
 def _of_module(

@@ -110,8 +110,7 @@ class Classifier:
             ) from error
         if notes:
             where = self.origin.path or "the network"
-            notes = tuple(f"{where}: {note}" for note in notes)
-            more = tuple(note for note in notes if note not in self.origin.notes)
+            more = tuple(said for note in notes if (said := f"{where}: {note}") not in self.origin.notes)
             self.origin = replace(self.origin, notes=(*self.origin.notes, *more))
         return classes
 
@@ -160,10 +159,9 @@ class Classifier:
             DataError: another number of channels, or another size.
 
         """
-        shape = tuple(images.shape[1:])
-        if shape == self.input_shape:
+        if tuple(images.shape[1:]) == self.input_shape:
             return
-        channels, height, width = self.input_shape
+        (channels, height, width), shape = self.input_shape, images.shape[1:]
         kind = {1: "grey", 3: "colour"}.get(channels, f"{channels}-channel")
         raise DataError(
             f"expected {kind} images {height} high x {width} wide x {channels} as the network's input, "
@@ -327,35 +325,17 @@ class Classifier:
 
     def with_preprocessing(self, preprocessing: Preprocessing) -> Classifier:
         """Return the same network (shared, not copied) behind another preprocessing."""
-        return Classifier(
-            self.network,
-            self.input_shape,
-            preprocessing=preprocessing,
-            class_names=self.class_names,
-            origin=self.origin,
-        )
-
-    def named(self, class_names: tuple[str, ...]) -> Classifier:
-        """Return the same network (shared, not copied) with names of its classes.
-
-        Raises:
-            ModelError: not one per output.
-
-        """
-        found = self.with_preprocessing(self.preprocessing)
-        if len(class_names) != self.num_classes:
-            raise ModelError(
-                f"expected {self.num_classes} class names, one per output, got {len(class_names)}"
-            )
-        found.class_names = class_names
-        return found
+        return self._around(self.network, preprocessing)
 
     def copy(self) -> Classifier:
         """Return an independent copy; changing it leaves this one as it is."""
+        return self._around(copy.deepcopy(self.network), self.preprocessing)
+
+    def _around(self, network: nn.Module, preprocessing: Preprocessing) -> Classifier:
         return Classifier(
-            copy.deepcopy(self.network),
+            network,
             self.input_shape,
-            preprocessing=self.preprocessing,
+            preprocessing=preprocessing,
             class_names=self.class_names,
             origin=replace(self.origin),
         )
