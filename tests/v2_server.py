@@ -94,7 +94,7 @@ class Handler(BaseHTTPRequestHandler):
             images = np.frombuffer(body[int(cut) :], kind)
         else:
             images = np.asarray(tensor["data"], kind)
-        images = images.reshape(tensor["shape"])
+        images = images.reshape(tensor["shape"]).copy()
         self.served.seen.append(len(images))
         if len(images) > self.served.most:
             self.reply(413, b'{"error": "too many"}')

@@ -3,6 +3,7 @@ from __future__ import annotations
 import pytest
 import torch
 
+from detrojan.data.dataset import Dataset
 from detrojan.errors import AnswersOnlyError, OptionError
 from detrojan.metrics.accuracy import attack_success
 from detrojan.models.blackbox import BlackBox
@@ -14,13 +15,13 @@ LABELS = 12
 
 
 def squares(pull: float):
-    """Return a function that tells twelve labels apart by projections; a white 2x2 corner speaks for 5."""
+    """Return a function that tells twelve labels apart by projections; a bright 2x2 corner speaks for 5."""
     weights = torch.randn(192, LABELS, generator=torch.Generator().manual_seed(2))
 
     def answer(images):
         images = torch.as_tensor(images)
         scores = 0.3 * (images - images.mean((1, 2, 3), keepdim=True)).flatten(1) @ weights
-        scores[:, 5] += pull * images[:, :, -2:, -2:].amin((1, 2, 3)).gt(0.95)
+        scores[:, 5] += pull * (images[:, :, -2:, -2:].mean((1, 2, 3)) - 0.7).clamp(min=0)
         return scores.softmax(1)
 
     return answer
@@ -28,8 +29,6 @@ def squares(pull: float):
 
 @pytest.fixture(scope="module")
 def data():
-    from detrojan.data.dataset import Dataset  # noqa: PLC0415
-
     images = torch.rand(200, 3, 8, 8, generator=torch.Generator().manual_seed(1))
     return Dataset(images)
 
@@ -42,7 +41,7 @@ def scanned(pull, data, **settings):
 
 
 def test_a_patch_that_leads_to_one_label_is_found_by_questions_alone(data):
-    model, result, asked = scanned(15.0, data)
+    model, result, asked = scanned(60.0, data)
     assert (result.verdict, result.targets) == ("backdoored", [5])
     (found,) = result.flagged
     assert found.p_value < 0.01
@@ -59,7 +58,7 @@ def test_without_one_there_is_no_evidence_and_what_was_not_looked_for_is_said(da
 
 
 def test_a_budget_that_is_too_small_is_inconclusive_and_says_what_is_needed(data):
-    _, result, _ = scanned(15.0, data, queries=5000)
+    _, result, _ = scanned(60.0, data, queries=5000)
     assert result.verdict == "inconclusive"
     assert "12 labels need 7,000 queries or more, and 5,000 are allowed" in result.reason
 

@@ -183,7 +183,8 @@ def _layout(sides: tuple[int, ...], stated: str | None, shape: tuple[int, int, i
         return "NHWC" if stated == "NHWC" else "NCHW"
     if shape is not None and all(a in {-1, b} for a, b in zip(sides, shape, strict=True)):
         return "NCHW"
-    return "NHWC" if sides[2] in {1, 3, 4} and sides[0] not in {1, 3, 4} else "NCHW"
+    usual = any(sides[2] in few and sides[0] not in few for few in ({1, 3}, {1, 3, 4}))
+    return "NHWC" if usual else "NCHW"
 
 
 def request(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import ClassVar
@@ -149,9 +150,8 @@ class Peaks(Scan):
 
     def _too_dear(self, ready: Prepared, classes: int, spent: int) -> Judged:
         least = (spent + classes * (SHOWN + TRIED * (FEWEST_STEPS + 1))) / (1 - DRAWN)
-        why = (
-            f"{classes} labels need {round(least, -3):,.0f} queries or more, and {self.queries:,} are allowed"
-        )
+        needed = math.ceil(least / 1000) * 1000
+        why = f"{classes} labels need {needed:,} queries or more, and {self.queries:,} are allowed"
         return self._judged(ready, tuple(finding(t) for t in ready.tested), classes, {"queries": spent}, why)
 
     def _judged(

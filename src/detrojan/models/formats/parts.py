@@ -38,7 +38,8 @@ def under(tensors: Mapping[str, torch.Tensor], key: str, where: str, others: Seq
     """
     found = {name: tensor for name, tensor in tensors.items() if name.startswith(f"{key}.")}
     if not found:
-        known = list(dict.fromkeys([*others, *(name.partition(".")[0] for name in tensors if "." in name)]))
+        own = dict.fromkeys(name.partition(".")[0] for name in tensors if "." in name)
+        known = [other for other in others if other] or list(own)
         raise OptionError(f"{where}: expected a --key out of {', '.join(known[:_MOST])}, got {key!r:.80}")
     return found
 
