@@ -145,15 +145,16 @@ def test_a_file_and_a_classifier_are_taken_too(tmp_path, expected):
     ("model", "feeding", "error", "text"),
     [
         (
-            lambda images: images,
+            object(),
             {},
             ModelError,
-            "expected a path, an nn.Module or a Classifier.*got function",
+            "expected a path, an nn.Module, a Classifier or a callable as the model, got object",
         ),
         (network(), {"net": "deepid"}, OptionError, "expected net only beside a file"),
         (network(), {"colour": "red"}, OptionError, "expected options out of net, .*; got colour"),
         (network(), {"classes": 7}, ModelError, "expected 7 classes as asked, got 4 outputs"),
         (network(), {"input_range": "auto"}, OptionError, "expected an input_range"),
+        (lambda images: images, {}, ModelError, r"expected logits \(N, classes\)"),
         (nn.Conv2d(3, 4, 3), {}, ModelError, r"expected logits \(N, classes\)"),
     ],
 )

@@ -133,23 +133,7 @@ def model_options(verb: Verb) -> Verb:
             click.option(
                 "--key", metavar="NAME", help="Which network of the file, where it holds several, e.g. ema."
             ),
-            click.option(
-                "--url",
-                metavar="URL",
-                help="The server that MODEL is the name of a model at (Open Inference Protocol v2: KServe, "
-                "Triton, MLServer).",
-            ),
-            click.option(
-                "--input", "input_name", metavar="NAME", help="Which input takes the images at --url."
-            ),
-            click.option(
-                "--timeout",
-                type=click.FloatRange(min=0, min_open=True),
-                metavar="SECONDS",
-                default=30.0,
-                show_default=True,
-                help="How long the server at --url is waited for, each time.",
-            ),
+            *_server_options(),
             click.option(
                 "--allow-unsafe",
                 is_flag=True,
@@ -157,6 +141,26 @@ def model_options(verb: Verb) -> Verb:
             ),
         ],
     )(verb)
+
+
+def _server_options() -> list[Callable[[Verb], Verb]]:
+    return [
+        click.option(
+            "--url",
+            metavar="URL",
+            help="The server that MODEL is the name of a model at (Open Inference Protocol v2: KServe, "
+            "Triton, MLServer).",
+        ),
+        click.option("--input", "input_name", metavar="NAME", help="Which input takes the images at --url."),
+        click.option(
+            "--timeout",
+            type=click.FloatRange(min=0, min_open=True),
+            metavar="SECONDS",
+            default=30.0,
+            show_default=True,
+            help="How long the server at --url is waited for, each time.",
+        ),
+    ]
 
 
 def data_options(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import random
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -73,6 +72,11 @@ class _Server:
             log.info("%s", error)
             return {}
 
+    def takes_bytes(self) -> bool:
+        """Return whether tensors may travel as bytes."""
+        extensions = self.optional("/v2").get("extensions")
+        return isinstance(extensions, list) and BINARY in extensions
+
     def sent(
         self, method: str, path: str, body: bytes = b"", headers: Mapping[str, str] | None = None
     ) -> tuple[bytes, Mapping[str, str]]:
@@ -85,8 +89,7 @@ class _Server:
         where, said = f"{self.url}{path}", ""
         for count in range(self.patience.tries):
             if count:
-                pause = self.patience.pause * 2 ** (count - 1)
-                time.sleep(pause * random.uniform(1, 1.5))  # noqa: S311 - so that clients do not come in step
+                time.sleep(self.patience.pause * 2 ** (count - 1))
             try:
                 status, text, found = self._once(method, where, body, headers)
             except self.http.TimeoutException:
@@ -226,9 +229,7 @@ def open_endpoint(
     )
     outputs = tensors_of(stated, "outputs", where)
     one = chosen(outputs, output, "output", where).name if outputs else output
-    extensions = server.optional("/v2").get("extensions")
-    binary = isinstance(extensions, list) and BINARY in extensions
-    asked = _Model(server, path, fed, () if one is None else (one,), binary=binary)
+    asked = _Model(server, path, fed, () if one is None else (one,), binary=server.takes_bytes())
     pre = preprocessing or Preprocessing(high=255.0 if fed.whole else 1.0)
     return BlackBox(
         asked,

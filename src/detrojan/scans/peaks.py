@@ -82,7 +82,7 @@ class Peaks(Scan):
     answers_only: ClassVar[bool] = True
 
     queries: int = 40000
-    side: float = 0.2
+    side: float = 0.1
     significance: float = 0.01
     confirm: float = 0.5
     samples: int = 400
@@ -270,18 +270,21 @@ class _Search:
                 task.advance()
 
     def _changed(self, patches: _Patches) -> _Patches:
-        """Return each patch moved, or with another colour in a part of it."""
+        """Return each patch moved a little, put anywhere, or with another colour in a part of it."""
         places, colours = patches.places.clone(), patches.colours.clone()
         limits = torch.tensor(self.shape[1:]) - self.side
         for label in range(len(places)):
-            kind = int(torch.randint(3, (1,), generator=self.random))
-            if kind == 0:
+            kind = int(torch.randint(4, (1,), generator=self.random))
+            if kind == 3:
+                places[label] = (torch.rand(2, generator=self.random) * (limits + 1)).long()
+                continue
+            if kind == 2:
                 places[label] += torch.randint(-2, 3, (2,), generator=self.random)
                 continue
             size = int(torch.randint(1, self.side + 1, (1,), generator=self.random))
             top, left = torch.randint(self.side - size + 1, (2,), generator=self.random).tolist()
             area = colours[label, :, top : top + size, left : left + size]
-            if kind == 1:
+            if kind == 0:
                 area.copy_(torch.randint(2, (self.shape[0], 1, 1), generator=self.random).expand_as(area))
             else:
                 channel = int(torch.randint(self.shape[0], (1,), generator=self.random))
