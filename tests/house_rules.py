@@ -40,7 +40,7 @@ LAYERS = (
     ("report", "runner"),
     ("jobs",),
     ("", "benchmark", "calls"),  # the package's own __init__ hands out the public names
-    ("service", "cli", "__main__"),
+    ("serve", "cli", "__main__"),
 )
 ROOMS = LAYERS[6]
 #: slow to import or optional: only inside the functions that need them
@@ -61,6 +61,10 @@ LAZY = {
     "ray",
     "art",
     "httpx2",
+    "starlette",
+    "uvicorn",
+    "structlog",
+    "prometheus_client",
 }
 #: their published builds do not work beside CPU-only torch
 NEVER = {"onnx2torch"}

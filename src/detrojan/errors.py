@@ -8,6 +8,7 @@
     │   │   ├── UnsafeFileError     reading it would execute code from the file
     │   │   ├── WeightsError        the weights do not fit the network
     │   │   └── AnswersOnlyError    more than answers is needed of a model that gives nothing else
+    │   ├── RefusedError        a request that a service does not answer
     │   └── DataError           data that cannot be read or do not fit the model
     │       ├── RangeError          pixel values outside the stated range
     │       └── LabelError          labels missing, or beyond the model's classes
@@ -17,6 +18,8 @@
 """
 
 from __future__ import annotations
+
+from collections.abc import Mapping
 
 
 class DetrojanError(Exception):
@@ -55,6 +58,21 @@ class RangeError(DataError):
 
 class LabelError(DataError):
     """Labels are missing, or lie beyond the classes of the model."""
+
+
+class RefusedError(InputError):
+    """A service does not answer a request.
+
+    Attributes:
+        reason: in a word or two, as it is counted.
+        status: the HTTP status.
+        headers: of the response.
+
+    """
+
+    def __init__(self, reason: str, text: str, status: int, headers: Mapping[str, str]) -> None:
+        super().__init__(text)
+        self.reason, self.status, self.headers = reason, status, dict(headers)
 
 
 class MissingExtraError(DetrojanError):

@@ -27,6 +27,7 @@ VERBS = {
     "train": "train",
     "predict": "predict",
     "guard": "guard",
+    "serve": "serve",
     "bench": "bench",
     "list": "listing",
 }

@@ -1,0 +1,1 @@
+"""A guard in service: the guarded model over HTTP."""

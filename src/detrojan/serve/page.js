@@ -1,0 +1,116 @@
+"use strict";
+// Whatever is shown was sent by strangers or read from a file: it is set as text, never as markup.
+const at = (id) => document.getElementById(id);
+const make = (name, text, kind) => {
+  const node = document.createElement(name);
+  if (text !== undefined) node.textContent = text;
+  if (kind) node.className = kind;
+  return node;
+};
+const draw = (name, values) => {
+  const node = document.createElementNS("http://www.w3.org/2000/svg", name);
+  for (const [key, value] of Object.entries(values)) node.setAttribute(key, value);
+  return node;
+};
+const time = (seconds) => new Date(seconds * 1000).toLocaleTimeString();
+const rounded = (value) => (value === null ? "not finite" : value.toPrecision(3));
+const milliseconds = (value) => (value === null ? "–" : `${(value * 1000).toFixed(1)} ms`);
+const share = (part, whole) => (whole ? `${((100 * part) / whole).toFixed(1)}%` : "–");
+
+const pairs = (list, values) => {
+  list.replaceChildren(...Object.entries(values).map(([name, value]) => {
+    const box = make("div");
+    box.append(make("dt", name), make("dd", value));
+    return box;
+  }));
+};
+
+function chart(seen) {
+  const [left, right, top, bottom] = [110, 790, 12, 236];
+  const finite = seen.points.map((point) => point[1]).filter((value) => value !== null);
+  const all = [...finite, ...seen.clean, seen.boundary];
+  const low = Math.min(...all), high = Math.max(...all), room = (high - low || 1) * 0.06;
+  const y = (value) => bottom - ((bottom - top) * (value - low + room)) / (high - low + 2 * room);
+  const svg = at("chart"), bins = 24, counts = Array(bins).fill(0);
+  svg.replaceChildren(draw("line", { x1: left, x2: left, y1: top, y2: bottom, class: "axis" }));
+  for (const value of seen.clean) counts[Math.min(bins - 1, Math.floor((bins * (value - low)) / (high - low || 1)))] += 1;
+  const most = Math.max(1, ...counts);
+  counts.forEach((count, bin) => {
+    const width = (40 * count) / most, step = (high - low) / bins;
+    const upper = y(low + (bin + 1) * step), lower = y(low + bin * step);
+    svg.append(draw("rect", { x: left - width, y: upper, width, height: Math.max(0, lower - upper - 1), class: "bar" }));
+  });
+  const points = seen.points;
+  points.forEach(([, value, bad], place) => {
+    const x = right - ((right - left - 10) * (points.length - 1 - place)) / Math.max(60, points.length - 1);
+    svg.append(draw("circle", { cx: x, cy: value === null ? top : y(value), r: bad ? 4 : 2.5, class: bad ? "dot bad" : "dot" }));
+  });
+  svg.append(draw("line", { x1: left, x2: right, y1: y(seen.boundary), y2: y(seen.boundary), class: "limit" }));
+  const label = (value, text) => {
+    const node = draw("text", { x: 4, y: y(value) + 4 });
+    node.textContent = text;
+    svg.append(node);
+  };
+  label(seen.boundary, `≥ ${rounded(seen.boundary)}`);
+  if (y(low) - y(seen.boundary) > 16) label(low, rounded(low));
+  if (y(seen.boundary) - y(high) > 16) label(high, rounded(high));
+  if (points.length) {
+    const node = draw("text", { x: right, y: 254, "text-anchor": "end" });
+    node.textContent = `${time(points[0][0])} to ${time(points[points.length - 1][0])}`;
+    svg.append(node);
+  }
+}
+
+function latest(seen) {
+  const items = seen.latest.map((one) => {
+    const item = make("li");
+    if (one.png) {
+      const picture = make("img");
+      picture.src = `data:image/png;base64,${one.png}`;
+      picture.alt = "rejected input";
+      item.append(picture);
+    }
+    item.append(make("div", `“${one.label}”, ${one.reason === "overflow" ? "overflow" : rounded(one.score)}`), make("div", time(one.at), "soft"));
+    return item;
+  });
+  at("latest").replaceChildren(...(items.length ? items : [make("li", "none yet")]));
+}
+
+function show(seen) {
+  const state = at("state");
+  state.className = `state ${{ usual: "usual", "under attack": "attack", drifted: "drifted" }[seen.state]}`;
+  const words = { usual: "As usual", "under attack": "Under attack", drifted: "The data have drifted: recalibrate" };
+  state.replaceChildren(make("strong", words[seen.state] + (seen.ready ? "" : " (stopping)")), make("span", seen.advice));
+  pairs(at("counts"), {
+    Inputs: seen.inputs.toLocaleString(),
+    Rejected: `${seen.rejected.toLocaleString()} (${share(seen.rejected, seen.inputs)})`,
+    Mode: seen.mode,
+    "Median latency": milliseconds(seen.p50),
+    "99% latency": milliseconds(seen.p99),
+    Waiting: String(seen.waiting),
+  });
+  chart(seen);
+  latest(seen);
+  pairs(at("facts"), seen.facts);
+  at("warnings").replaceChildren(...seen.warnings.map((text) => make("li", text)));
+}
+
+async function refresh() {
+  const token = sessionStorage.getItem("token");
+  try {
+    const answer = await fetch("state", { headers: token ? { Authorization: `Bearer ${token}` } : {} });
+    at("ask").hidden = answer.status !== 401;
+    if (answer.ok) show(await answer.json());
+    else at("state").textContent = answer.status === 401 ? "This service asks for its token." : `The service answers ${answer.status}.`;
+  } catch {
+    at("state").className = "state";
+    at("state").textContent = "The service does not answer.";
+  }
+}
+at("ask").addEventListener("submit", (event) => {
+  event.preventDefault();
+  sessionStorage.setItem("token", at("token").value);
+  refresh();
+});
+refresh();
+setInterval(refresh, 2000);
