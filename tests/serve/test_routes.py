@@ -160,7 +160,15 @@ def test_binary_data_that_are_not_what_is_stated_are_refused(service, world):
 def test_no_body_leads_to_a_fault_of_the_server(service, body, length):
     headers = {} if length is None else {"Inference_Header_Content_Length": str(length)}
     assert service.client.post(body, **headers).status == 400
-    assert service.client.post(body, "/classify", Content_Type="image/png").status == 400
+
+
+@pytest.mark.parametrize("body", [b"", b"x", b"\x89PNG\r\n\x1a\n" + bytes(40)])
+def test_what_is_no_picture_is_refused(service, body):
+    answer = service.client.post(body, "/classify", Content_Type="image/png")
+    assert (answer.status, set(answer.json)) == (400, {"error"})
+    assert (
+        service.client.post(png(torch.zeros(1, 20, 20)), "/classify", Content_Type="text/html").status == 400
+    )
 
 
 @pytest.mark.parametrize(

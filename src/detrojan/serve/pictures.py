@@ -9,22 +9,20 @@ import torch
 from PIL import Image
 
 from detrojan.data.channels import made_grey
-from detrojan.data.decoding import decode, stated_size
+from detrojan.data.decoding_apart import decoded
 from detrojan.data.geometry import framed
-from detrojan.errors import DataError, RefusedError
+from detrojan.data.source import Encoded
+from detrojan.errors import DataError
 from detrojan.jobs.feeding import framing_of
 from detrojan.models.classifier import Classifier
-from detrojan.serve.refusals import malformed, refused
+from detrojan.serve.refusals import malformed
 from detrojan.words import printable
-
-#: pixels of a picture that is decoded; a larger one is refused unseen
-MOST_PIXELS = 2**24
 
 
 def read_picture(body: bytes, model: Classifier) -> torch.Tensor:
     """Return one picture as the model takes it, (1, C, H, W) in [0, 1].
 
-    It is framed and made grey as `detrojan predict` does it.
+    It is decoded in the quarantine, then framed and made grey as `detrojan predict` does it.
 
     Args:
         body: the compressed picture.
@@ -34,20 +32,18 @@ def read_picture(body: bytes, model: Classifier) -> torch.Tensor:
         RefusedError: it cannot be decoded, is huge, or has other colours.
 
     """
-    name = "the picture"
+    ((_, found),) = decoded(iter([(0, Encoded("the picture", body))]), None)
+    if isinstance(found, DataError):
+        raise malformed(printable(str(found), 200))
+    values, wide = found.pixels, found.pixels.dtype == np.uint16
     try:
-        _check_size(*stated_size(io.BytesIO(body), name))
-        found = decode(io.BytesIO(body), name).pixels
-        wide = found.dtype == np.uint16
         framing = framing_of(model)
-        if found.shape[:2] != framing.size:
-            found = framed(found, framing)
-    except RefusedError:
-        raise
+        if values.shape[:2] != framing.size:
+            values = framed(values, framing)
     except DataError as error:
         raise malformed(printable(str(error), 200)) from error
     white = 65535 if wide else 255
-    image = torch.from_numpy(found.astype(np.float32) / white).permute(2, 0, 1)[None].clamp(0, 1)
+    image = torch.from_numpy(values.astype(np.float32) / white).permute(2, 0, 1)[None].clamp(0, 1)
     channels = model.input_shape[0]
     grey_first = model.preprocessing.channels == "grey"
     if image.shape[1] == 3 and (channels == 1 or grey_first):
@@ -59,11 +55,6 @@ def read_picture(body: bytes, model: Classifier) -> torch.Tensor:
     except DataError as error:
         raise malformed(str(error)) from error
     return image.contiguous()
-
-
-def _check_size(height: int, width: int) -> None:
-    if height * width > MOST_PIXELS:
-        raise refused("too large", f"expected at most {MOST_PIXELS:,} pixels, got {width}x{height}")
 
 
 def png(image: torch.Tensor) -> bytes | None:
