@@ -12,6 +12,7 @@ from typing import Any
 from detrojan.errors import InputError
 from detrojan.extras import require
 from detrojan.guards.base import Calibrated
+from detrojan.serve.connections import impatient
 from detrojan.serve.log import bridge, logger
 from detrojan.serve.options import ServeOptions
 from detrojan.serve.routes import application
@@ -58,7 +59,7 @@ class Server:
             host=options.host,
             port=options.port,
             loop="asyncio",
-            http="h11",
+            http=impatient(options.timeout),
             ws="none",
             log_config=None,
             access_log=False,
