@@ -43,7 +43,7 @@ _HOMES = {
     "data.reading": "read_data",
     "errors": (
         "AnswersOnlyError DataError DetrojanError InputError InterruptedRunError LabelError "
-        "MissingExtraError ModelError OptionError RangeError UnsafeFileError WeightsError"
+        "MissingExtraError ModelError OptionError RangeError RefusedError UnsafeFileError WeightsError"
     ),
     "filters.activation_clustering": "ActivationClustering",
     "filters.base": "Filter Suspects",

@@ -43,6 +43,7 @@ from detrojan.errors import (
     ModelError as ModelError,
     OptionError as OptionError,
     RangeError as RangeError,
+    RefusedError as RefusedError,
     UnsafeFileError as UnsafeFileError,
     WeightsError as WeightsError,
 )

@@ -32,6 +32,7 @@ def test_a_connection_without_a_request_is_kept_for_the_next_one(world, serving)
             idle.sendall(ASKED)
             answer = b""
             while not answer.endswith(b'{"live": true}'):
-                assert (part := idle.recv(10_000)), "the connection was closed"
+                part = idle.recv(10_000)
+                assert part, "the connection was closed"
                 answer += part
             time.sleep(0.5)
