@@ -31,8 +31,6 @@ DRAWN, STRANGE = 0.2, 1400
 FEWEST_STEPS = 20
 #: log odds of a label are counted up to this
 _MOST_ODDS = 30.0
-#: two tests are made, so each p-value counts double
-_TESTS = 2
 WHAT = "peak of answers to small patches"
 
 
@@ -59,8 +57,9 @@ class Peaks(Scan):
     Patches of one size are drawn at random and tried on a few images. A model answers for all labels at
     once, so every label takes the best of them. From there each label's patch is changed a little at a
     time, and a change is kept where the label's log odds grow. What a label reaches on held-out images is
-    its peak. A backdoor's target has a far higher peak than the others, which serve as controls. The
-    attractor probe is made too. Each label's p-value is the smaller one of both tests, doubled.
+    its peak. A backdoor's target has a far higher peak than the others, which serve as controls. A flagged
+    label's patch also has to work. The attractor probe is made too. A label that stands out by that probe
+    alone, or whose patch hardly works, makes the verdict "inconclusive".
 
     It finds patches, and triggers that a patch can stand in for. A trigger that is spread over the image is
     not searched. Where the budget is too small for the number of labels, the verdict is "inconclusive".
@@ -109,11 +108,12 @@ class Peaks(Scan):
         patches = search.drawn(drawn)
         search.climb(patches, steps)
         odds, success = search.reached(patches)
-        peak = high_p_values(odds, "normal")
+        chances = high_p_values(odds, "normal")
         pulled = high_p_values(strange.score, "normal")
-        chances = (torch.minimum(peak, pulled) * _TESTS).clamp(max=1)
-        sure = (success >= self.confirm) | (pulled <= peak)
-        flagged = [t for t in ready.tested if chances[t] < self.significance and sure[t]]
+        sure = (chances < self.significance) & (success >= self.confirm)
+        flagged = [t for t in ready.tested if sure[t]]
+        doubtful = (torch.minimum(chances, pulled) < self.significance) & ~sure
+        suspects = [t for t in ready.tested if doubtful[t]]
         indices = (-anomaly_indices(odds)).clamp(min=0)
         triggers = {t: search.trigger(patches, t) for t in flagged}
         findings = tuple(
@@ -134,6 +134,7 @@ class Peaks(Scan):
             findings,
             model.num_classes,
             {
+                "suspects": suspects,
                 "queries": search.asked + spent,
                 "steps": steps,
                 "patch_side": search.side,
@@ -175,6 +176,7 @@ class Peaks(Scan):
                 targets=targets,
                 sign=high(WHAT),
                 chance=min(chances, default=None),
+                doubt=_doubt(details.get("suspects")),
                 limits=("by answers alone: only triggers that a small patch can stand in for are searched",),
             ),
             criterion=Criterion(
@@ -183,6 +185,16 @@ class Peaks(Scan):
             passes=0,
             details=dict(details),
         )
+
+
+def _doubt(suspects: object) -> str:
+    """Return why silence means nothing where labels stand out that no patch leads to well enough."""
+    if not suspects or not isinstance(suspects, list):
+        return ""
+    return (
+        f"no patch works well enough, but these labels stand out by a patch or by inputs that no network was "
+        f"made for: {', '.join(map(str, suspects))}; that is no proof, so look closer with another method"
+    )
 
 
 @dataclass
