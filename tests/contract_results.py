@@ -1,4 +1,7 @@
-"""What the methods of each room promise of their results."""
+"""What the methods of each room promise of their results.
+
+Each check gets the method and one use of it; what else it asks, it finds out by further uses.
+"""
 
 from __future__ import annotations
 
@@ -11,6 +14,7 @@ import pytest
 import torch
 
 from contract_subjects import CLASSES, COUNT, SHAPE, flat, tiny_data, tiny_findings, tiny_model
+from contracts import Used
 from detrojan.attacks.base import Planted, Poisoned
 from detrojan.errors import OptionError
 from detrojan.filters.base import Suspects
@@ -24,9 +28,8 @@ from detrojan.run import Run
 from detrojan.trainers.base import Trained
 
 
-def check_poisoned(method: Method) -> None:
-    data = tiny_data()
-    made = method.poison(data, run=Run(seed=3))
+def check_poisoned(method: Method, one: Used) -> None:
+    data, made = one.data, one.result
     assert isinstance(made, Poisoned)
     assert made.data.shape == SHAPE
     assert len(made.data) >= len(data)
@@ -65,9 +68,8 @@ def shared_tensors(one: Classifier, other: Classifier) -> set[int]:
     return mine & theirs
 
 
-def check_planted(method: Method) -> None:
-    model, data = tiny_model(), tiny_data()
-    made = method.train(model, data, run=Run(seed=3))
+def check_planted(method: Method, one: Used) -> None:
+    model, data, made = one.model, one.data, one.result
     assert isinstance(made, Planted)
     assert not shared_tensors(model, made.model), "the attacked model shares tensors with the one given"
     assert made.model.all_logits(data.images).shape == (COUNT, CLASSES)
@@ -78,14 +80,15 @@ def check_planted(method: Method) -> None:
         assert 0 <= float(stamped.min()) <= float(stamped.max()) <= 1
 
 
-def check_scanned(method: Method) -> None:
-    for data in (tiny_data(), tiny_data().with_labels(None)):
-        result = method.scan(tiny_model(), data, run=Run(seed=3), labels=[2, 0])
+def check_scanned(method: Method, one: Used) -> None:
+    data = tiny_data().with_labels(None)
+    unlabelled = method.scan(tiny_model(), data, run=Run(seed=3), labels=[2, 0])
+    for result, labels in ((one.result, [0, 1, 2]), (unlabelled, [0, 2])):
         assert isinstance(result, ScanResult)
         assert result.verdict in {"backdoored", "no evidence", "inconclusive"}
         assert result.reason
         assert (result.verdict == "backdoored") == bool(result.targets)
-        assert [finding.label for finding in result.findings] == [0, 2]
+        assert [finding.label for finding in result.findings] == labels
         assert result.passes >= 0
         json.dumps(result.details)
         for finding in result.findings:
@@ -99,10 +102,10 @@ def check_scanned(method: Method) -> None:
                 assert finding.trigger.stamp(data.images).shape == data.images.shape
 
 
-def check_repaired(method: Method) -> None:
-    for data in (tiny_data(), tiny_data().with_labels(None)):
-        model = tiny_model()
-        made = method.repair(model, data, tiny_findings(), run=Run(seed=3))
+def check_repaired(method: Method, one: Used) -> None:
+    other, data = tiny_model(), tiny_data().with_labels(None)
+    unlabelled = method.repair(other, data, tiny_findings(), run=Run(seed=3))
+    for model, made in ((one.model, one.result), (other, unlabelled)):
         assert isinstance(made, Repaired)
         assert not shared_tensors(model, made.model), "the repaired model shares tensors with the one given"
         logits = made.model.all_logits(data.images)
@@ -119,10 +122,10 @@ def check_repaired(method: Method) -> None:
         assert method.repair(tiny_model(), tiny_data(), [], run=Run(seed=3)).steps
 
 
-def check_calibrated(method: Method) -> None:
-    for data in (tiny_data(), tiny_data().with_labels(None)):
-        model = tiny_model()
-        made = method.calibrate(model, data, run=Run(seed=3))
+def check_calibrated(method: Method, one: Used) -> None:
+    other, data = tiny_model(), tiny_data().with_labels(None)
+    unlabelled = method.calibrate(other, data, run=Run(seed=3))
+    for model, made in ((one.model, one.result), (other, unlabelled)):
         assert isinstance(made, Calibrated)
         assert made.model is model
         assert made.method == method
@@ -139,11 +142,10 @@ def check_calibrated(method: Method) -> None:
         assert list(flat(again)) == list(flat(made))
 
 
-def check_trained(method: Method) -> None:
-    data = tiny_data()
-    for poisoned in (None, torch.arange(5)):
-        model = tiny_model()
-        made = method.train(model, data, run=Run(seed=3), poisoned=poisoned)
+def check_trained(method: Method, one: Used) -> None:
+    other, data = tiny_model(), tiny_data()
+    watched = method.train(other, data, run=Run(seed=3), poisoned=torch.arange(5))
+    for model, made, known in ((one.model, one.result, False), (other, watched, True)):
         assert isinstance(made, Trained)
         given = {tensor.data_ptr() for tensor in model.network.state_dict().values() if tensor.numel()}
         own = {tensor.data_ptr() for tensor in made.model.network.state_dict().values() if tensor.numel()}
@@ -156,13 +158,12 @@ def check_trained(method: Method) -> None:
         for step in made.steps:
             assert step.summary
             assert {len(series) for series in step.curves.values()} == {len(step.curves["epoch"])}
-            assert ("poisoned loss" in step.curves) == (poisoned is not None)
+            assert ("poisoned loss" in step.curves) == known
             json.dumps([step.curves, step.details])
 
 
-def check_suspects(method: Method) -> None:
-    data = tiny_data()
-    found = method.suspect(data, model=tiny_model(), run=Run(seed=3))
+def check_suspects(_method: Method, one: Used) -> None:
+    found = one.result
     assert isinstance(found, Suspects)
     assert found.scores.shape == found.flagged.shape == (COUNT,)
     assert found.flagged.dtype == torch.bool

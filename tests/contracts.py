@@ -13,6 +13,7 @@ import re
 import typing
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +21,10 @@ import pytest
 import torch
 
 from contract_subjects import flat, state_of, tiny_data, tiny_model, use
+from detrojan.data.dataset import Dataset
 from detrojan.errors import InterruptedRunError, OptionError
 from detrojan.method import Method
+from detrojan.models.classifier import Classifier
 from detrojan.run import Run
 
 NUMBER = r"(-?\d+(?:\.\d+)?(?:e-?\d+)?)"
@@ -96,25 +99,66 @@ def check_ranges(method: type[Method]) -> None:
             assert re.search(r"expected .*got", str(caught.value)), str(caught.value)
 
 
-def check_same_seed_same_result(method: Method) -> None:
-    results = []
-    for disturbance in (1, 2):
-        model = tiny_model()
-        with torch.random.fork_rng():
-            torch.manual_seed(disturbance)
-            before = torch.get_rng_state()
-            results.append(list(flat(use(method, model, tiny_data(), Run(seed=3)))))
-            assert torch.equal(torch.get_rng_state(), before), "the global generator was used or seeded"
-    assert results[0] == results[1], "the same seed gave two results"
+@dataclass(frozen=True, kw_only=True)
+class Used:
+    """One use of a method: what came of it, and what it did besides.
+
+    Attributes:
+        model: the model that was given.
+        data: the data that were given.
+        result: what the verb returned.
+        values: all plain values of the result.
+        given: what the model and the data were like before and after, by what is looked at.
+        generator_kept: whether the global generator of random numbers was left alone.
+        said: what was written to standard output and to standard error.
+
+    """
+
+    model: Classifier
+    data: Dataset
+    result: Any
+    values: list[tuple[str, Any]]
+    given: dict[str, tuple[Any, Any]]
+    generator_kept: bool
+    said: tuple[str, str]
 
 
-def check_nothing_given_is_changed(method: Method) -> None:
+def used(method: Method, capfd: pytest.CaptureFixture[str], *, disturbance: int = 1) -> Used:
+    """Use a method on the tiny model and data, and note what can be seen of it from outside."""
     model, data = tiny_model(), tiny_data()
     model_before, data_before = state_of(model), list(flat(data))
-    use(method, model, data, Run(seed=3))
-    assert list(flat(data)) == data_before, "the data changed"
-    for what, value in state_of(model).items():
-        assert value == model_before[what], f"the model's {what} changed"
+    capfd.readouterr()
+    with torch.random.fork_rng():
+        torch.manual_seed(disturbance)
+        before = torch.get_rng_state()
+        result = use(method, model, data, Run(seed=3))
+        generator_kept = torch.equal(torch.get_rng_state(), before)
+    said = capfd.readouterr()
+    given = {f"model's {what}": (model_before[what], value) for what, value in state_of(model).items()}
+    return Used(
+        model=model,
+        data=data,
+        result=result,
+        values=list(flat(result)),
+        given={"data": (data_before, list(flat(data))), **given},
+        generator_kept=generator_kept,
+        said=(said.out, said.err),
+    )
+
+
+def check_same_seed_same_result(one: Used, other: Used) -> None:
+    assert one.generator_kept, "the global generator was used or seeded"
+    assert other.generator_kept, "the global generator was used or seeded"
+    assert one.values == other.values, "the same seed gave two results"
+
+
+def check_nothing_given_is_changed(one: Used) -> None:
+    for what, (before, after) in one.given.items():
+        assert after == before, f"the {what} changed"
+
+
+def check_silence(one: Used) -> None:
+    assert one.said == ("", ""), "only the command line and the reports speak to people"
 
 
 class Stopping:
@@ -133,11 +177,12 @@ class Stopping:
             raise InterruptedRunError("stopped by the test")
 
 
-def check_continues_where_it_stopped(method: Method, folder: Path) -> None:
+def check_continues_where_it_stopped(method: Method, whole: list[tuple[str, Any]], folder: Path) -> None:
+    """Stop the method early and let it go on: in the end it has `whole`, the values of a run at once."""
+
     def result(run: Run) -> list[tuple[str, Any]]:
         return list(flat(use(method, tiny_model(), tiny_data(), run)))
 
-    whole = result(Run(seed=3))
     # the first of them finds another seed's state, which is not to be used
     result(Run(seed=4, checkpoint=folder / "1"))
     for after in (1, 2, 5):
@@ -146,9 +191,3 @@ def check_continues_where_it_stopped(method: Method, folder: Path) -> None:
             result(Run(seed=3, checkpoint=kept, progress=Stopping(after)))
         assert result(Run(seed=3, checkpoint=kept)) == whole, f"stopped at advance {after}"
     assert result(Run(seed=3, checkpoint=kept)) == whole, "run again when it was done"
-
-
-def check_silence(method: Method, capfd: pytest.CaptureFixture[str]) -> None:
-    capfd.readouterr()
-    use(method, tiny_model(), tiny_data(), Run(seed=3))
-    assert capfd.readouterr() == ("", ""), "only the command line and the reports speak to people"

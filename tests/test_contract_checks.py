@@ -19,6 +19,7 @@ from contracts import (  # noqa: E402
     check_same_seed_same_result,
     check_silence,
     outside,
+    used,
 )
 from detrojan.data.dataset import Dataset  # noqa: E402
 from detrojan.findings import ScanResult  # noqa: E402
@@ -66,20 +67,22 @@ def careless(misbehave: Callable[[Classifier, Dataset], Any]) -> Method:
     ],
     ids=["images", "labels", "mode", "frozen", "gradients", "weights", "hooks"],
 )
-def test_a_change_of_what_was_given_is_noticed(misbehave, says):
+def test_a_change_of_what_was_given_is_noticed(misbehave, says, capfd):
     with pytest.raises(AssertionError, match=says):
-        check_nothing_given_is_changed(careless(misbehave))
+        check_nothing_given_is_changed(used(careless(misbehave), capfd))
 
 
 @pytest.mark.parametrize(
     "misbehave", [lambda *_: torch.rand(1), lambda *_: torch.manual_seed(0)], ids=["draws", "seeds"]
 )
-def test_use_of_the_global_generator_is_noticed(misbehave):
-    with pytest.raises(AssertionError, match="global generator"):
-        check_same_seed_same_result(careless(misbehave))
+def test_use_of_the_global_generator_is_noticed(misbehave, capfd):
+    one, other = used(careless(misbehave), capfd), used(careless(lambda *_: None), capfd)
+    for pair in ((one, other), (other, one)):
+        with pytest.raises(AssertionError, match="global generator"):
+            check_same_seed_same_result(*pair)
 
 
-def test_a_result_that_differs_from_run_to_run_is_noticed():
+def test_a_result_that_differs_from_run_to_run_is_noticed(capfd):
     class Counting(Careless):
         count = 0
 
@@ -88,10 +91,10 @@ def test_a_result_that_differs_from_run_to_run_is_noticed():
             return Counting.count
 
     with pytest.raises(AssertionError, match="two results"):
-        check_same_seed_same_result(Counting())
+        check_same_seed_same_result(used(Counting(), capfd), used(Counting(), capfd))
 
 
-def test_a_state_that_changes_the_result_is_noticed(tmp_path):
+def test_a_state_that_changes_the_result_is_noticed(tmp_path, capfd):
     class Forgetful(Careless):
         def scan(self, model, data, *, run, labels=None):
             store = run.store("forgetful", {})
@@ -104,12 +107,12 @@ def test_a_state_that_changes_the_result_is_noticed(tmp_path):
             return tensors
 
     with pytest.raises(AssertionError, match="stopped at advance 1"):
-        check_continues_where_it_stopped(Forgetful(), tmp_path)
+        check_continues_where_it_stopped(Forgetful(), used(Forgetful(), capfd).values, tmp_path)
 
 
 def test_speech_is_noticed(capfd):
     with pytest.raises(AssertionError, match="speak to people"):
-        check_silence(careless(lambda *_: print("hello")), capfd)  # noqa: T201
+        check_silence(used(careless(lambda *_: print("hello")), capfd))  # noqa: T201
 
 
 def test_missing_range_checks_are_noticed():
