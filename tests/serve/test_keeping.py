@@ -1,6 +1,7 @@
 """Rejected inputs are kept, and never more than was asked for."""
 
 import io
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import torch
@@ -25,6 +26,13 @@ def test_the_newest_files_stay_and_foreign_ones_are_left_alone(tmp_path):
     assert names[-1] == "mine.png"
     found = [Image.open(io.BytesIO((tmp_path / name).read_bytes())).getpixel((0, 0)) for name in names[:-1]]
     assert found == [13, 14, 15, 16, 17]
+
+
+def test_threads_lose_none(tmp_path):
+    keeper = Keeper(tmp_path, 500)
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(lambda _: add(keeper, 7), range(200)))
+    assert len(list(tmp_path.iterdir())) == 200
 
 
 def test_memory_holds_few():

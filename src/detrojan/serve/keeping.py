@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import threading
 from collections import deque
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -53,9 +54,10 @@ class Keeper:
 
     def __init__(self, folder: Path | None, most: int) -> None:
         self.folder, self.most = folder, most
-        self.latest = deque[Rejected](maxlen=SHOWN)
+        self._latest = deque[Rejected](maxlen=SHOWN)
         self._files = deque[Path]()
         self._count = 0
+        self._shown_lock, self._files_lock = threading.Lock(), threading.Lock()
         if folder is not None:
             try:
                 folder.mkdir(parents=True, exist_ok=True)
@@ -64,20 +66,30 @@ class Keeper:
                 raise InputError(f"cannot keep inputs in {folder}: {error}") from error
 
     def add(self, image: torch.Tensor, *, at: float, score: float, label: int, reason: str) -> None:
-        """Keep one input (C, H, W).
+        """Keep one input (C, H, W); several threads may do so at once.
 
         Raises:
             InputError: the folder cannot be written.
 
         """
         one = Rejected(at=at, score=score, label=label, reason=reason, image=png(image))
-        self.latest.append(one)
-        if self.folder is None or one.image is None:
-            return
+        with self._shown_lock:
+            self._latest.append(one)
+        if self.folder is not None and one.image is not None:
+            with self._files_lock:
+                self._write(self.folder, one, one.image)
+
+    @property
+    def latest(self) -> list[Rejected]:
+        """The latest inputs, the oldest of them first."""
+        with self._shown_lock:
+            return list(self._latest)
+
+    def _write(self, folder: Path, one: Rejected, content: bytes) -> None:
         self._count += 1
-        moment = datetime.fromtimestamp(at, UTC).strftime("%Y%m%dT%H%M%SZ")
-        path = self.folder / f"{moment}-{self._count:09}-{reason}.png"
-        save_bytes(path, one.image)
+        moment = datetime.fromtimestamp(one.at, UTC).strftime("%Y%m%dT%H%M%SZ")
+        path = folder / f"{moment}-{self._count:09}-{one.reason}.png"
+        save_bytes(path, content)
         self._files.append(path)
         while len(self._files) > self.most:
             self._files.popleft().unlink(missing_ok=True)
