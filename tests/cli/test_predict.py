@@ -89,3 +89,12 @@ def test_answers_that_overflow_have_no_probability_and_it_is_said(world, cli, tm
     done = cli.call(*words)
     assert done.exit_code == 0
     assert says in " ".join(done.stdout.split())
+
+
+def test_a_picture_that_cannot_be_read_is_said_beside_the_answers(world, cli, tmp_path):
+    Image.fromarray(cli.blobs(1, seed=9)[0][0, ..., 0]).save(tmp_path / "good.png")
+    (tmp_path / "bad.png").write_bytes(b"nothing")
+    done = cli.call("predict", world.model, tmp_path)
+    assert done.exit_code == 0
+    assert "good.png" in done.stdout
+    assert done.stderr.count("1 of 2 pictures cannot be read and were skipped") == 1

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import json
+import os
+from pathlib import Path
 
 import pytest
 
@@ -98,3 +100,11 @@ def test_what_makes_no_sense_is_refused(tmp_path, values, said):
         read(tmp_path, values)
     with pytest.raises(InputError, match="cannot be read"):
         read_preprocessing(tmp_path / "nowhere.json")
+
+
+def test_a_pipe_is_refused_before_it_is_read(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(InputError, match="pipe: expected a plain file, got a FIFO"):
+        read_preprocessing(tmp_path / "pipe")
+    with pytest.raises(InputError, match="/dev/zero: expected a plain file, got a device"):
+        read_preprocessing(Path("/dev/zero"))

@@ -74,7 +74,7 @@ def command(
     with_names(network, found)
     warnings = [*fed, *(text for text in told if text not in found.warnings)]
     guard = None if guard_folder is None else load_guard(guard_folder, network)
-    for text in warnings:
+    for text in [*found.warnings, *warnings]:
         current().note(f"warning: {text}", "bold yellow")
     record = predict(network, found, names, guard, warnings)
     emit_values(

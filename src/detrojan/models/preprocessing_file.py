@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from detrojan.errors import InputError, ModelError
+from detrojan.files import refuse_special
 from detrojan.models.preprocessing import Framing, Preprocessing
 
 #: no such file is longer
@@ -30,9 +31,11 @@ def read_preprocessing(path: Path) -> Preprocessing:
             and layout; or Hugging Face's preprocessor_config.json.
 
     Raises:
-        InputError: the file cannot be read, is no such object, or has values that make no sense.
+        InputError: the file cannot be read, is no plain file, no such object, or has values that make no
+            sense.
 
     """
+    refuse_special(path)
     try:
         if path.stat().st_size > _MOST_BYTES:
             raise InputError(f"{path}: expected a JSON object of at most {_MOST_BYTES:,} bytes")
