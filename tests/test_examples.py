@@ -33,7 +33,7 @@ def output(name: str, *arguments: str) -> str:
 
 def test_the_attack_plants_two_backdoors_that_work():
     printed = output("attack.py")
-    assert "400 of 2000 training images are poisoned" in printed
+    assert "300 of 2000 training images are poisoned" in printed
     shares = [float(share) for share in re.findall(r"([\d.]+)%", printed)]
     accuracy, *success = shares
     assert accuracy > 85
