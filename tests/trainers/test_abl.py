@@ -77,18 +77,18 @@ def test_the_backdoor_is_gone_and_accuracy_is_kept(suspect, both):
     assert suspect.accuracy(made.model) > suspect.accuracy(before) - 0.03
 
 
-def test_clean_data_are_warned_about_and_cost_a_class_or_so_at_most(suspect):
-    """The first unlearning is undone; the second may go through, and take most of a class of eight along."""
+def test_clean_data_are_warned_about_and_cost_nothing(suspect):
+    """What is isolated is no group of its own: both looks are undone, as other samples of its labels pay."""
     how = plan(suspect, isolation_rate=0.01)
     made, before = watched(how, suspect.start(), suspect.clean, run=Run(seed=1))
-    assert suspect.accuracy(before) - suspect.accuracy(made.model) < 0.2
-    assert suspect.success(made.model) < 0.1
+    assert suspect.accuracy(before) - suspect.accuracy(made.model) < 0.02
     assert [step.method for step in made.steps[2:]] == ["abl unlearning", "abl second unlearning"]
-    assert made.steps[2].details["accuracy lost"] > 0.05
-    assert made.steps[2].details["undone"] is True
+    for step in made.steps[2:]:
+        assert step.details["accuracy lost"] > 0.05
+        assert step.details["undone"] is True
     assert "of their labels: nothing was unlearned, so look at what was isolated" in made.steps[2].summary
     assert len(made.isolated) == 12
-    assert len(made.warnings) in {1, 2}
+    assert any("a backdoor in the data is still in the network" in warning for warning in made.warnings)
 
 
 def test_what_is_no_easier_than_the_rest_is_found_at_a_second_look(suspect, kept, monkeypatch):
@@ -102,11 +102,11 @@ def test_what_is_no_easier_than_the_rest_is_found_at_a_second_look(suspect, kept
     monkeypatch.setattr(LateLosses, "upper", misled)
     run = Run(seed=1, checkpoint=kept)
     made = plan(suspect).train(suspect.start(), data, run=run, poisoned=poisoned)
-    assert [step.details.get("undone") for step in made.steps] == [None, None, True, False]
+    assert [step.details.get("undone") for step in made.steps[:4]] == [None, None, True, False]
     assert made.steps[0].details["precision"] < 0.1
     assert made.steps[3].details["precision"] > 0.9
-    assert float(torch.isin(made.isolated, poisoned).double().mean()) == made.steps[3].details["precision"]
-    assert suspect.success(made.model) < 0.6  # 1.0 before it
+    assert float(torch.isin(made.isolated, poisoned).double().mean()) > 0.9
+    assert suspect.success(made.model) < 0.4  # 1.0 before it
     assert suspect.accuracy(made.model) > 0.93
 
 

@@ -7,7 +7,7 @@ from torch import nn
 from detrojan.data.dataset import Dataset
 from detrojan.models.classifier import Classifier
 from detrojan.trainers.base import losses
-from detrojan.trainers.halves import contradicted, mirrored
+from detrojan.trainers.halves import common_first, contradicted, mirrored
 
 
 class Corners(nn.Module):
@@ -51,3 +51,16 @@ def test_samples_whose_halves_say_something_else_come_first(sides):
     order = contradicted(model, data, losses(model, data)).tolist()
     assert order[0] == 3
     assert order.index(8) > 1
+
+
+def test_rare_labels_of_the_first_ones_come_last():
+    labels = torch.tensor([2] * 30 + [1] * 3 + [0] * 5)
+    ranked = torch.cat([torch.tensor([35, 30, 31]), torch.arange(30), torch.tensor([32, 33, 34, 36, 37])])
+    order = common_first(ranked, 33, labels)
+    assert sorted(order.tolist()) == list(range(38))
+    # 30 of label 2, 2 of label 1, 1 of label 0: a tenth of the most common one is 3
+    assert order[:30].tolist() == list(range(30))
+    assert order[30:].tolist() == [35, 30, 31, 32, 33, 34, 36, 37]
+    # two of label 1 beside 18 of label 2 are not rare
+    assert order.equal(common_first(ranked, 40, labels)) is False
+    assert common_first(ranked, 21, labels)[:20].tolist() == [30, 31, *range(18)]

@@ -14,10 +14,13 @@ from detrojan.trainers.abl import ABL
 from detrojan.trainers.base import losses
 from detrojan.trainers.unlearning import (
     CLIMB,
+    ERROR,
     HOLD,
     SECOND_TOLERANCE,
+    TOLERANCE,
     doubted,
     followers,
+    least_suspicious,
     undone,
     unlearning_loss,
 )
@@ -48,6 +51,16 @@ def test_doubted_samples_were_hard_at_first_and_are_still():
     assert doubted(ranked, 0, now, labels).tolist() == [3, 5, 8]
     # the easy label of an isolated sample has its hardest one among them, and never the isolated one
     assert doubted(ranked, 2, now, labels).tolist() == [1, 3, 5, 8]
+
+
+def test_each_isolated_label_has_its_least_suspicious_samples():
+    ranked = torch.tensor([4, 0, 1, 6, 2, 3, 7, 5, 8, 9])
+    now = torch.tensor([0.5, 0.6, 0.0, 0.7, 0.1, 0.9, 0.2, 0.0, 0.8, 0.3])
+    labels = torch.tensor([1, 1, 0, 0, 0, 0, 0, 0, 0, 0])
+    # a quarter of the eight samples of label 0, and one of the two of label 1: the other one is isolated
+    assert least_suspicious(ranked, 2, now, labels, 0.25).tolist() == [1, 5, 8]
+    assert least_suspicious(ranked, 1, now, labels, 0.25).tolist() == [5, 8]
+    assert least_suspicious(ranked, 2, now, labels, 1.0).tolist() == [1, 2, 3, 5, 6, 7, 8, 9]
 
 
 def test_followers_lost_a_label_that_isolated_samples_lost():
@@ -100,20 +113,29 @@ def test_a_network_with_batch_norms_keeps_their_statistics_while_it_unlearns(sus
 
 
 @pytest.mark.parametrize(
-    ("share", "cost", "judging", "why"),
+    ("share", "lost", "judging", "why"),
     [
-        (0.8, 0.05, 100, ""),
-        (0.0, -0.2, 100, ""),
-        (0.81, 0.0, 100, "81% of them were not unlearned beside other samples of their labels"),
-        (0.0, 0.06, 100, "it cost 6.0 points on other samples of their labels"),
-        (0.0, 1 / 17, 17, ""),  # a single sample
-        (0.0, 2 / 17, 17, "it cost 11.8 points on other samples of their labels"),
+        (0.8, 5, 100, ""),
+        (0.0, -20, 100, ""),
+        (0.0, 0, 0, ""),  # nothing is left to judge by
+        (0.81, 0, 100, "81% of them were not unlearned beside other samples of their labels"),
+        (0.0, 9, 100, ""),  # as many or more by chance in 6% of all cases
+        (0.0, 10, 100, "it cost 10.0 points on other samples of their labels"),  # in 3%
+        (0.0, 2, 17, ""),  # 21%
+        (0.0, 4, 17, "it cost 23.5 points on other samples of their labels"),  # 1%
     ],
 )
-def test_an_unlearning_is_undone_where_it_is_dear_or_does_not_work(share, cost, judging, why):
-    assert undone(share, cost, judging) == why
+def test_an_unlearning_is_undone_where_it_is_dear_or_does_not_work(share, lost, judging, why):
+    assert undone(share, lost, judging) == why
 
 
 def test_a_second_look_bears_less():
-    assert undone(0.0, 0.04, 100, SECOND_TOLERANCE) == "it cost 4.0 points on other samples of their labels"
-    assert undone(0.0, 0.02, 100, SECOND_TOLERANCE) == undone(0.0, 1 / 17, 17, SECOND_TOLERANCE) == ""
+    assert undone(0.0, 6, 100, SECOND_TOLERANCE) == "it cost 6.0 points on other samples of their labels"
+    assert undone(0.0, 5, 100, SECOND_TOLERANCE) == undone(0.0, 6, 100) == ""
+
+
+def test_what_costs_no_more_than_is_borne_is_undone_as_seldom_as_stated():
+    draw = torch.Generator().manual_seed(1)
+    lost = torch.bernoulli(torch.full((4000, 90), TOLERANCE), generator=draw).sum(1)
+    often = sum(bool(undone(0.0, int(count), 90)) for count in lost) / len(lost)
+    assert 0 < often < ERROR + 0.01

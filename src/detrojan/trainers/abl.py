@@ -16,7 +16,7 @@ from detrojan.learning.fitting import Epoch, Fitting, fit
 from detrojan.models.classifier import Classifier
 from detrojan.run import Run
 from detrojan.trainers.base import LateLosses, Trained, Trainer, Watch, checked, losses
-from detrojan.trainers.halves import contradicted
+from detrojan.trainers.halves import common_first, contradicted
 from detrojan.trainers.holding import held_loss
 from detrojan.trainers.lead import DOUBTFUL, doubts, lead
 from detrojan.trainers.unlearning import FEW, SECOND_TOLERANCE, followers, isolated_right, unlearn
@@ -52,11 +52,13 @@ class ABL(Trainer):
     - The climb has a slope where a sample is answered with certainty, ends at the loss of guessing, and
       leaves the statistics of batch norms alone.
     - It is undone if more than 80% of the isolated samples stay below the loss of guessing. It is also undone
-      if it costs 5 points of accuracy, two samples at least, on those of their labels that were neither
-      unlearned nor kept right. What cannot be told from the other samples of its label is not poison.
+      if it costs more than 5 points of accuracy on other samples of their labels, beyond chance (binomial
+      test, error rate 5%). Those are the 30% of a label with the highest losses, less what was kept right.
+      What cannot be told from the other samples of its label is not poison.
     - Then those samples are isolated and unlearned that mean another label with certainty once a half of the
       image is replaced by the other's mirror image: poison of the composite attack is no easier than clean
-      samples. It is undone where it costs 2.5 points.
+      samples. Labels that are rare among them are left out. It is undone by the same test where it costs
+      more than 2.5 points.
     - Fewer than 100 isolated samples may come of a few classes alone, and leave the backdoor to the others.
       Samples of their labels that lost their label with them are isolated as well, and all are unlearned
       once more; this twice. It is undone by the same rule, and left out where the isolation is doubtful.
@@ -182,8 +184,12 @@ class ABL(Trainer):
                 # what was undone has left no trace: the losses still hold
                 again, step = self._second_look(copy, data, count, known, poisoned, run)
                 steps.append(step)
-                isolated = isolated if step.details["undone"] else again
-            elif count < FEW and first.details["lead"] >= DOUBTFUL:
+                certain = not step.details["undone"]
+                if certain:
+                    ranked, isolated = again, again[:count].clone()
+            else:
+                certain = first.details["lead"] >= DOUBTFUL
+            if certain and count < FEW:
                 isolated, more = self._go_on(copy, data, ranked, count, known, poisoned, run)
                 steps += more
         return Trained(model=copy, isolated=isolated, steps=tuple(steps), warnings=doubts(steps))
@@ -197,7 +203,9 @@ class ABL(Trainer):
         poisoned: torch.Tensor | None,
         run: Run,
     ) -> tuple[torch.Tensor, RepairStep]:
-        ranked = contradicted(model, data, known)
+        """Unlearn what half of the image contradicts; return all positions, by that, and the step."""
+        labels = data.require_labels("a second look")
+        ranked = common_first(contradicted(model, data, known), count, labels)
         step = unlearn(
             model,
             data,
@@ -213,7 +221,7 @@ class ABL(Trainer):
             what="isolated {count:,} samples instead, which mean another label once half of the image is "
             "replaced, and unlearned them",
         )
-        return ranked[:count].clone(), step
+        return ranked, step
 
     def _go_on(
         self,

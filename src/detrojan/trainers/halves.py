@@ -7,6 +7,24 @@ import torch
 from detrojan.data.dataset import Dataset
 from detrojan.models.classifier import Classifier
 
+#: isolated samples of labels that are rarer among them than this share of the most common one are left out:
+#: poison comes under the attacker's labels, and a few clean samples of another one would cost that label
+RARE = 0.1
+
+
+def common_first(ranked: torch.Tensor, count: int, labels: torch.Tensor) -> torch.Tensor:
+    """Return ranked positions (N,), in their order, with those behind that carry a rare label.
+
+    Args:
+        ranked: positions of all samples (N,), the most suspicious first.
+        count: how many of the first ones say which labels are common.
+        labels: of all samples (N,).
+
+    """
+    found = labels[ranked[:count]].bincount(minlength=int(labels.max()) + 1)
+    common = (found >= max(1.0, RARE * float(found.max())))[labels[ranked]]
+    return torch.cat([ranked[common], ranked[~common]])
+
 
 def contradicted(model: Classifier, data: Dataset, known: torch.Tensor) -> torch.Tensor:
     """Return the positions of all samples (N,), first those that mean something else by half of the image.

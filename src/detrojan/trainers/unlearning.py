@@ -22,6 +22,8 @@ BESIDE = 20
 #: they are drawn from this share of the data, whose losses were high both in the isolation and after it, and
 #: from this share of each isolated sample's label, however easy the label is
 DOUBTED, OF_LABEL = 0.3, 0.1
+#: this share of each isolated sample's label, its least suspicious, shows what the unlearning costs
+JUDGED = 0.3
 #: weight of unlearning against keeping, and of keeping the isolated samples' labels right where they belong;
 #: poison gives way to little, clean samples hold against it
 CLIMB, HOLD = 0.3, 0.5
@@ -30,6 +32,8 @@ FEW = 100
 #: unlearning is undone if it costs more of the accuracy on samples of these labels that were left out of it,
 #: or if more of the isolated samples are still answered with more confidence than by guessing
 TOLERANCE, STUCK = 0.05, 0.8
+#: how often an unlearning that costs just what is borne is undone by chance, at most
+ERROR = 0.05
 #: a second look bears less: it begins where the first isolation has failed, which clean data do as well
 SECOND_TOLERANCE = 0.025
 
@@ -125,7 +129,7 @@ def unlearn(
     after = losses(model, data.select(isolated))
     share = float((after < math.log(model.num_classes)).double().mean())
     cost = right - _accuracy(model, data, held)
-    why = undone(share, cost, len(held), tolerance)
+    why = undone(share, round(cost * len(held)), len(held), tolerance)
     if why:
         model.network.load_state_dict(fallback)
     before, now = float(known[isolated].mean()), float(after.mean())
@@ -151,8 +155,10 @@ def _beside(
     alike = torch.isin(labels[others], labels[ranked[:count]])
     judging = torch.zeros(len(others), dtype=torch.bool)
     judging[alike.nonzero().flatten()[::2]] = True
+    kept = others[~judging][: BESIDE * count]
     own = torch.cat([torch.zeros(count, dtype=torch.bool), alike[~judging][: BESIDE * count]])
-    return others[judging], others[~judging][: BESIDE * count], own
+    held = least_suspicious(ranked, count, known, labels, JUDGED)
+    return held[~torch.isin(held, kept)], kept, own
 
 
 def isolated_right(isolated: torch.Tensor, poisoned: torch.Tensor | None) -> dict[str, float]:
@@ -162,18 +168,23 @@ def isolated_right(isolated: torch.Tensor, poisoned: torch.Tensor | None) -> dic
     return {"precision": float(torch.isin(isolated, poisoned).double().mean())}
 
 
-def undone(share: float, cost: float, judging: int, tolerance: float = TOLERANCE) -> str:
+def undone(share: float, lost: int, judging: int, tolerance: float = TOLERANCE) -> str:
     """Return why an unlearning is undone, or nothing.
+
+    It is undone where so many lost samples are hardly chance: where an unlearning that takes each sample's
+    label with the probability `tolerance` costs as many in less than 5% of all cases (binomial test).
 
     Args:
         share: of the isolated samples that were not unlearned, 0 to 1.
-        cost: in accuracy on other samples of their labels, -1 to 1.
-        judging: how many these are; one that is answered otherwise says nothing.
-        tolerance: how much it may cost, 0 to 1.
+        lost: how many more of the judged samples are answered wrong than before it; below 0 if fewer are.
+        judging: how many samples of the isolated ones' labels judge it; they were left out of it.
+        tolerance: which share of them it may cost, 0 to 1.
 
     """
-    if cost > tolerance and round(cost * judging) > 1:
-        return f"it cost {100 * cost:.1f} points on other samples of their labels"
+    from scipy import stats  # noqa: PLC0415 - takes longer to import than to use
+
+    if lost > 0 and float(stats.binom.sf(lost - 1, judging, tolerance)) < ERROR:
+        return f"it cost {100 * lost / judging:.1f} points on other samples of their labels"
     if share > STUCK:
         return f"{share:.0%} of them were not unlearned beside other samples of their labels"
     return ""
@@ -216,20 +227,39 @@ def doubted(ranked: torch.Tensor, count: int, now: torch.Tensor, labels: torch.T
         labels: of all samples (N,).
 
     """
+    order = _by_doubt(ranked, count, now)
+    chosen = torch.zeros(len(ranked), dtype=torch.bool)
+    chosen[order[: max(1, round(DOUBTED * len(ranked)))]] = True
+    chosen[least_suspicious(ranked, count, now, labels, OF_LABEL)] = True
+    chosen[ranked[:count]] = False
+    return chosen.nonzero().flatten()
+
+
+def least_suspicious(
+    ranked: torch.Tensor, count: int, now: torch.Tensor, labels: torch.Tensor, share: float
+) -> torch.Tensor:
+    """Return the positions of a share (0 to 1) of each isolated sample's label, by the same order.
+
+    None of the isolated samples is among them; the other arguments are those of `doubted`.
+    """
+    order = _by_doubt(ranked, count, now)
+    chosen = torch.zeros(len(ranked), dtype=torch.bool)
+    for label in sorted(set(labels[ranked[:count]].tolist())):
+        alike = order[labels[order] == label]
+        chosen[alike[: math.ceil(share * len(alike))]] = True
+    chosen[ranked[:count]] = False
+    return chosen.nonzero().flatten()
+
+
+def _by_doubt(ranked: torch.Tensor, count: int, now: torch.Tensor) -> torch.Tensor:
+    """Return all positions (N,), first those whose loss was high and is; last the isolated ones."""
     places = torch.arange(len(ranked))
     first, later = torch.empty_like(places), torch.empty_like(places)
     first[ranked] = places
     later[now.argsort(stable=True)] = places
     high = torch.minimum(first, later)
     high[ranked[:count]] = -1
-    order = high.argsort(descending=True, stable=True)
-    chosen = torch.zeros(len(ranked), dtype=torch.bool)
-    chosen[order[: max(1, round(DOUBTED * len(ranked)))]] = True
-    for label in sorted(set(labels[ranked[:count]].tolist())):
-        alike = order[labels[order] == label]
-        chosen[alike[: math.ceil(OF_LABEL * len(alike))]] = True
-    chosen[ranked[:count]] = False
-    return chosen.nonzero().flatten()
+    return high.argsort(descending=True, stable=True)
 
 
 def unlearning_loss(isolated: int, own: torch.Tensor) -> Loss:
