@@ -10,7 +10,7 @@ from detrojan.models.classifier import Classifier
 from detrojan.models.nets import find_net
 from detrojan.models.preprocessing import Preprocessing
 from detrojan.run import Run
-from detrojan.search.asking import Asking
+from detrojan.search.asking import Asking, quick
 from detrojan.search.rewriting import TiledConvolution, rewritten
 
 
@@ -111,3 +111,14 @@ def test_a_search_s_copy_is_rewritten_and_the_network_given_is_not():
     assert isinstance(asking.model.network, fx.GraphModule)
     assert [m for m in model.network.modules() if isinstance(m, nn.BatchNorm2d)]
     assert not [m for m in model.network.modules() if isinstance(m, TiledConvolution)]
+
+
+def test_a_quick_copy_answers_the_same_and_the_network_given_is_as_before():
+    model = Classifier(network("small_vgg"), (3, 32, 32), preprocessing=Preprocessing(high=255.0))
+    before = {name: tensor.clone() for name, tensor in model.network.state_dict().items()}
+    copy = quick(model)
+    images = torch.rand(16, 3, 32, 32, generator=torch.Generator().manual_seed(1))
+    torch.testing.assert_close(copy.all_logits(images), model.all_logits(images), rtol=1e-3, atol=1e-4)
+    assert not [m for m in copy.network.modules() if isinstance(m, nn.BatchNorm2d)]
+    assert all(torch.equal(tensor, before[name]) for name, tensor in model.network.state_dict().items())
+    assert all(parameter.requires_grad for parameter in model.network.parameters())

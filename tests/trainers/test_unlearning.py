@@ -66,7 +66,7 @@ def test_each_isolated_label_has_its_least_suspicious_samples():
 def test_followers_lost_a_label_that_isolated_samples_lost():
     labels = torch.tensor([0, 0, 0, 0, 1, 1])
     before = torch.tensor([0.1, 0.1, 0.1, 2.5, 0.1, 0.1])
-    now = torch.tensor([9.0, 2.0, 1.9, 3.0, 9.0, 0.1])
+    now = torch.tensor([9.0, 0.5, 0.4, 3.0, 9.0, 0.1])
     # 0 is isolated, 2 kept its label, 3 had lost it before, 4 has another one
     assert followers(torch.tensor([0]), labels, before, now, 2.0).tolist() == [1]
     assert followers(torch.tensor([0, 5]), labels, before, now, 2.0).tolist() == [1, 4]

@@ -18,6 +18,7 @@ from detrojan.models.classifier import Classifier
 from detrojan.repairs.base import Repair, Repaired, with_triggers, worst_success
 from detrojan.repairs.lessons import Lesson, lesson
 from detrojan.run import Run, SilentProgress
+from detrojan.search.asking import quick
 from detrojan.triggers.aim import Aim
 from detrojan.triggers.backdoor import Backdoor
 from detrojan.triggers.patch import PatchTrigger
@@ -101,15 +102,15 @@ class Adversarial(Repair):
         """
         recovered = with_triggers(findings, self.name)
         taught = lesson(model, data, [finding.label for finding in findings])
-        copy = model.copy().to(run.device)
+        copy, teacher = model.copy().to(run.device), quick(model)
         what = "clean accuracy" if taught.labelled else "agreement"
         names = ("round", "pool success", "recovered trigger success", what)
         curves: dict[str, list[float]] = {name: [] for name in names}
         with run.progress.task("adversarial unlearning", self.rounds) as task:
             for number in range(self.rounds):
                 here = run.within("adversarial", number)
-                pool, success = self._pool(copy, taught, recovered, here)
-                self._unlearn(copy, model, taught, pool, here, number)
+                pool, success = self._pool(quick(copy), taught, recovered, here)
+                self._unlearn(copy, teacher, taught, pool, here, number)
                 same = taught.kept(copy)
                 known = worst_success(copy, recovered, taught)
                 for name, value in zip(names, (number + 1, success, known, same), strict=True):

@@ -38,6 +38,14 @@ def rewrite(model: Classifier, *, half: bool) -> None:
         model.network = rewritten(model.network, sample, by_tiles=by_tiles)
 
 
+def quick(model: Classifier) -> Classifier:
+    """Return a copy of a network that answers the same within rounding, in less time; it is only asked."""
+    copy = model.copy()
+    copy.network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    rewrite(copy, half=False)
+    return copy
+
+
 class Asking:
     """A copy of a network that answers for many jobs side by side.
 

@@ -25,7 +25,7 @@ from detrojan.trainers.unlearning import FEW, SECOND_TOLERANCE, followers, isola
 #: at least; an epoch now and then leaves a clean label too easy or the poison too hard, but not several do
 RANKED_BY, RANKED_BY_AT_LEAST = 1 / 3, 3
 #: so many times, at most, the samples are isolated too that lost their label with the isolated ones
-FURTHER = 2
+FURTHER = 3
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,15 +53,17 @@ class ABL(Trainer):
       leaves the statistics of batch norms alone.
     - It is undone if more than 80% of the isolated samples stay below the loss of guessing. It is also undone
       if it costs more than 5 points of accuracy on other samples of their labels, beyond chance (binomial
-      test, error rate 5%). Those are the 30% of a label with the highest losses, less what was kept right.
-      What cannot be told from the other samples of its label is not poison.
+      test, error rate 5%). Those are the 30% of a label with the highest losses, or 15% where the isolation
+      is not doubtful, less what was kept right. What cannot be told from the other samples of its label
+      is not poison.
     - Then those samples are isolated and unlearned that mean another label with certainty once a half of the
       image is replaced by the other's mirror image: poison of the composite attack is no easier than clean
       samples. Labels that are rare among them are left out. It is undone by the same test where it costs
       more than 2.5 points.
     - Fewer than 100 isolated samples may come of a few classes alone, and leave the backdoor to the others.
-      Samples of their labels that lost their label with them are isolated as well, and all are unlearned
-      once more; this twice. It is undone by the same rule, and left out where the isolation is doubtful.
+      Samples of their labels whose loss rises with theirs are isolated as well, and all are unlearned once
+      more; this three times at most. It is undone by the same rule, and left out where the isolation is
+      doubtful.
 
     The result's warnings say where the isolation is doubtful: where the easiest samples of another label have
     less than five times the isolated ones' loss, or where the unlearning was undone. Clean data warn so too.
@@ -167,29 +169,29 @@ class ABL(Trainer):
         steps = [first, second]
         if self.unlearn_epochs:
             known, how = losses(copy, data), self._unlearning()
-            steps.append(
-                unlearn(
-                    copy,
-                    data,
-                    ranked,
-                    count,
-                    how,
-                    known=known,
-                    poisoned=poisoned,
-                    run=run,
-                    identity=self.identity("unlearning"),
-                )
+            clear = first.details["lead"] >= DOUBTFUL
+            whole = self.identity("unlearning")
+            step = unlearn(
+                copy,
+                data,
+                ranked,
+                count,
+                how,
+                known=known,
+                poisoned=poisoned,
+                run=run,
+                identity=whole,
+                clear=clear,
             )
+            steps.append(step)
             if steps[-1].details["undone"]:
                 # what was undone has left no trace: the losses still hold
                 again, step = self._second_look(copy, data, count, known, poisoned, run)
                 steps.append(step)
-                certain = not step.details["undone"]
-                if certain:
+                clear = not step.details["undone"]
+                if clear:
                     ranked, isolated = again, again[:count].clone()
-            else:
-                certain = first.details["lead"] >= DOUBTFUL
-            if certain and count < FEW:
+            if clear and count < FEW:
                 isolated, more = self._go_on(copy, data, ranked, count, known, poisoned, run)
                 steps += more
         return Trained(model=copy, isolated=isolated, steps=tuple(steps), warnings=doubts(steps))
@@ -233,7 +235,7 @@ class ABL(Trainer):
         poisoned: torch.Tensor | None,
         run: Run,
     ) -> tuple[torch.Tensor, list[RepairStep]]:
-        """Unlearn what lost its label with the isolated samples too; return all that was unlearned."""
+        """Unlearn what forgot its label with the isolated samples too; return all that was unlearned."""
         labels, guess = data.require_labels("unlearning"), math.log(model.num_classes)
         every, steps = ranked[:count].clone(), list[RepairStep]()
         for _ in range(FURTHER):
@@ -253,9 +255,10 @@ class ABL(Trainer):
                 run=run,
                 stage="further unlearning",
                 identity=self.identity("further unlearning"),
-                what=f"isolated {len(more):,} more samples, which lost their label with these, and unlearned "
-                "all {count:,}",
+                what=f"isolated {len(more):,} more samples, which forgot their label with these, and "
+                "unlearned all {count:,}",
                 sign="",
+                clear=True,
             )
             steps.append(step)
             if step.details["undone"]:

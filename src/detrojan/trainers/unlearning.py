@@ -22,8 +22,12 @@ BESIDE = 20
 #: they are drawn from this share of the data, whose losses were high both in the isolation and after it, and
 #: from this share of each isolated sample's label, however easy the label is
 DOUBTED, OF_LABEL = 0.3, 0.1
-#: this share of each isolated sample's label, its least suspicious, shows what the unlearning costs
-JUDGED = 0.3
+#: this share of each isolated sample's label, its least suspicious, shows what the unlearning costs; less of
+#: it, with hardly any poison, where the isolated ones clearly are a group of their own
+JUDGED, JUDGED_CLEAR = 0.3, 0.15
+#: a sample follows the isolated ones whose loss passes this share of the loss of guessing; clean ones keep
+#: a loss far below it
+FOLLOWED = 0.25
 #: weight of unlearning against keeping, and of keeping the isolated samples' labels right where they belong;
 #: poison gives way to little, clean samples hold against it
 CLIMB, HOLD = 0.3, 0.5
@@ -96,6 +100,7 @@ def unlearn(
     what: str = "unlearned {count:,} isolated samples",
     sign: str = ": nothing was unlearned, so look at what was isolated before the network is used",
     tolerance: float = TOLERANCE,
+    clear: bool = False,
 ) -> RepairStep:
     """Make `model` unlearn the isolated samples, in place, or leave it as it was and say why.
 
@@ -113,10 +118,11 @@ def unlearn(
         what: the beginning of the summary; `count` is filled in.
         sign: what the summary says after the reason why it was undone, where it was.
         tolerance: how much accuracy it may cost on samples that were left out of it, 0 to 1.
+        clear: whether the isolated samples clearly are a group of their own, so that fewer others judge.
 
     """
     isolated = ranked[:count]
-    held, kept, own = _beside(data, ranked, count, known, run)
+    held, kept, own = _beside(data, ranked, count, known, run, JUDGED_CLEAR if clear else JUDGED)
     right = _accuracy(model, data, held)
     fallback = {name: tensor.clone() for name, tensor in model.network.state_dict().items()}
     whole = {**identity, "isolated": isolated, "own": own}
@@ -141,7 +147,7 @@ def unlearn(
 
 
 def _beside(
-    data: Dataset, ranked: torch.Tensor, count: int, known: torch.Tensor, run: Run
+    data: Dataset, ranked: torch.Tensor, count: int, known: torch.Tensor, run: Run, judged: float
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """Return what is not isolated, but used: positions to judge with and to keep right, and a mask.
 
@@ -157,7 +163,7 @@ def _beside(
     judging[alike.nonzero().flatten()[::2]] = True
     kept = others[~judging][: BESIDE * count]
     own = torch.cat([torch.zeros(count, dtype=torch.bool), alike[~judging][: BESIDE * count]])
-    held = least_suspicious(ranked, count, known, labels, JUDGED)
+    held = least_suspicious(ranked, count, known, labels, judged)
     return held[~torch.isin(held, kept)], kept, own
 
 
@@ -197,9 +203,10 @@ def _accuracy(model: Classifier, data: Dataset, chosen: torch.Tensor) -> float:
 def followers(
     isolated: torch.Tensor, labels: torch.Tensor, before: torch.Tensor, now: torch.Tensor, guess: float
 ) -> torch.Tensor:
-    """Return the positions of the samples that lost their label with the isolated ones of that label (F,).
+    """Return the positions of the samples that forget their label with isolated ones of that label (F,).
 
-    Samples that share a trigger share their fate. Clean ones keep their label, or the unlearning is undone.
+    Samples that share a trigger share their fate, some in part: their loss passes a quarter of that of
+    guessing. Clean ones keep their label, or the unlearning is undone.
 
     Args:
         isolated: positions of the samples that were unlearned.
@@ -209,7 +216,8 @@ def followers(
         guess: the loss of guessing.
 
     """
-    follow = (before < guess) & (now >= guess) & torch.isin(labels, labels[isolated])
+    bar = FOLLOWED * guess
+    follow = (before < bar) & (now >= bar) & torch.isin(labels, labels[isolated])
     follow[isolated] = False
     return follow.nonzero().flatten()
 
