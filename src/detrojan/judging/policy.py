@@ -77,9 +77,9 @@ class Policy:
     faint_images: int = _set(8, "cost", "the screening is to take seconds")
     strange: int = _set(700, "cost", "half of what the attractor scan is shown")
     turns: tuple[str, ...] = _set(
-        ("screening", "screening", "latent_margin", "attractor"),
+        ("together", "second_look", "head_rows", "together", "latent_margin", "attractor"),
         "judgement",
-        "the screening has the most to say, and a probe may be blind to a backdoor",
+        "all probes together have the most to say, and each may be blind to a backdoor",
     )
     fewest_for_tail: int = _set(50, "judgement", "ranks of few labels cannot be rare")
 

@@ -31,8 +31,10 @@ UNITS = {"patch": PIXELS, "additive": L2}
 class Cascade(Scan):
     """Rank all labels by cheap probes, then search the smallest trigger for the most suspicious ones.
 
-    With more than 48 labels, three probes rank them all: a screening (a universal perturbation of a few
-    steps), the latent margin and the attractor probe. The first ones go on, beside control labels drawn at
+    With more than 48 labels, cheap probes rank them all: a screening (a universal perturbation of a few
+    steps), the latent margin, the rows of the last layer and the attractor
+    probe. Some of them hand in their first labels by turns, and so does the sum of the logarithms of all
+    ranks: no probe alone puts a label aside. The first labels go on, beside control labels drawn at
     random. For each of these the smallest additive perturbation and the smallest patch are searched.
     Patches also start from the places where a small window of pixels does most.
 

@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
 import torch
 
-from detrojan.errors import ModelError
 from detrojan.judging.outliers import rank_p_values
 from detrojan.judging.policy import POLICY
 from detrojan.judging.preparing import Prepared
-from detrojan.metrics.attraction import attraction
-from detrojan.metrics.latent_margin import latent_margins
 from detrojan.models.classifier import Classifier
 from detrojan.run import Run
-from detrojan.search.screen import screen
+from detrojan.scans.probes import SECOND_LOOK, probe_scores
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,7 +46,7 @@ def shortlist(model: Classifier, ready: Prepared, *, run: Run, stop: Callable[[]
     """Rank the labels to test by every probe, and merge the rankings by turns.
 
     A probe may be blind to a backdoor, so none has a veto: each hands in its next label when it is
-    its turn, as far as that is not listed yet.
+    its turn, as far as that is not listed yet. So does the sum of all probes' ranks.
 
     Args:
         model: the network.
@@ -57,67 +55,57 @@ def shortlist(model: Classifier, ready: Prepared, *, run: Run, stop: Callable[[]
         stop: where it says yes, what has been ranked so far counts.
 
     """
-    images, truth = ready.search
-    labels, skipped = ready.tested, dict[str, str]()
-    coarse = screen(
-        model, images, truth, labels, run=run, strength=POLICY.strong, title="screening", stop=stop
-    )
-    scores = {"screening": coarse.margins}
-    order = coarse.margins.argsort(descending=True, stable=True)
-    kept = sorted(
-        labels[place] for place in order[: max(1, round(POLICY.second_look * len(labels)))].tolist()
-    )
-    fine = screen(
-        model,
-        images,
-        truth,
-        kept,
-        run=run.within("fine"),
-        strength=POLICY.faint,
-        steps=POLICY.faint_steps,
-        images_each=POLICY.faint_images,
-        title="second look",
-        stop=stop,
-    )
-    rankings = {"screening": _ranked(kept, fine.margins)}
-    try:
-        scores["latent_margin"] = latent_margins(model, images)[labels]
-        rankings["latent_margin"] = _ranked(labels, scores["latent_margin"])
-    except ModelError as error:
-        skipped["latent_margin"] = str(error)
-    if not stop():
-        found = attraction(model, images, run.generator("attractor"), count=POLICY.strange)
-        scores["attractor"] = found.score[labels]
-        rankings["attractor"] = _ranked(labels, scores["attractor"])
-    rest = [labels[place] for place in order.tolist()]
+    probes = probe_scores(model, ready, run=run, stop=stop)
+    labels = ready.tested
+    rankings = {name: ranked_by(labels, scores) for name, scores in probes.scores.items()}
+    rankings["together"] = ranked_by(labels, together(probes.scores))
+    judged = [scores for name, scores in probes.scores.items() if name != SECOND_LOOK]
     return Shortlist(
-        order=_by_turns(rankings, rest),
+        order=by_turns(rankings, rankings["together"]),
         ranks={name: {label: place for place, label in enumerate(order)} for name, order in rankings.items()},
-        chances=_chances(labels, scores),
-        passes=coarse.passes + fine.passes,
-        skipped=skipped,
+        chances=_chances(labels, judged),
+        passes=probes.passes,
+        skipped=probes.skipped,
     )
 
 
-def _chances(labels: Sequence[int], scores: dict[str, torch.Tensor]) -> dict[int, float]:
+def together(scores: Mapping[str, torch.Tensor]) -> torch.Tensor:
+    """Return the sum over the probes of the negative logarithm of each label's rank (K,).
+
+    As with Fisher's method a single high rank counts for much, and a low one for little: a probe that
+    is blind to a backdoor hardly takes anything away.
+
+    Args:
+        scores: by probe, one for each label (K,), high is suspicious.
+
+    """
+    from scipy import stats  # noqa: PLC0415 - takes longer to import than to use
+
+    known = [values.double().nan_to_num(nan=-torch.inf) for values in scores.values()]
+    places = [stats.rankdata(-values.numpy()) for values in known]
+    return torch.from_numpy(-np.log(np.stack(places)).sum(0))
+
+
+def _chances(labels: Sequence[int], scores: Sequence[torch.Tensor]) -> dict[int, float]:
     """Return each label's chance of so high ranks in all probes together."""
-    if len(labels) < POLICY.fewest_for_tail or not all(
-        bool(values.isfinite().all()) for values in scores.values()
-    ):
+    if len(labels) < POLICY.fewest_for_tail or not all(bool(values.isfinite().all()) for values in scores):
         return {}
-    return dict(zip(labels, rank_p_values(list(scores.values())).tolist(), strict=True))
+    return dict(zip(labels, rank_p_values(scores).tolist(), strict=True))
 
 
-def _ranked(labels: Sequence[int], scores: torch.Tensor) -> list[int]:
+def ranked_by(labels: Sequence[int], scores: torch.Tensor) -> list[int]:
+    """Return the labels, the one of the highest score first."""
     return [labels[place] for place in scores.argsort(descending=True, stable=True).tolist()]
 
 
-def _by_turns(rankings: dict[str, list[int]], rest: Sequence[int]) -> list[int]:
-    """Return all labels once: the probes hand in theirs by turns, then the rest follows in its order."""
-    queues = {name: iter(order) for name, order in rankings.items()}
+def by_turns(
+    rankings: Mapping[str, Sequence[int]], rest: Sequence[int], turns: Sequence[str] = POLICY.turns
+) -> list[int]:
+    """Return all labels once: the rankings hand in theirs by turns, then the rest follows in its order."""
+    queues = {name: iter(rankings[name]) for name in set(turns) & rankings.keys()}
     merged = dict[int, None]()
     while queues:
-        for name in POLICY.turns:
+        for name in turns:
             if name in queues:
                 following = next((label for label in queues[name] if label not in merged), None)
                 if following is None:
