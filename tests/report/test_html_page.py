@@ -201,6 +201,7 @@ def test_an_evaluation_page_shows_what_was_measured(made):
         started=made.STARTED,
     )
     text = page_of(render_html(report)).text
+    assert "Measured agreement 91.3%, attack success 60.0%. These are figures, not a verdict." in text
     assert "Agreement 91.3%" in text
     assert "Attack success 60.0%" in text
     assert "Counts: images 99" in text
@@ -334,3 +335,9 @@ def test_sentences_begin_with_a_capital(made):
     text = page_of(render_html(report)).text
     assert "No label needs a small trigger." in text
     assert "Only 3 images." in text
+
+
+def test_a_scan_that_tested_no_label_says_so_at_the_top(made):
+    report, _ = made.make_scan(12, (), verdict="inconclusive")
+    report = report.model_copy(update={"labels_tested": []})
+    assert "Inconclusive: no label was tested." in page_of(render_html(report)).text

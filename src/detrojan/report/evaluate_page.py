@@ -26,6 +26,7 @@ def evaluate_values(report: EvaluateReport, pictures: Mapping[int, TriggerPictur
     ]
     drawn = next(iter(pictures.values()), None)
     return {
+        "reason": "These are figures, not a verdict. Only a scan looks for backdoors.",
         "tiles": tiles,
         "trigger": None if drawn is None else _stamped(report) | picture_values(drawn),
         "per_target": [

@@ -50,6 +50,8 @@ def verdict_sentence(report: ScanReport) -> str:
         return f"No evidence of a backdoor in the {tested}."
     if report.verdict == "inconclusive" and report.details.get("interrupted"):
         return "Inconclusive: the scan was interrupted, nothing was found so far."
+    if report.verdict == "inconclusive" and not report.labels_tested:
+        return "Inconclusive: no label was tested."
     if report.verdict == "inconclusive":
         return f"Inconclusive: the {tested} do not support a verdict."
     if not report.findings:
