@@ -43,12 +43,14 @@ def tune(threads: int | None = None) -> None:
 
 
 def device_named(name: str) -> str:
-    """Return a torch device's name; for "auto" that of the best one here: cuda, else mps, else cpu."""
+    """Return a torch device's name; for "auto" cuda where there is one, else cpu.
+
+    Apple's mps has to be named: it has no float64, which the statistics need.
+
+    """
     if name != "auto":
         return name
-    if torch.cuda.is_available():
-        return "cuda"
-    return "mps" if torch.backends.mps.is_available() else "cpu"
+    return "cuda" if torch.cuda.is_available() else "cpu"
 
 
 def is_tuned() -> bool:

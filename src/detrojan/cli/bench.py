@@ -54,7 +54,7 @@ def command() -> None:
     "--cache", type=FILE, metavar="DIR", default=Path(".cache/bench"), show_default=True,
     help="Where trained networks are kept.",
 )  # fmt: skip
-@click.option("--device", metavar="NAME", help="A torch device.  [default: auto: cuda, else mps, else cpu]")
+@click.option("--device", metavar="NAME", help="A torch device.  [default: auto: cuda, else cpu]")
 @click.option("--threads", type=click.IntRange(min=1), metavar="N", help="Computing threads.")
 @click.option(
     "--mixed-precision/--no-mixed-precision",

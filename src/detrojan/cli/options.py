@@ -239,7 +239,7 @@ def _device_options() -> list[Callable[[Verb], Verb]]:
             metavar="NAME",
             default="auto",
             show_default=True,
-            help="A torch device, e.g. cuda:0; auto: cuda, else mps, else cpu.",
+            help="A torch device, e.g. cuda:0; auto: cuda, else cpu.",
         ),
         click.option("--threads", type=click.IntRange(min=1), metavar="N", help="Computing threads."),
     ]
