@@ -27,7 +27,7 @@ from detrojan.jobs.labelling import with_names, with_usable_labels
 from detrojan.jobs.sources import DataSource, ModelSource
 from detrojan.models.classifier import Classifier
 from detrojan.models.endpoint import Patience, open_endpoint
-from detrojan.models.loading import load_model
+from detrojan.models.loading import in_read_order, load_model
 from detrojan.run import Run
 
 #: images that are made up where neither the user nor the method says how many
@@ -138,6 +138,7 @@ def load_model_at(path: Path, source: ModelSource, run: Run) -> Classifier:
         allow_unsafe=source.allow_unsafe,
     )
     stated = stated_preprocessing(source, model.preprocessing)
+    stated = in_read_order(model.origin.format, source.factory, stated)
     if stated != model.preprocessing:
         model = model.with_preprocessing(stated)
     return model.to(run.device)

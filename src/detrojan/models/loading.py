@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import os
+from dataclasses import replace
 from pathlib import Path
 
 from detrojan.errors import ModelError, OptionError, WeightsError
 from detrojan.files import refuse_special
 from detrojan.models.classifier import Classifier, Origin
 from detrojan.models.effort import check_effort
-from detrojan.models.formats.base import Content, Format, expected, formats
+from detrojan.models.formats.base import Content, Format, expected, format_named, formats
 from detrojan.models.preprocessing import Preprocessing
 from detrojan.models.surgery.n_plus_one import BACKDOORED, NPlusOne
 from detrojan.models.weights import Architecture, Loaded
@@ -66,7 +67,7 @@ def load_model(
     model = Classifier(
         found.network,
         found.input_shape,
-        preprocessing=preprocessing or found.preprocessing,
+        preprocessing=_fed(found, factory, preprocessing),
         class_names=class_names or found.class_names,
         origin=_origin(path, digest, found),
         output=output or found.output or None,
@@ -87,6 +88,21 @@ def _read(path: Path, asked: Architecture, *, allow_unsafe: bool) -> tuple[Loade
     found = kind.read(path, asked, allow_unsafe=allow_unsafe)
     check_effort(found.network, found.input_shape, path)
     return found, digest
+
+
+def _fed(found: Loaded, factory: str | None, stated: Preprocessing | None) -> Preprocessing:
+    return in_read_order(found.format, factory, stated or found.preprocessing or Preprocessing())
+
+
+def in_read_order(name: str, factory: str | None, stated: Preprocessing) -> Preprocessing:
+    """Return a preprocessing for a network out of a file of the format called `name`, as it was read.
+
+    Whoever says that the channels of an ONNX or Keras file come last is right about the file. Its
+    reader has put them first already, unless a factory made the network.
+    """
+    kind = format_named(name)
+    first = factory is None and kind is not None and kind.channels_first
+    return replace(stated, layout="NCHW") if first else stated
 
 
 def _origin(path: Path, digest: str, found: Loaded) -> Origin:

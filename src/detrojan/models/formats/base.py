@@ -99,6 +99,8 @@ class Format(ABC):
     folder: ClassVar[bool] = False
     #: its files hold networks of other formats too, by what those say in `details["described"]`
     holds_described: ClassVar[bool] = False
+    #: its reader puts the channels first, whatever order its files have
+    channels_first: ClassVar[bool] = False
     #: formats with a low number are asked first
     precedence: ClassVar[int] = 50
 

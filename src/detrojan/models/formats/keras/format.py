@@ -37,6 +37,7 @@ class KerasFile(Format):
         (".h5", "Keras HDF5: a full model, or weights only (--net, else guessed as .pt)"),
     )
     suffixes = tuple(dict.fromkeys(ending for kind in _SUFFIXES.values() for ending in kind))
+    channels_first = True
     copies = True
     precedence = 20
 

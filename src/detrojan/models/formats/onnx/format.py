@@ -24,6 +24,7 @@ class OnnxFile(Format):
     kind = "an ONNX file (.onnx)"
     listed = ((".onnx", "graph of standard operators with its weights; needs the extra onnx"),)
     suffixes = (".onnx",)
+    channels_first = True
     copies = True
     precedence = 40
 
