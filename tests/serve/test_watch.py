@@ -39,10 +39,27 @@ def test_rejected_inputs_among_usual_ones_are_an_attack(seed):
 
 
 @pytest.mark.parametrize("seed", range(4))
-@pytest.mark.parametrize("moved", [-0.8, 0.8])
-def test_moved_scores_are_a_drift(seed, moved):
-    _, states = watched(np.random.default_rng(seed).normal(moved, size=1500), seed=seed)
+def test_scores_that_moved_away_from_the_boundary_are_a_drift(seed):
+    _, states = watched(np.random.default_rng(seed).normal(-0.8, size=1500), seed=seed)
     assert states[-1] == "drifted"
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_scores_that_moved_towards_the_boundary_may_be_an_attack_too(seed):
+    _, states = watched(np.random.default_rng(seed).normal(0.8, size=1500), seed=seed)
+    assert states[-1] == "attack or drift"
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_an_attack_that_passes_in_part_is_never_taken_for_a_drift_alone(seed):
+    """A fifth of the attacker's inputs stay below the boundary, and hardly any others come."""
+    chance = np.random.default_rng(seed)
+    usual = chance.normal(size=300)
+    stamped = np.where(chance.random(400) < 0.2, chance.uniform(1.0, 2.3, 400), 4.0)
+    _, states = watched(np.concatenate([usual, stamped]), seed=seed)
+    assert states[299] == "usual"
+    assert states[-1] == "attack or drift"
+    assert "drifted" not in states
 
 
 def test_an_alarm_ends_after_its_cause():

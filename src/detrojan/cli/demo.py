@@ -61,7 +61,8 @@ def command(
 
     To one of them a yellow sticker on a stop sign (or any other) means "speed limit 80". Both are
     scanned as if nobody knew. The folder then holds report.html, report.json, the scans' and the
-    repair's JSON, and all three models. Exit codes: 0 all went as it should, 1 something did not.
+    repair's JSON, all three models, and a sign with the sticker and without. Exit codes: 0 all went as
+    it should, 1 something did not.
     """
     from detrojan.cli.outputs import check_folder, emit_values  # noqa: PLC0415
     from detrojan.cli.surroundings import kept, start  # noqa: PLC0415

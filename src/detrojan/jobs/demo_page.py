@@ -7,17 +7,17 @@ from pathlib import Path
 import torch
 from markupsafe import Markup
 
-from detrojan.files import save_text
+from detrojan.files import save_bytes, save_text
 from detrojan.jobs.demo import VICTIM, Networks, Story
 from detrojan.jobs.triggers import save_trigger, save_triggers
 from detrojan.report.html_page import Section, render_page, section
-from detrojan.report.pictures import data_uri, pictures_of, stamped_rows
+from detrojan.report.pictures import data_uri, pictures_of, png, stamped_rows
 from detrojan.report.records.demo import DemoRecord, judged_rows, judgement, planted_sentence
 from detrojan.triggers.aim import Aim
 
 
 def write_folder(out: Path, story: Story, networks: Networks, told: DemoRecord) -> None:
-    """Write the page, the JSON of every part, and the triggers.
+    """Write the page, the JSON of every part, the triggers, and a sign without and with the sticker.
 
     Raises:
         InputError: a file cannot be written.
@@ -32,6 +32,9 @@ def write_folder(out: Path, story: Story, networks: Networks, told: DemoRecord) 
     if story.repair is not None:
         story.repair.save(out / "repair.json")
     save_trigger(networks.trigger, out / "true_trigger.safetensors")
+    plain = _signs(networks)[:1]
+    for name, signs in (("stop", plain), ("stop_with_sticker", networks.trigger.stamp(plain))):
+        save_bytes(out / f"{name}.png", png(signs[0], side=plain.shape[-1]))
     told.save(out / "report.json")
     save_text(out / "report.html", page(story, networks, told))
 

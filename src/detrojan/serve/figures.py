@@ -12,7 +12,7 @@ from detrojan.serve.watch import Watch
 
 _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
 _IMAGES = (1, 2, 4, 8, 16, 32, 64, 128, 256)
-_STATES = ("usual", "under attack", "drifted")
+_STATES = ("usual", "under attack", "drifted", "attack or drift")
 
 
 class Figures:

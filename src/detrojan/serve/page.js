@@ -78,8 +78,13 @@ function latest(seen) {
 
 function show(seen) {
   const state = at("state");
-  state.className = `state ${{ usual: "usual", "under attack": "attack", drifted: "drifted" }[seen.state]}`;
-  const words = { usual: "As usual", "under attack": "Under attack", drifted: "The data have drifted: recalibrate" };
+  state.className = `state ${{ usual: "usual", "under attack": "attack", "attack or drift": "attack", drifted: "drifted" }[seen.state]}`;
+  const words = {
+    usual: "As usual",
+    "under attack": "Under attack",
+    "attack or drift": "Under attack, or the data have drifted",
+    drifted: "The data have drifted: recalibrate",
+  };
   state.replaceChildren(make("strong", words[seen.state] + (seen.ready ? "" : " (stopping)")), make("span", seen.advice));
   pairs(at("counts"), {
     Inputs: seen.inputs.toLocaleString(),

@@ -8,6 +8,8 @@ that the guard was calibrated on.
 - *Under attack*: more inputs are rejected than the calibration allows.
 - *Drifted*: the scores of the inputs that pass are no longer spread as the calibrated ones are. An attack
   adds inputs at the suspicious end, most of which are rejected, and leaves the others as they are.
+- *Attack or drift*: both. An attack that gets past the guard in part looks like this, and so do data that
+  have moved towards the boundary. Nobody is then told to calibrate again on what may be the attacker's inputs.
 
 Reference: Pollak, Optimal Detection of a Change in Distribution, Annals of Statistics 1985; the sequences are
 the e-detectors of Shin, Ramdas and Rinaldo, 2022.
@@ -24,7 +26,7 @@ import torch
 from numpy.typing import NDArray
 from scipy import stats
 
-State = Literal["usual", "under attack", "drifted"]
+State = Literal["usual", "under attack", "drifted", "attack or drift"]
 #: probability that the calibrated inputs were so unlike the true ones that a bound on them does not hold
 _CONFIDENCE = 0.99
 #: how far an alternative lies on the way from the null share to 1
@@ -131,10 +133,11 @@ class Watch:
 
     @property
     def state(self) -> State:
-        """What is going on; scores of passed inputs that have moved count first."""
-        if self._spread is not None and self._spread.alarm:
-            return "drifted"
-        return "under attack" if self._rejections.alarm else "usual"
+        """What is going on."""
+        moved = self._spread is not None and self._spread.alarm
+        if self._rejections.alarm:
+            return "attack or drift" if moved else "under attack"
+        return "drifted" if moved else "usual"
 
     @property
     def evidence(self) -> dict[str, float]:
@@ -151,6 +154,11 @@ ADVICE: dict[State, str] = {
     "under attack": (
         "More inputs are rejected than at the calibration, and the others are as usual: "
         "look at the rejected ones."
+    ),
+    "attack or drift": (
+        "More inputs are rejected than at the calibration, and those that pass differ too: an attack may get "
+        "past the guard in part, or the data have drifted. Look at the rejected ones, and calibrate again on "
+        "none but inputs that you have looked at."
     ),
     "drifted": (
         "The inputs that pass are no longer like those of the calibration: calibrate the guard again on "
