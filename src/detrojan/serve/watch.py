@@ -9,7 +9,7 @@ that the guard was calibrated on.
 - *Drifted*: the scores of the inputs that pass are no longer spread as the calibrated ones are. An attack
   adds inputs at the suspicious end, most of which are rejected, and leaves the others as they are.
 - *Attack or drift*: both. An attack that gets past the guard in part looks like this, and so do data that
-  have moved towards the boundary. Nobody is told then to calibrate again on what may be an attacker's
+  have moved towards the boundary. The advice is then not to calibrate again on what may be an attacker's
   inputs.
 
 Reference: Pollak, Optimal Detection of a Change in Distribution, Annals of Statistics 1985; the sequences are
