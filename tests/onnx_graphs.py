@@ -11,8 +11,11 @@ from onnx import TensorProto, helper, numpy_helper
 from torch import nn
 
 
-def exported(network, path, shape, *, new=False, dynamic=True):
-    """Write a network as PyTorch's older or newer exporter writes it; `dynamic` leaves the count open."""
+def exported(network, path, shape, *, new=False, dynamic=True, apart=False):
+    """Write a network as PyTorch's older or newer exporter does; `dynamic` leaves the count open.
+
+    The newer one may put the weights in a file of their own, `apart`.
+    """
     network.eval()
     images = torch.rand(2 if dynamic else 1, *shape, generator=torch.Generator().manual_seed(1))
     with warnings.catch_warnings():
@@ -23,7 +26,7 @@ def exported(network, path, shape, *, new=False, dynamic=True):
                 sizes = {"images": {0: torch.export.Dim("n")}} if dynamic else None
                 names = {"input_names": ["images"], "dynamic_shapes": list(sizes.values()) if sizes else None}
                 torch.onnx.export(
-                    network, (images,), path, dynamo=True, external_data=False, verbose=False, **names
+                    network, (images,), path, dynamo=True, external_data=apart, verbose=False, **names
                 )
             else:
                 axes = {"images": {0: "n"}} if dynamic else None

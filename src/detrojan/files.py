@@ -157,6 +157,44 @@ def refuse_special(path: str | Path, failure: type[InputError] = InputError) -> 
         )
 
 
+#: no file system has longer names, in bytes
+_LONGEST_NAME = 255
+
+
+def file_in(folder: Path, name: str, failure: type[InputError], *, missing: type[InputError]) -> Path:
+    """Return the path of a plain file that lies directly in a folder, by a name that comes from a stranger.
+
+    A link may lead to another file of the folder, or to where the hub's cache keeps the files of a model.
+
+    Args:
+        folder: where it has to lie.
+        name: of the file, without any folder.
+        failure: the error to raise for a name that leads elsewhere, and for what is no plain file.
+        missing: the error to raise where there is no such file.
+
+    Raises:
+        InputError: of these two types.
+
+    """
+    plain = name not in {"", ".", ".."} and Path(name).name == name and not {"\\", "\0"} & set(name)
+    if not plain or len(os.fsencode(name)) > _LONGEST_NAME:
+        raise failure(f"{folder}: expected the name of a file in it, got {name!r:.80}")
+    path = folder / name
+    try:
+        home, target = folder.resolve(), path.resolve()
+    except (OSError, RuntimeError) as error:  # a link that leads to itself
+        raise failure(f"{folder}: expected the file {name}, got a link that leads nowhere") from error
+    allowed = [home]
+    if home.parent.name == "snapshots":
+        allowed.append(home.parent.parent / "blobs")
+    if target.parent not in allowed:
+        raise failure(f"{folder}: expected files that lie in it, got a link {name} that leads out of it")
+    refuse_special(path, failure)
+    if not target.is_file():
+        raise missing(f"{folder}: expected the file {name}, got none")
+    return path
+
+
 def read_bounded(path: str | Path, most: int, failure: type[InputError] = InputError) -> bytes:
     """Return the content of a plain file of at most `most` bytes.
 

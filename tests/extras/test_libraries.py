@@ -130,15 +130,51 @@ def test_pictures_are_prepared_as_torchvision_does(name):
         "timm:vit_base_patch16_384", "torchvision:vit_b_32",
     ],
 )  # fmt: skip
-def test_the_error_names_the_network(tmp_path, name):
+def test_the_advice_names_the_network(name):
     with torch.device("meta"):
-        network = _meta(name)
-    tensors = {
-        f"model.{key}": torch.zeros(()).expand(value.shape) for key, value in network.state_dict().items()
-    }
-    torch.save(tensors, tmp_path / "in.pt")
-    with pytest.raises(ModelError, match=rf"looks like .*--net .*{name}\b"):
+        found = shapes_of(_meta(name))
+    assert re.search(rf"looks like .*--net .*{name}\b", advice({f"model.{k}": s for k, s in found.items()}))
+
+
+@pytest.mark.parametrize(
+    ("name", "taken"),
+    [
+        ("timm:resnet18", "timm:resnet18"),
+        ("torchvision:resnet18", "timm:resnet18"),
+        ("torchvision:mobilenet_v2", "torchvision:mobilenet_v2"),
+    ],
+)
+@pytest.mark.parametrize("ending", ["safetensors", "pt"])
+def test_weights_that_are_clearly_of_one_network_need_no_name(tmp_path, name, taken, ending):
+    network, path = _network(name), tmp_path / f"in.{ending}"
+    (save_file if ending == "safetensors" else torch.save)(network.state_dict(), path)
+    model, said = load_model(path), find_net(taken)
+    assert (model.origin.net, model.input_shape, model.num_classes) == (taken, (3, 224, 224), 5)
+    assert model.preprocessing == said.preprocessing
+    assert f"its network is a guess, {taken} for 3x224x224 by its tensors" in model.origin.notes[0]
+    batch = torch.rand(2, 3, 224, 224, generator=torch.Generator().manual_seed(4))
+    scale, shift = said.preprocessing.affine(3)
+    with torch.no_grad():
+        wanted = network(batch * scale + shift)
+    assert torch.allclose(model.all_logits(batch), wanted, atol=1e-4)
+
+
+def test_weights_that_several_networks_have_are_not_guessed(tmp_path):
+    torch.save(timm.create_model("vit_tiny_patch16_224", num_classes=5).state_dict(), tmp_path / "in.pt")
+    with pytest.raises(ModelError, match=r"looks like a vision tr.*pass --net timm:vit_tiny_patch16_224"):
         load_model(tmp_path / "in.pt")
+
+
+def test_tensors_of_another_implementation_are_paired_in_order(tmp_path):
+    network = timm.create_model("tf_efficientnet_lite0", num_classes=4).eval()
+    renamed = {f"_{key}": value for key, value in network.state_dict().items()}
+    torch.save(renamed, tmp_path / "in.pt")
+    model = load_model(tmp_path / "in.pt", net="timm:tf_efficientnet_lite0")
+    assert "other names than those of timm:tf_efficientnet_lite0" in model.origin.notes[0]
+    batch = torch.rand(1, 3, 224, 224, generator=torch.Generator().manual_seed(4))
+    with torch.no_grad():
+        wanted = network((batch - 0.5) / 0.5)
+    assert torch.allclose(model.all_logits(batch), wanted, atol=1e-4)
 
 
 def _meta(name):

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from detrojan.errors import MissingExtraError, ModelError, OptionError
-from detrojan.models.families import advice
+from detrojan.models.families import advice, library_guesses
 from detrojan.models.library_nets import is_library
 from detrojan.models.loading import load_model
 from detrojan.models.matching import match_by_name, shapes_of
@@ -31,9 +31,23 @@ def _resnet(counts, first=7):
     return shapes
 
 
+def _efficientnet(blocks, last=1280, **more):
+    """Return names and shapes as efficientnet_pytorch has them."""
+    shapes = {"_conv_stem.weight": (32, 3, 3, 3), **more}
+    for block in range(blocks):
+        shapes[f"_blocks.{block}._depthwise_conv.weight"] = (32, 1, 3, 3)
+    return {**shapes, "_conv_head.weight": (last, 320, 1, 1), "_fc.weight": (1000, last)}
+
+
 @pytest.mark.parametrize(
     ("shapes", "text"),
     [
+        (_efficientnet(16), r"an EfficientNet of .* pass --net timm:tf_efficientnet_lite0$"),
+        (
+            _efficientnet(23, 1408, **{"_blocks.0._se_reduce.weight": (8, 32, 1, 1)}),
+            "pass --net timm:tf_efficientnet_b2$",
+        ),
+        (_efficientnet(21), r"pass its name with --net \(detrojan list nets 'timm:tf_efficientnet\*'\)"),
         (
             _resnet((2, 2, 2, 2)),
             r"a ResNet-18 of torchvision or timm: pass --net timm:resnet18 or --net torch",
@@ -57,6 +71,14 @@ def _resnet(counts, first=7):
 )
 def test_what_the_names_tell(shapes, text):
     assert re.search(text, advice(shapes))
+
+
+def test_a_guess_that_may_be_loaded_names_what_computes_the_same():
+    assert library_guesses(_resnet((2, 2, 2, 2))) == ("timm:resnet18", "torchvision:resnet18")
+    assert library_guesses(_resnet((2, 2, 2, 2), 3)) == library_guesses(_resnet((1, 1, 1, 1))) == ()
+    assert library_guesses(_efficientnet(16)) == ()
+    vit = {"patch_embed.proj.weight": (192, 3, 16, 16), "blocks.0.attn.qkv.weight": (576, 192)}
+    assert library_guesses({**vit, "cls_token": (1, 1, 192)}) == ()
 
 
 @pytest.mark.parametrize("name", NETS)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from dataclasses import dataclass
 
 from detrojan.models.matching import Shape
 
@@ -37,6 +38,19 @@ _DENSENETS: dict[tuple[int, ...], str] = {
 }
 #: number of convolutions of a VGG, and its depth
 _VGGS = {8: "vgg11", 10: "vgg13", 13: "vgg16", 16: "vgg19"}
+#: number of blocks and last width of an EfficientNet, and what it is called
+_EFFICIENTNETS: dict[tuple[int, int], str] = {
+    (16, 1280): "0",
+    (23, 1280): "1",
+    (23, 1408): "2",
+    (26, 1536): "3",
+    (32, 1792): "4",
+    (39, 2048): "5",
+    (45, 2304): "6",
+    (55, 2560): "7",
+}
+#: the same for those without squeeze and excitation; 1 and 2 differ in their images alone
+_LITES: dict[tuple[int, int], str] = {(16, 1280): "0", (24, 1280): "3", (30, 1280): "4"}
 #: a name that tells a family, what it is called, and what its networks are listed by
 _OTHERS = (
     (
@@ -57,6 +71,29 @@ _OTHERS = (
 )
 
 
+@dataclass(frozen=True)
+class _Guess:
+    """A family of networks.
+
+    Attributes:
+        what: what people call it, with its article.
+        names: networks of libraries with the same tensors, by the names that `--net` takes.
+        sure: whether all of these compute the same, and no other network has these tensors usually.
+        hint: what to do about it, where no name is known.
+
+    """
+
+    what: str
+    names: tuple[str, ...] = ()
+    sure: bool = True
+    hint: str = ""
+
+    def __str__(self) -> str:
+        """Return what it is, and what to do about it."""
+        passed = " or ".join(f"--net {name}" for name in self.names)
+        return f"{self.what}: {self.hint or f'pass {passed}'}"
+
+
 def advice(shapes: Mapping[str, Shape]) -> str:
     """Return what a person may try who did not name the network; empty where nothing is known.
 
@@ -69,17 +106,44 @@ def advice(shapes: Mapping[str, Shape]) -> str:
         return "detrojan judges image classifiers, and this looks like a network for texts or tables"
     if any(re.search(_HUGGING_FACE, name) for name in shapes):
         return "looks like a network of Hugging Face: give the folder with its config.json"
-    for guess in (_resnet, _vit, _vgg, _densenet):
-        found = guess(bare)
-        if found:
-            return f"looks like {found}"
-    names = "\n".join(sorted(bare))
-    for pattern, what, listed in _OTHERS:
-        if re.search(pattern, names, re.MULTILINE | re.DOTALL):
-            return f"looks like {what}: pass its name with --net (detrojan list nets '{listed}')"
+    found = _guess(bare)
+    if found is not None:
+        return f"looks like {found}"
     if not any(len(shape) == 4 for shape in bare.values()):
         return "it has no convolution; detrojan judges image classifiers"
     return ""
+
+
+def library_guesses(shapes: Mapping[str, Shape]) -> tuple[str, ...]:
+    """Return the networks of libraries that tensors are clearly of; they all compute the same.
+
+    Args:
+        shapes: the shapes in the file by name, in any order, behind any prefix.
+
+    Returns:
+        Names that `--net` takes; none where nothing is known, or several networks have such tensors.
+
+    """
+    found = _guess(_bare(shapes))
+    return found.names if found is not None and found.sure else ()
+
+
+def _guess(bare: Mapping[str, Shape]) -> _Guess | None:
+    for guess in (_resnet, _vit, _vgg, _densenet, _efficientnet):
+        found = guess(bare)
+        if found:
+            return found
+    names = "\n".join(sorted(bare))
+    for pattern, what, listed in _OTHERS:
+        if re.search(pattern, names, re.MULTILINE | re.DOTALL):
+            return _named(what, listed)
+    return None
+
+
+def _named(what: str, listed: str) -> _Guess:
+    if "*" in listed:
+        return _Guess(what, hint=f"pass its name with --net (detrojan list nets '{listed}')")
+    return _Guess(what, (listed,))
 
 
 def _bare(shapes: Mapping[str, Shape]) -> dict[str, Shape]:
@@ -100,57 +164,73 @@ def _bare(shapes: Mapping[str, Shape]) -> dict[str, Shape]:
     return dict(shapes)
 
 
-def _resnet(shapes: Mapping[str, Shape]) -> str:
+def _resnet(shapes: Mapping[str, Shape]) -> _Guess | None:
     if not {"conv1.weight", "bn1.weight", "layer1.0.conv1.weight", "fc.weight"} <= shapes.keys():
-        return ""
-    counts = tuple(
-        len({name.split(".")[1] for name in shapes if name.startswith(f"layer{stage}.")})
-        for stage in range(1, 5)
-    )
+        return None
+    counts = tuple(_count(shapes, f"layer{stage}.", 1) for stage in range(1, 5))
     deep = "layer1.0.conv3.weight" in shapes
     name = _RESNETS.get((deep, counts))
     width, groups = shapes["layer1.0.conv1.weight"][0], shapes.get("layer1.0.conv2.weight", (0, 64))[1]
     if name is None or len(counts) != 4 or (deep and (width != 64 or groups != 64)):
-        return "a ResNet of torchvision or timm: pass its name with --net (detrojan list nets 'timm:*res*')"
+        return _named("a ResNet of torchvision or timm", "timm:*res*")
     if shapes["conv1.weight"][2:] != (7, 7):
-        return f"a ResNet-{name[6:]} for small images (its first convolution is not 7x7): --factory builds it"
-    return f"a ResNet-{name[6:]} of torchvision or timm: pass --net timm:{name} or --net torchvision:{name}"
+        what = f"a ResNet-{name[6:]} for small images (its first convolution is not 7x7)"
+        return _Guess(what, hint="--factory builds it")
+    what = f"a ResNet-{name[6:]} of torchvision or timm"
+    return _Guess(what, (f"timm:{name}", f"torchvision:{name}"))
 
 
-def _vit(shapes: Mapping[str, Shape]) -> str:
+def _vit(shapes: Mapping[str, Shape]) -> _Guess | None:
     theirs, patches = shapes.get("conv_proj.weight"), shapes.get("patch_embed.proj.weight")
     if theirs is not None and "class_token" in shapes:
         letter = {768: "b", 1024: "l", 1280: "h"}.get(theirs[0], "?")
-        name = f"vit_{letter}_{theirs[-1]}"
-        return f"a vision transformer of torchvision: pass --net torchvision:{name}"
+        name = f"torchvision:vit_{letter}_{theirs[-1]}"
+        return _Guess("a vision transformer of torchvision", (name,))
     if patches is not None and "blocks.0.attn.qkv.weight" in shapes and "cls_token" in shapes:
+        what = "a vision transformer of timm"
         size, places = patches[-1], shapes.get("pos_embed", (1, 197, 0))[1]
         side = round((places - 1) ** 0.5) * size
         kind = _VITS.get(patches[0])
         if kind is None:
-            return "a vision transformer of timm: pass its name with --net (detrojan list nets 'timm:vit*')"
-        return f"a vision transformer of timm: pass --net timm:vit_{kind}_patch{size}_{side}"
-    return ""
+            return _named(what, "timm:vit*")
+        return _Guess(what, (f"timm:vit_{kind}_patch{size}_{side}",), sure=False)
+    return None
 
 
-def _vgg(shapes: Mapping[str, Shape]) -> str:
+def _vgg(shapes: Mapping[str, Shape]) -> _Guess | None:
     first, last = shapes.get("features.0.weight"), shapes.get("classifier.6.weight")
     if first is None or last is None or len(first) != 4:
-        return ""
+        return None
     count = sum(name.startswith("features.") and len(shape) == 4 for name, shape in shapes.items())
     name = "alexnet" if count == 5 else _VGGS.get(count)
     if name is None:
-        return ""
+        return None
     name += "_bn" if "features.1.running_mean" in shapes else ""
-    return f"{'an AlexNet' if count == 5 else 'a VGG'} of torchvision: pass --net torchvision:{name}"
+    what = f"{'an AlexNet' if count == 5 else 'a VGG'} of torchvision"
+    return _Guess(what, (f"torchvision:{name}",))
 
 
-def _densenet(shapes: Mapping[str, Shape]) -> str:
+def _densenet(shapes: Mapping[str, Shape]) -> _Guess | None:
     if "features.denseblock1.denselayer1.norm1.weight" not in shapes:
-        return ""
-    counts = tuple(
-        len({n.split(".")[2] for n in shapes if n.startswith(f"features.denseblock{block}.")})
-        for block in range(1, 5)
-    )
+        return None
+    counts = tuple(_count(shapes, f"features.denseblock{block}.", 2) for block in range(1, 5))
     name = f"densenet{_DENSENETS.get(counts, '121')}"
-    return f"a DenseNet of torchvision or timm: pass --net torchvision:{name} or --net timm:{name}"
+    return _Guess("a DenseNet of torchvision or timm", (f"torchvision:{name}", f"timm:{name}"))
+
+
+def _efficientnet(shapes: Mapping[str, Shape]) -> _Guess | None:
+    """Tell the EfficientNets of `efficientnet_pytorch` and its kin, which timm has under other names."""
+    last = shapes.get("_conv_head.weight")
+    if last is None or "_blocks.0._depthwise_conv.weight" not in shapes or "_fc.weight" not in shapes:
+        return None
+    squeezed = "_blocks.0._se_reduce.weight" in shapes
+    number = (_EFFICIENTNETS if squeezed else _LITES).get((_count(shapes, "_blocks.", 1), last[0]))
+    what = "an EfficientNet of efficientnet_pytorch, which timm has too"
+    if number is None:
+        return _named(what, "timm:tf_efficientnet*")
+    return _Guess(what, (f"timm:tf_efficientnet_{'b' if squeezed else 'lite'}{number}",), sure=False)
+
+
+def _count(shapes: Mapping[str, Shape], prefix: str, place: int) -> int:
+    """Return how many different parts there are at a place of the names that begin so."""
+    return len({name.split(".")[place] for name in shapes if name.startswith(prefix)})

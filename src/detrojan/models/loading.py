@@ -146,7 +146,7 @@ def _some(content: Content) -> str:
 
 
 def model_sha256(path: Path, kind: Format | None = None) -> str:
-    """Return the SHA-256 of a model's file; of a folder that of the names and digests of the files used.
+    """Return the SHA-256 of a model's file; of several files that of their names and digests.
 
     Args:
         path: the file or folder.
@@ -156,11 +156,12 @@ def model_sha256(path: Path, kind: Format | None = None) -> str:
         ModelError: no model, or a file that cannot be read.
 
     """
-    if not path.is_dir():
+    files = sorted((kind or format_of(path)).files(path))
+    if files == [path]:
         return file_sha256(path)
-    total = hashlib.sha256()
-    for file in sorted((kind or format_of(path)).files(path)):
-        name = file.relative_to(path).as_posix()
+    total, folder = hashlib.sha256(), path if path.is_dir() else path.parent
+    for file in files:
+        name = file.relative_to(folder).as_posix()
         total.update(f"{name}\0{file_sha256(file)}\n".encode("utf-8", "surrogateescape"))
     return total.hexdigest()
 

@@ -11,11 +11,12 @@ from typing import Any
 import torch
 from torch import nn
 
-from detrojan.errors import ModelError, WeightsError
+from detrojan.errors import MissingExtraError, ModelError, OptionError, WeightsError
+from detrojan.models.candidates import PAIRED, Candidate, from_library, guessed, misfit
 from detrojan.models.factory import import_factory
-from detrojan.models.families import advice
-from detrojan.models.library_nets import is_library, suited
-from detrojan.models.matching import COUNTER, Order, Shape, countless, match, match_by_name, shapes_of
+from detrojan.models.families import advice, library_guesses
+from detrojan.models.library_nets import is_library
+from detrojan.models.matching import COUNTER, Order, Shape, countless, match, shapes_of
 from detrojan.models.nets import NETS, Net, find_net
 from detrojan.models.preprocessing import Preprocessing
 
@@ -27,10 +28,6 @@ SIDES = (28, 32, 64, 48, 96, 128, 224, 16, 20, 24, 40, 56, 80, 112, 160, 192, 25
 _OF_TEXT = re.compile(
     r"(^|\.)(word_embeddings|embed_tokens|wte|token_embedding(s|_table)?|tok_embeddings|lm_head)\."
 )
-_PAIRED = (
-    "its tensors have other names than those of {}, so they were paired in order; every figure rests on that"
-)
-
 
 #: types of numbers that PyTorch computes with as they are
 _FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
@@ -120,18 +117,6 @@ class Fitted:
     notes: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True)
-class _Candidate:
-    net: str
-    shape: tuple[int, int, int]
-    network: nn.Module
-    keys: dict[str, str]
-    by_name: bool
-    usual: bool
-    preprocessing: Preprocessing | None = None
-    notes: tuple[str, ...] = ()
-
-
 def check_finite(tensors: Mapping[str, torch.Tensor], where: str) -> None:
     """Refuse tensors that a network cannot compute with.
 
@@ -175,7 +160,7 @@ def fit(
     if asked.factory is not None:
         found = _from_factory(asked.factory, shapes, asked, where, order=order)
     elif asked.net is not None and is_library(asked.net):
-        found = _from_library(find_net(asked.net), shapes, asked, where)
+        found = from_library(find_net(asked.net), shapes, asked.input_shape, where, order=order)
     else:
         classes = _count_classes(shapes, asked, where)
         if asked.net is not None:
@@ -228,14 +213,14 @@ def _candidates(
 
 def _try(
     net: Net, shapes: dict[str, Shape], classes: int, asked: Architecture, *, order: Order
-) -> _Candidate | list[str]:
+) -> Candidate | list[str]:
     """Return the network fitted to the tensors, or what does not fit at its usual input size."""
     problems: list[str] | None = None
     for shape, network in _candidates(net, shapes, classes, asked):
         wanted = shapes_of(network)
         keys, by_name, wrong = match(wanted, shapes, order=order)
         if not wrong:
-            return _Candidate(net.name, shape, network, keys, by_name, shape == net.shape)
+            return Candidate(net.name, shape, network, keys, by_name, shape == net.shape)
         problems = problems or wrong
         if sorted(map(len, wanted.values())) != sorted(map(len, countless(shapes).values())):
             break  # other tensors altogether: no input size can help
@@ -244,54 +229,25 @@ def _try(
 
 def _named(
     net: Net, shapes: dict[str, Shape], classes: int, asked: Architecture, where: str, *, order: Order
-) -> _Candidate:
+) -> Candidate:
     found = _try(net, shapes, classes, asked, order=order)
     if isinstance(found, list):
-        raise WeightsError(_misfit(where, net.name, found))
+        raise WeightsError(misfit(where, net.name, found))
     return found
-
-
-def _from_library(net: Net, shapes: dict[str, Shape], asked: Architecture, where: str) -> _Candidate:
-    """Return a library's network for as many classes and channels as the file has."""
-    usual = _usual_shapes(net)
-    keys, _ = match_by_name(usual, shapes)
-    got = {name: shapes[keys[name]] for name in usual if name in keys}
-    stem = next((got[name] for name, size in usual.items() if len(size) == 4 and name in got), None)
-    channels = stem[1] if stem is not None and len(stem) == 4 else net.shape[0]
-    shape = asked.input_shape or (channels, *net.shape[1:])
-    heads = [name for name, size in usual.items() if size[0] == net.classes and len(size) > 1 and name in got]
-    network = net.build(got[heads[-1]][0] if heads else net.classes, shape)
-    keys, wrong = match_by_name(shapes_of(network), shapes)
-    if wrong:
-        raise WeightsError(_misfit(where, net.name, wrong))
-    said = None if net.preprocessing is None else suited(net.preprocessing, net.shape, shape)
-    return _Candidate(net.name, shape, network, keys, True, shape == net.shape, preprocessing=said)
-
-
-def _usual_shapes(net: Net) -> dict[str, Shape]:
-    """Return the shapes of a library's network as it usually is; without memory where the library can."""
-    try:
-        with torch.device("meta"):
-            return shapes_of(net.build(net.classes, net.shape))
-    except ModelError:
-        return shapes_of(net.build(net.classes, net.shape))
-
-
-def _misfit(where: str, name: str, problems: list[str]) -> str:
-    more = f"; and {len(problems) - 3} more" if len(problems) > 3 else ""
-    return f"{where}: the weights do not fit {name}: {'; '.join(problems[:3])}{more}"
 
 
 def _identify(
     shapes: dict[str, Shape], classes: int, asked: Architecture, where: str, *, order: Order
-) -> _Candidate:
+) -> Candidate:
     tried = [_try(net, shapes, classes, asked, order=order) for net in NETS.values()]
-    fits = [one for one in tried if isinstance(one, _Candidate)]
+    fits = [one for one in tried if isinstance(one, Candidate)]
     for better in ("usual", "by_name"):
         fits = [one for one in fits if getattr(one, better)] or fits
     names = [one.net for one in fits]
     if "mnist_cnn" in names:  # the same tensors whatever the pooling and whatever the images
         fits = [one for one in fits if one.net not in {"mnist_cnn_max", "badnets_cnn"}]
+    if not fits and (guess := _guessed_of_library(shapes, asked, where)) is not None:
+        return guess
     if len(fits) != 1:
         some = f"several fit: {', '.join(names)}" if fits else f"none of {', '.join(NETS)} fits"
         first, *_ = shapes.items()
@@ -308,29 +264,33 @@ def _identify(
             where,
             chosen.net,
         )
-    return replace(chosen, notes=(f"{where}: {_guessed(chosen)}",))
+    return replace(chosen, notes=(f"{where}: {guessed(chosen)}",))
 
 
-def _guessed(chosen: _Candidate) -> str:
-    """Return what a person has to know of a network that its tensors were taken to tell."""
-    size = "x".join(map(str, chosen.shape))
-    said = f"its network is a guess, {chosen.net} for {size} by its tensors; every figure rests on that"
-    if chosen.net in {"mnist_cnn", "badnets_cnn"}:
-        return f"{said}, and on average pooling, which weights do not tell from max (--net mnist_cnn_max)"
-    return f"{said} (--net or --factory states it)"
+def _guessed_of_library(shapes: dict[str, Shape], asked: Architecture, where: str) -> Candidate | None:
+    """Return the network of a library that tensors of these names and shapes are of, if one is installed."""
+    for name in library_guesses(shapes):
+        try:
+            found = from_library(find_net(name), shapes, asked.input_shape, where, order="none")
+        except (MissingExtraError, ModelError, OptionError):  # not installed, too old, or another network
+            continue
+        if found.by_name:
+            log.info("%s: identified as %s by its tensors", where, name)
+            return replace(found, notes=(f"{where}: {guessed(found)}",))
+    return None
 
 
 def _from_factory(
     spec: str, shapes: dict[str, Shape], asked: Architecture, where: str, *, order: Order
-) -> _Candidate:
+) -> Candidate:
     network = import_factory(spec)
     if asked.input_shape is None:
         raise ModelError(f"{where}: expected an input shape (C, H, W) for a network made by a factory")
     keys, by_name, wrong = match(shapes_of(network), shapes, order=order, whole=False)
     if wrong:
-        raise WeightsError(_misfit(where, spec, wrong))
-    notes = () if by_name else (f"{where}: {_PAIRED.format(spec)}",)
-    return _Candidate(spec, asked.input_shape, network, keys, by_name, usual=False, notes=notes)
+        raise WeightsError(misfit(where, spec, wrong))
+    notes = () if by_name else (f"{where}: {PAIRED.format(spec)}",)
+    return Candidate(spec, asked.input_shape, network, keys, by_name, usual=False, notes=notes)
 
 
 def _fill(network: nn.Module, values: Mapping[str, torch.Tensor], where: str) -> None:

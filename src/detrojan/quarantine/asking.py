@@ -15,7 +15,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -41,7 +41,11 @@ class _NoChildError(Exception):
 
 
 def quarantined(
-    parse: Callable[..., Any], path: Path, *args: Any, failure: type[InputError] | None = None
+    parse: Callable[..., Any],
+    path: Path,
+    *args: Any,
+    failure: type[InputError] | None = None,
+    beside: Sequence[Path] = (),
 ) -> Any:
     """Run `parse(path, *args)` in a process with limits, and return the plain tree that it gives back.
 
@@ -54,6 +58,7 @@ def quarantined(
         path: the file from outside; its size sets the limits.
         args: plain values.
         failure: what is raised where the parser is stopped; by default what its room raises.
+        beside: other files that the parser reads; their sizes count too.
 
     Raises:
         DetrojanError: what the parser raised.
@@ -62,7 +67,7 @@ def quarantined(
     """
     if failure is None:
         failure = DataError if parse.__module__.startswith("detrojan.data") else ModelError
-    limits = limits_for(stored_size(Path(path)))
+    limits = limits_for(sum(stored_size(Path(one)) for one in (path, *beside)))
     try:
         answer, end, shared = _CHILD.ask(parse, Path(path), args, limits)
     except _NoChildError as error:

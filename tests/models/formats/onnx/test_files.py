@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 import onnx_graphs
-from detrojan.errors import MissingExtraError, ModelError, OptionError, UnsafeFileError
+from detrojan.errors import MissingExtraError, ModelError, OptionError
 from detrojan.models.formats.onnx import check
 from detrojan.models.loading import load_model
 from onnx_graphs import Attention, ChannelsLast, Residual, exported, made, runtime, settled
@@ -248,13 +248,6 @@ def test_conditions_are_refused(tmp_path):
         ModelError, match=r"\(If\): expected (then|else)_branch to be numbers.* without conditions"
     ):
         load_model(path)
-
-
-def test_weights_in_other_files_are_refused(tmp_path):
-    model = onnx.load(_small(tmp_path))
-    onnx.save(model, tmp_path / "net.onnx", save_as_external_data=True, location="w.bin", size_threshold=0)
-    with pytest.raises(UnsafeFileError, match=r"got some in another file \('w.bin'\); put them into one"):
-        load_model(tmp_path / "net.onnx")
 
 
 def test_functions_of_the_files_own_are_refused(tmp_path):

@@ -12,6 +12,7 @@ import safetensors
 import torch
 
 from detrojan.errors import ModelError, UnsafeFileError
+from detrojan.files import file_in
 from detrojan.quarantine import quarantined
 
 CONFIG, PROCESSOR = "config.json", "preprocessor_config.json"
@@ -25,24 +26,11 @@ _MOST_BYTES = 1 << 24
 def plain_file(folder: Path, name: str) -> Path:
     """Return the path of a file in the folder.
 
-    A link may lead to another file of the folder, or to where the hub's cache keeps the files of a model.
-
     Raises:
         ModelError: it is not there, is no plain file, or lies elsewhere.
 
     """
-    path = folder / name
-    if name in {"", ".", ".."} or Path(name).name != name:
-        raise ModelError(f"{folder}: expected the name of a file in it, got {name!r:.80}")
-    home, target = folder.resolve(), path.resolve()
-    allowed = [home]
-    if home.parent.name == "snapshots":
-        allowed.append(home.parent.parent / "blobs")
-    if target.parent not in allowed:
-        raise ModelError(f"{folder}: expected files that lie in it, got a link {name} that leads out of it")
-    if not target.is_file():
-        raise ModelError(f"{folder}: expected the file {name}, got none")
-    return path
+    return file_in(folder, name, ModelError, missing=ModelError)
 
 
 def weight_files(folder: Path) -> tuple[str, ...]:

@@ -93,6 +93,7 @@ def compare(
     *,
     whole: bool,
     half: bool,
+    beside: tuple[Path, ...] = (),
 ) -> float | None:
     """Return how far a network's outputs are from ONNX Runtime's, as a share of the largest output.
 
@@ -103,6 +104,7 @@ def compare(
         entry: how images become what the graph takes.
         whole: whether the graph takes whole numbers.
         half: whether the file computes with shorter numbers than float32.
+        beside: other files that hold weights of it.
 
     Returns:
         The difference; None where ONNX Runtime is not installed or does not run the file.
@@ -116,7 +118,9 @@ def compare(
     images = made_up_images(shape, whole=whole)
     fields = {"order": entry.order, "drop": entry.drop, "batch": entry.batch}
     try:
-        wanted = quarantined(runtime_outputs, path, images.numpy(), fields, failure=_NotRunError)
+        wanted = quarantined(
+            runtime_outputs, path, images.numpy(), fields, failure=_NotRunError, beside=beside
+        )
     except _NotRunError as error:
         log.warning("%s: not compared with ONNX Runtime, which does not run it: %s", path, error)
         return None

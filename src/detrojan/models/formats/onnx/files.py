@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -14,8 +15,10 @@ from detrojan.models.formats.onnx.check import Entry, compare, made_up_images
 from detrojan.models.formats.onnx.description import Description, describe
 from detrojan.models.formats.onnx.ending import cut_endings
 from detrojan.models.formats.onnx.entering import entries
+from detrojan.models.formats.onnx.external import weight_files
 from detrojan.models.formats.onnx.network import OnnxGraph
-from detrojan.models.formats.onnx.parse import onnx_library, parse_onnx
+from detrojan.models.formats.onnx.parse import parse_onnx
+from detrojan.models.formats.onnx.proto import onnx_library
 from detrojan.models.formats.onnx.stated import class_names, preprocessing
 from detrojan.models.formats.onnx.values import COUNTS
 from detrojan.models.weights import Architecture, Loaded, check_finite
@@ -52,7 +55,7 @@ def read_onnx(path: Path, asked: Architecture) -> Loaded:
 
     Raises:
         ModelError: damaged, an operator that is not known, or other outputs than ONNX Runtime has.
-        UnsafeFileError: its weights lie in other files.
+        UnsafeFileError: it names a file with weights that is no plain file beside it.
         WeightsError: weights that are not finite.
         OptionError: a network is named, but the file holds its own.
         MissingExtraError: the library that reads ONNX files is not installed.
@@ -61,13 +64,18 @@ def read_onnx(path: Path, asked: Architecture) -> Loaded:
     if asked.net is not None or asked.factory is not None:
         raise OptionError(f"{path}: expected neither --net nor --factory: an ONNX file holds its own network")
     onnx_library()
-    graph = describe(quarantined(parse_onnx, path), str(path))
+    files = weight_files(path)
+    beside = tuple(files.values())
+    graph = describe(quarantined(parse_onnx, path, files, beside=beside), str(path))
     built = build(graph, asked.input_shape, str(path))
     check_finite(built.network.state_dict(), str(path))
     half = bool(graph.halves)
     whole = graph.whole_numbers
-    difference = compare(built.network, path, built.input_shape, built.entry, whole=whole, half=half)
+    entry = built.entry
+    difference = compare(built.network, path, built.input_shape, entry, whole=whole, half=half, beside=beside)
     notes = [_compared(difference)]
+    if files:
+        notes.append(f"its weights lie in {_named(files)}; where it is written, it becomes one file")
     left_out = cut_endings(built.builder.network)
     if left_out:
         notes.append(f"it ends in a {' and a '.join(left_out)}, which is left out to judge its logits")
@@ -96,6 +104,11 @@ def _loaded(built: Built, graph: Description, notes: tuple[str, ...]) -> Loaded:
         class_names=class_names(graph.metadata, classes),
         notes=notes,
     )
+
+
+def _named(files: Mapping[str, Path]) -> str:
+    first, *more = files
+    return f"{first} and {len(more)} other files" if more else first
 
 
 def _compared(difference: float | None) -> str:

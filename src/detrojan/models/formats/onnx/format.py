@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from detrojan.errors import ModelError
 from detrojan.models.classifier import Classifier
 from detrojan.models.formats.base import Content, Format
+from detrojan.models.formats.onnx.external import weight_files
 from detrojan.models.formats.onnx.files import read_onnx
+from detrojan.models.formats.onnx.proto import MAX_BYTES
 from detrojan.models.formats.onnx.write import write_onnx
 from detrojan.models.formats.protobuf import outer_fields
 from detrojan.models.weights import Architecture, Loaded
@@ -22,7 +25,7 @@ class OnnxFile(Format):
 
     name = "onnx"
     kind = "an ONNX file (.onnx)"
-    listed = ((".onnx", "graph of standard operators with its weights; needs the extra onnx"),)
+    listed = ((".onnx", "graph of standard operators, its weights in it or beside it; needs the extra onnx"),)
     suffixes = (".onnx",)
     channels_first = True
     copies = True
@@ -40,6 +43,26 @@ class OnnxFile(Format):
         if not found or _GRAPH not in found or _OPERATORS not in found:
             return False
         return all(_FIELDS.get(number) == kind for number, kind in found.items())
+
+    def files(self, path: Path) -> tuple[Path, ...]:
+        """Return the file, and those beside it that hold weights of it."""
+        return (path, *weight_files(path).values())
+
+    def endings(self, model: Classifier) -> tuple[str, ...]:
+        """Return its ending.
+
+        Raises:
+            ModelError: its weights are more than one ONNX file can hold.
+
+        """
+        if model.origin.format == self.name:
+            size = sum(value.numel() * value.element_size() for value in model.network.state_dict().values())
+            if size > MAX_BYTES:
+                raise ModelError(
+                    f"{model.origin.path}: expected weights of at most {MAX_BYTES:,} bytes to write them "
+                    f"into one ONNX file, got {size:,}"
+                )
+        return self.suffixes
 
     def read(self, path: Path, asked: Architecture, *, allow_unsafe: bool) -> Loaded:
         """Read the graph into a network whose weights are the initializers."""

@@ -3,56 +3,28 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from detrojan.errors import ModelError, UnsafeFileError
-from detrojan.extras import require
+from detrojan.errors import ModelError
+from detrojan.models.formats.onnx.external import fill, is_external
+from detrojan.models.formats.onnx.proto import load_proto, onnx_library
 
-#: no protobuf file is longer
-MAX_BYTES = (1 << 31) - 1
 _MOST_NODES, _MOST_AXES = 50_000, 16
 #: numbers of the types of elements: float, float16, double, bfloat16; whole numbers and truth values
 _REAL, _SHORT, _WHOLE = {1, 10, 11, 16}, {10, 16}, {2, 3, 4, 5, 6, 7, 9, 12, 13}
 _STANDARD = {"", "ai.onnx"}
 
 
-def onnx_library() -> Any:
-    """Import the library that reads ONNX files.
-
-    Raises:
-        MissingExtraError: it is not installed.
-
-    """
-    return require("onnx", extra="onnx", what="ONNX files")
-
-
-def load_proto(path: Path) -> Any:
-    """Read a file as it is; nothing in it is followed or run.
-
-    Raises:
-        ModelError: too long, damaged or cut off.
-
-    """
-    onnx = onnx_library()
-    size = path.stat().st_size
-    if size > MAX_BYTES:
-        raise ModelError(f"{path}: expected an ONNX file of at most {MAX_BYTES} bytes, got {size}")
-    model = onnx.ModelProto()
-    try:
-        model.ParseFromString(path.read_bytes())
-    except Exception as error:  # the library's errors depend on which implementation it uses
-        raise ModelError(f"{path}: an ONNX file that is damaged or cut off: {error}") from error
-    return model
-
-
-def parse_onnx(path: Path) -> dict[str, Any]:
+def parse_onnx(path: Path, files: Mapping[str, Path]) -> dict[str, Any]:
     """Return a model's graph as a plain tree.
 
     Args:
         path: the file.
+        files: what lies beside it with weights of it, by the name it calls each; no other is opened.
 
     Returns:
         "opset", "nodes" (dicts of "op", "name", "inputs", "outputs" and "attributes"), "tensors" (arrays by
@@ -61,7 +33,7 @@ def parse_onnx(path: Path) -> dict[str, Any]:
 
     Raises:
         ModelError: damaged, quantised, or with operators of its own.
-        UnsafeFileError: its weights lie in other files.
+        UnsafeFileError: weights in a file that is none of these.
 
     """
     model = load_proto(path)
@@ -77,9 +49,9 @@ def parse_onnx(path: Path) -> dict[str, Any]:
         raise ModelError(f"{path}: expected dense weights, got sparse ones")
     tensors, halves = {}, []
     for one in graph.initializer:
-        tensors[one.name] = _array(one, f"{path}: {one.name!r}")
+        tensors[one.name] = _array(one, f"{path}: {one.name!r}", files)
         halves += [one.name] if one.data_type in _SHORT else []
-    nodes = [_node(one, path) for one in graph.node]
+    nodes = [_node(one, path, files) for one in graph.node]
     return {
         "opset": _opset(model, path),
         "nodes": nodes,
@@ -99,7 +71,7 @@ def _opset(model: Any, path: Path) -> int:
     return version
 
 
-def _node(node: Any, path: Path) -> dict[str, Any]:
+def _node(node: Any, path: Path, files: Mapping[str, Path]) -> dict[str, Any]:
     name = node.name or next(iter(node.output), "")
     where = f"{path}: node {name!r} ({node.op_type})"
     if node.domain not in _STANDARD:
@@ -112,18 +84,18 @@ def _node(node: Any, path: Path) -> dict[str, Any]:
         "name": name,
         "inputs": list(node.input),
         "outputs": list(node.output),
-        "attributes": {one.name: _attribute(one, where) for one in node.attribute},
+        "attributes": {one.name: _attribute(one, where, files) for one in node.attribute},
     }
 
 
-def _attribute(one: Any, where: str) -> Any:
+def _attribute(one: Any, where: str, files: Mapping[str, Path]) -> Any:
     kind = one.type
     if kind in {1, 2}:
         return one.f if kind == 1 else int(one.i)
     if kind == 3:
         return one.s.decode("utf-8", "replace")
     if kind == 4:
-        return _array(one.t, f"{where}: {one.name}")
+        return _array(one.t, f"{where}: {one.name}", files)
     if kind in {6, 7}:
         return list(one.floats) if kind == 6 else [int(number) for number in one.ints]
     if kind == 8:
@@ -135,18 +107,15 @@ def _attribute(one: Any, where: str) -> Any:
     )
 
 
-def _array(tensor: Any, where: str) -> np.ndarray[Any, Any]:
-    if tensor.data_location == 1 or tensor.external_data:
-        location = next((one.value for one in tensor.external_data if one.key == "location"), "")
-        raise UnsafeFileError(
-            f"{where}: expected all weights in the file itself, got some in another file ({location!r}); "
-            f"put them into one: onnx.save(onnx.load('model.onnx'), 'whole.onnx')"
-        )
+def _array(tensor: Any, where: str, files: Mapping[str, Path]) -> np.ndarray[Any, Any]:
     kind, dims = tensor.data_type, list(tensor.dims)
     if kind not in _REAL | _WHOLE:
         raise ModelError(f"{where}: expected real or whole numbers, got elements of ONNX's type {kind}")
     if len(dims) > _MOST_AXES or any(size < 0 for size in dims):
         raise ModelError(f"{where}: expected up to {_MOST_AXES} sizes of 0 or more, got {dims[:20]}")
+    apart = is_external(tensor)
+    if apart:
+        fill(tensor, files, where)
     count = math.prod(dims)
     held = max(len(tensor.raw_data), *(len(getattr(tensor, name)) for name in _FIELDS))
     if count > held:
@@ -155,6 +124,9 @@ def _array(tensor: Any, where: str) -> np.ndarray[Any, Any]:
         array = onnx_library().numpy_helper.to_array(tensor)
     except (ValueError, TypeError, OverflowError) as error:
         raise ModelError(f"{where}: {error}") from error
+    finally:
+        if apart:  # its bytes are not needed twice
+            tensor.ClearField("raw_data")
     return np.array(array, dtype=np.float32) if kind in _REAL else np.array(array)
 
 

@@ -10,7 +10,8 @@ import torch
 from detrojan.errors import WeightsError
 from detrojan.models.classifier import Classifier
 from detrojan.models.formats.base import check_same_network
-from detrojan.models.formats.onnx.parse import load_proto, onnx_library
+from detrojan.models.formats.onnx.external import fill, is_external, tensors_of, weight_files
+from detrojan.models.formats.onnx.proto import load_proto, onnx_library
 from detrojan.models.formats.onnx.values import Source
 
 
@@ -18,7 +19,7 @@ def write_onnx(model: Classifier, original: Path, target: Path) -> None:
     """Copy `original` to `target` with the weights of `model` in place of its own.
 
     The graph stays as it was, the softmax that our network lacks and fused batch norms included. Each
-    tensor keeps the type that it has in the file.
+    tensor keeps the type that it has in the file. Weights that lay in another file come into the one.
 
     Raises:
         WeightsError: the network is no longer the one of the file.
@@ -27,7 +28,10 @@ def write_onnx(model: Classifier, original: Path, target: Path) -> None:
     """
     tensors = _tensors(model)
     onnx = onnx_library()
-    proto = load_proto(original)
+    proto, files = load_proto(original), weight_files(original)
+    for one in tensors_of(proto):
+        if is_external(one):
+            fill(one, files, f"{original}: {one.name!r}")
     places = {one.name: one for one in proto.graph.initializer}
     for node in proto.graph.node:
         if node.op_type == "Constant" and node.attribute:
