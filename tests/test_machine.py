@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 import platform
 import subprocess
 import sys
@@ -8,7 +9,7 @@ import pytest
 import torch
 
 from detrojan.errors import OptionError
-from detrojan.machine import bfloat16_is_fast, keep_memory, tune
+from detrojan.machine import bfloat16_is_fast, cores, free_memory, keep_memory, tune
 
 
 def test_threads_are_set_and_denormals_count_as_zero():
@@ -66,3 +67,8 @@ def test_bfloat16_is_not_fast_where_torch_was_told_to_use_older_instructions(mon
     for capability, fast in (("AVX512", True), ("AVX2", False), ("DEFAULT", False)):
         monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda told=capability: told)
         assert bfloat16_is_fast(torch.device("cpu")) is fast
+
+
+def test_cores_and_free_memory_are_those_of_this_process():
+    assert 1 <= cores() <= (os.cpu_count() or 1)
+    assert 1 << 20 < free_memory() < 1 << 62

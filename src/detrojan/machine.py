@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import ctypes
 import logging
+import os
 import platform
+from contextlib import suppress
+from pathlib import Path
 
 import torch
 
@@ -84,3 +87,30 @@ def keep_memory() -> bool:
     taken = [mallopt(name, value) == 1 for name, value in asked]
     logger.debug("freed memory is kept: %s", all(taken))
     return all(taken)
+
+
+def cores() -> int:
+    """Return how many cores this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def free_memory() -> int:
+    """Return the bytes that new work may take: what the system has free, within a container's limit."""
+    free = _system_memory()
+    with suppress(OSError, ValueError):  # no container, or one without a limit
+        most, taken = (
+            int(Path(f"/sys/fs/cgroup/memory.{name}").read_text("ascii")) for name in ("max", "current")
+        )
+        free = min(free, max(0, most - taken))
+    return free
+
+
+def _system_memory() -> int:
+    with suppress(OSError, ValueError, StopIteration):
+        lines = Path("/proc/meminfo").read_text("ascii").splitlines()
+        return 1024 * int(next(line for line in lines if line.startswith("MemAvailable:")).split()[1])
+    with suppress(OSError, ValueError, AttributeError):
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    return 1 << 62  # it cannot be told

@@ -17,6 +17,7 @@ from detrojan.learning.fitting import Fitting
 from detrojan.learning.fresh import train_net
 from detrojan.machine import is_tuned
 from detrojan.run import InTurn, Run
+from detrojan.runner.here import Here
 from detrojan.runner.processes import Processes
 from detrojan.scans.neural_cleanse import NeuralCleanse
 
@@ -35,12 +36,6 @@ def failing(run, item):
         raise MissingExtraError("keras", "keras")
     if item == 4:
         raise KeyError("gone")
-    return item
-
-
-def dying(run, item):
-    if item == 1:
-        os._exit(3)
     return item
 
 
@@ -86,9 +81,40 @@ def test_one_item_or_one_process_need_no_other_process():
         assert {pid for _, pid, *_ in found} == {os.getpid()}
     with pytest.raises(OptionError, match="expected 1 process or more, got 0"):
         Processes(0)
+    with pytest.raises(OptionError, match="expected 1 try or more, got 0"):
+        Processes(1, tries=0)
 
 
-@pytest.mark.parametrize("runner", [InTurn(), Processes(2)])
+ITEMS = [0, 1, 2, 3, 4, 5]
+
+
+def hard(run, item):
+    """Do the item, raise, or kill the process: an item of two parts the first time only."""
+    if isinstance(item, Path):
+        if item.exists():
+            return "done by another"
+        item.touch()
+        os.kill(os.getpid(), signal.SIGKILL)
+    if item == 1:
+        os._exit(3)
+    return failing(run, item)
+
+
+def test_an_error_is_the_items_own_and_a_part_whose_process_dies_is_done_by_another(tmp_path):
+    items = [*ITEMS, tmp_path / "once"]
+    found = sorted(Processes(2, tries=2).outcomes(hard, items, run=Run()), key=lambda one: one.place)
+    assert [one.place for one in found] == list(range(7))
+    assert [one.value for one in found] == [0, None, None, None, None, 5, "done by another"]
+    kinds = [type(one.error) for one in found]
+    none = type(None)
+    assert kinds == [none, DetrojanError, DataError, MissingExtraError, RuntimeError, none, none]
+    assert str(found[1].error) == "given up after 2 tries: its process ended with code 3"
+    assert "in failing" in "".join(found[4].error.__notes__)
+    assert [one.lost for one in found] == [False, True, False, False, False, False, False]
+    assert len(found[1].deaths) == 2
+    assert found[6].deaths == ("its process was ended by SIGKILL, as the system does where memory is short",)
+
+
 @pytest.mark.parametrize(
     ("items", "kind", "says"),
     [
@@ -97,20 +123,10 @@ def test_one_item_or_one_process_need_no_other_process():
         ([2], DataError, "^expected better data$"),
     ],
 )
-def test_the_first_error_keeps_its_kind_and_names_the_item(runner, items, kind, says):
-    with pytest.raises(kind, match=says):
-        list(Run(runner=runner).map(failing, items))
-
-
-def test_an_unforeseen_error_names_the_item_too():
-    with pytest.raises(RuntimeError, match="4: KeyError: 'gone'") as caught:
-        list(Run(runner=Processes(2)).map(failing, [0, 4]))
-    assert "in failing" in "".join(caught.value.__notes__)
-
-
-def test_a_process_that_ends_is_an_error_and_not_a_wait():
-    with pytest.raises(DetrojanError, match="one of 2 processes ended before its part was done"):
-        list(Run(runner=Processes(2)).map(dying, [0, 1, 2]))
+def test_the_first_error_keeps_its_kind_and_names_the_item(items, kind, says):
+    for runner in (InTurn(), Here()):
+        with pytest.raises(kind, match=says):
+            list(Run(runner=runner).map(failing, items))
 
 
 def endless(run, item):
