@@ -174,13 +174,13 @@ class _Pool:
             place = self._schedule.begin()
             if place is None:
                 return
-            worker = next((one for one in self._workers if one.place is None), None)
-            if worker is None:
-                worker = self._start()
-                self._workers.append(worker)
-            worker.place = place
+            idle = [one for one in self._workers if one.place is None]
+            if not idle:
+                idle = [self._start()]
+                self._workers += idle
+            idle[0].place = place
             with suppress(OSError):  # it has died, which is noticed in a moment
-                worker.pipe.send((place, self._items[place]))
+                idle[0].pipe.send((place, self._items[place]))
 
     def _heard(self, worker: _Worker) -> Iterator[Outcome]:
         """Yield what has become of a worker's part, if anything has."""
@@ -188,14 +188,14 @@ class _Pool:
         assert place is not None
         item = self._items[place]
         try:
-            kind, _, *rest = worker.pipe.recv()
+            kind, _, *said = worker.pipe.recv()
         except (EOFError, OSError):
             yield from self._died(worker, place)
             return
         except Exception as error:  # noqa: BLE001 - what was sent cannot be made again here
-            kind, rest = FAILED, [type(error).__name__, str(error), ""]
+            kind, said = FAILED, [type(error).__name__, str(error), ""]
         if kind == NOTE:
-            self._notes[place] = f"{item}: {rest[0]}"
+            self._notes[place] = f"{item}: {said[0]}"
             return
         worker.place = None
         self._notes.pop(place, None)
@@ -203,9 +203,10 @@ class _Pool:
         if kind == STOPPED:
             raise stopped(item)
         if kind == DONE:
-            yield Outcome(place=place, value=rest[0], deaths=deaths)
+            yield Outcome(place=place, value=said[0], deaths=deaths)
         else:
-            yield Outcome(place=place, error=rebuilt(*rest, item), deaths=deaths)
+            name, text, trace = said
+            yield Outcome(place=place, error=rebuilt(name, text, trace, item), deaths=deaths)
 
     def _died(self, worker: _Worker, place: int) -> Iterator[Outcome]:
         self._workers.remove(worker)
