@@ -51,6 +51,7 @@ _HOMES = {
     "findings": "Criterion Finding RepairStep ScanResult Unit",
     "guards.base": "Calibrated Guard",
     "guards.bundle": "load_bundle load_guard save_bundle save_guard",
+    "guards.sequential_strip": "SequentialStrip",
     "guards.strip": "Strip",
     "learning.fitting": "Fitting fit",
     "learning.fresh": "start_net train_net",

@@ -64,6 +64,7 @@ from detrojan.guards.bundle import (
     save_bundle as save_bundle,
     save_guard as save_guard,
 )
+from detrojan.guards.sequential_strip import SequentialStrip as SequentialStrip
 from detrojan.guards.strip import Strip as Strip
 from detrojan.learning.fitting import Fitting as Fitting, fit as fit
 from detrojan.learning.fresh import start_net as start_net, train_net as train_net

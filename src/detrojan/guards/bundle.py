@@ -318,7 +318,10 @@ def _method(record: GuardRecord, folder: Path) -> Guard:
     package = importlib.import_module(__package__ or "")
     for info in pkgutil.iter_modules(package.__path__, f"{package.__name__}."):
         importlib.import_module(info.name)
-    known = {kind.name: kind for kind in Guard.__subclasses__() if kind.name}
+    kinds = Guard.__subclasses__()
+    for one in kinds:  # a guard may be made of another one
+        kinds += one.__subclasses__()
+    known = {one.name: one for one in kinds if one.name}
     kind = known.get(record.kind)
     if kind is None:
         raise DataError(f"{folder}: expected a guard out of {', '.join(sorted(known))}, got {record.kind!r}")

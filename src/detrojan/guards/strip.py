@@ -57,12 +57,21 @@ class CalibratedStrip(Calibrated):
 
     def halves(self, images: torch.Tensor) -> torch.Tensor:
         """Return the mean entropy in bits of the copies that are mixed alike, (N, 1 or 2), float64."""
+        return self.halved(self.copy_entropies(images))
+
+    def halved(self, entropies: torch.Tensor) -> torch.Tensor:
+        """Return the mean of the copies (N, copies) that are mixed alike, (N, 1 or 2)."""
+        return torch.stack([part.mean(1) for part in entropies.tensor_split(self.ways, 1)], 1)
+
+    @property
+    def ways(self) -> int:
+        """In how many ways the copies of an input are mixed, 1 or 2."""
         assert isinstance(self.method, Strip)
-        ways = self.method.ways(len(self.overlays))
-        return self._asked(
-            images,
-            lambda logits: torch.stack([part.mean(1) for part in _entropy(logits).tensor_split(ways, 1)], 1),
-        )
+        return self.method.ways(len(self.overlays))
+
+    def copy_entropies(self, images: torch.Tensor) -> torch.Tensor:
+        """Return the entropy of the answer to each copy of each image in bits, (N, copies), float64."""
+        return self._asked(images, entropy)
 
     def score(self, images: torch.Tensor) -> torch.Tensor:
         """Return minus the entropy (N,): the less the copies' answers vary, the more suspicious."""
@@ -165,16 +174,26 @@ class Strip(Guard):
 
     def mixed(self, images: torch.Tensor, overlays: torch.Tensor) -> torch.Tensor:
         """Return every image mixed with every overlay, (images, overlays, C, H, W), not clipped."""
-        if self.mode == "blend":
-            return torch.lerp(images[:, None], overlays[None], self.weight)
-        added, *balanced = overlays.tensor_split(self.ways(len(overlays)))
-        if self.mode == "balance":
-            added, balanced = added[:0], [added]
-        usual = overlays.mean((0, 2, 3), keepdim=True)
-        clear = torch.lerp(usual, images, self.contrast)
+        tops = self.tops(overlays)
         return torch.cat(
-            [images[:, None] + added, *(clear[:, None] + (part - usual) for part in balanced)], 1
+            [self.ground(images, overlays, way)[:, None] + top for way, top in enumerate(tops)], 1
         )
+
+    def ground(self, images: torch.Tensor, overlays: torch.Tensor, way: int) -> torch.Tensor:
+        """Return what of each image goes into its copies of one way of mixing, (images, C, H, W)."""
+        if self.mode == "blend":
+            return images * (1 - self.weight)
+        if self.mode == "balance" or way:
+            return torch.lerp(overlays.mean((0, 2, 3), keepdim=True), images, self.contrast)
+        return images
+
+    def tops(self, overlays: torch.Tensor) -> list[torch.Tensor]:
+        """Return what is added to each image's ground, by the way of mixing, (overlays, C, H, W) each."""
+        if self.mode == "blend":
+            return [overlays * self.weight]
+        usual = overlays.mean((0, 2, 3), keepdim=True)
+        parts = overlays.tensor_split(self.ways(len(overlays)))
+        return [part - usual if self.mode == "balance" or way else part for way, part in enumerate(parts)]
 
     def calibrate(self, model: Classifier, clean: Dataset, *, run: Run) -> CalibratedStrip:
         """Return a guard for `model` whose boundary rejects a share `frr` of clean inputs.
@@ -210,12 +229,25 @@ class Strip(Guard):
             fit=blank,
         )
         entropies = []
-        with run.progress.task("strip", len(rest)) as task:
+        with run.progress.task(self.name, len(rest)) as task:
             for start in range(0, len(rest), 64):
                 part = rest.images[start : start + 64]
-                entropies.append(unset.halves(part))
+                entropies.append(unset.copy_entropies(part))
                 task.advance(len(part))
-        halves = torch.cat(entropies)
+        return self.bounded(unset, torch.cat(entropies), warnings)
+
+    def bounded(
+        self, unset: CalibratedStrip, entropies: torch.Tensor, warnings: list[str]
+    ) -> CalibratedStrip:
+        """Return the guard with its boundary.
+
+        Args:
+            unset: the guard without one.
+            entropies: of the copies of clean inputs (N, copies), in bits.
+            warnings: what the owner must know so far.
+
+        """
+        halves = unset.halved(entropies)
         _check_finite(halves)
         lows = halves.quantile(self.frr, 0).clamp(min=NOTHING)
         scale = float(lows[0] / lows[-1])
@@ -223,14 +255,12 @@ class Strip(Guard):
         fit = replace(fitted(measured, self.frr, self.boundary), scale=scale)
         if fit.complaint:
             boundary = "used nevertheless" if fit.used == "normal" else "the empirical quantile is used"
-            warnings.append(f"the normal fit of clean entropies is poor: {fit.complaint}; {boundary}")
-        return CalibratedStrip(
-            model=model,
-            method=self,
+            warnings = [*warnings, f"the normal fit of clean entropies is poor: {fit.complaint}; {boundary}"]
+        return replace(
+            unset,
             threshold=-(fit.normal if fit.used == "normal" else fit.quantile),
             clean_scores=-measured,
             warnings=tuple(warnings),
-            overlays=unset.overlays,
             fit=fit,
         )
 
@@ -266,7 +296,7 @@ def _lower(halves: torch.Tensor, scale: float) -> torch.Tensor:
     return torch.minimum(halves[:, 0], scale * halves[:, -1]) if halves.shape[1] > 1 else halves[:, 0]
 
 
-def _entropy(logits: torch.Tensor) -> torch.Tensor:
+def entropy(logits: torch.Tensor) -> torch.Tensor:
     """Return the Shannon entropy in bits of each answer over the classes, the last dimension."""
     # float64: with a thousand classes the sum of tiny terms matters
     nats: torch.Tensor = torch.special.entr(logits.double().softmax(-1)).sum(-1)
