@@ -7,9 +7,7 @@ a save, the folder holds the older guard or the new one, whole.
 
 from __future__ import annotations
 
-import importlib
 import json
-import pkgutil
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import fields
@@ -19,6 +17,7 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import save_file
 
+from detrojan.catalog import methods
 from detrojan.errors import AnswersOnlyError, DataError, InputError, ModelError, OptionError
 from detrojan.files import save_text
 from detrojan.guards.base import Calibrated, Guard
@@ -315,15 +314,9 @@ def _refuse_outside(path: Path, folder: Path) -> None:
 
 
 def _method(record: GuardRecord, folder: Path) -> Guard:
-    package = importlib.import_module(__package__ or "")
-    for info in pkgutil.iter_modules(package.__path__, f"{package.__name__}."):
-        importlib.import_module(info.name)
-    kinds = Guard.__subclasses__()
-    for one in kinds:  # a guard may be made of another one
-        kinds += one.__subclasses__()
-    known = {one.name: one for one in kinds if one.name}
+    known = methods("guards")
     kind = known.get(record.kind)
-    if kind is None:
+    if kind is None or not issubclass(kind, Guard):
         raise DataError(f"{folder}: expected a guard out of {', '.join(sorted(known))}, got {record.kind!r}")
     names = {one.name for one in fields(kind)}
     if set(record.hyper_parameters) != names:
