@@ -32,6 +32,11 @@ class Served:
         outputs: names of the outputs; all get the same.
         reshape: what becomes of the scores.
         seen: how many images came with each request.
+        texts: an output of texts, one for each image, that is answered in addition.
+        ready: whether it says that it is ready.
+        token: what clients have to send.
+        moved: where it sends clients instead of answering.
+        long: bytes that its answers have at least.
     """
 
     answer: Callable[[Any], Any]
@@ -46,10 +51,17 @@ class Served:
     reshape: Callable[[Any], Any] = lambda scores: scores
     seen: list[int] = field(default_factory=list)
     binary_seen: int = 0
+    texts: str = ""
+    ready: bool = True
+    token: str = ""
+    moved: str = ""
+    long: int = 0
+    paths: list[str] = field(default_factory=list)
 
     def metadata(self) -> dict[str, Any]:
         side = {"name": "images", "datatype": self.datatype, "shape": list(self.shape)}
         outputs = [{"name": name, "datatype": "FP32", "shape": [-1, -1]} for name in self.outputs]
+        outputs += [{"name": self.texts, "datatype": "BYTES", "shape": [-1]}] if self.texts else []
         return {"name": self.name, "platform": "", "inputs": [side], "outputs": outputs}
 
 
@@ -69,8 +81,26 @@ class Handler(BaseHTTPRequestHandler):
         self.end_headers()
         self.wfile.write(body)
 
+    def away(self) -> bool:
+        """Answer whoever may not ask, or is sent elsewhere."""
+        self.served.paths.append(self.path)
+        if self.served.token and self.headers["Authorization"] != f"Bearer {self.served.token}":
+            self.reply(401, b'{"error": "who are you"}')
+        elif self.served.moved:
+            self.send_response(307)
+            self.send_header("Location", self.served.moved)
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+        else:
+            return False
+        return True
+
     def do_GET(self) -> None:
-        if self.path == "/v2":
+        if self.away():
+            return
+        if self.path == f"/v2/models/{self.served.name}/ready":
+            self.reply(200 if self.served.ready else 503, b"")
+        elif self.path == "/v2":
             extensions = ["binary_tensor_data"] if self.served.binary else []
             self.reply(200, json.dumps({"name": "test", "extensions": extensions}).encode())
         elif self.path == f"/v2/models/{self.served.name}":
@@ -81,6 +111,8 @@ class Handler(BaseHTTPRequestHandler):
     def do_POST(self) -> None:
         body = self.rfile.read(int(self.headers["Content-Length"]))
         time.sleep(self.served.delay)
+        if self.away():
+            return
         if self.served.status:
             self.reply(self.served.status.pop(0), b'{"error": "out of memory"}')
             return
@@ -101,22 +133,34 @@ class Handler(BaseHTTPRequestHandler):
             return
         scores = self.served.reshape(np.asarray(self.served.answer(images), "<f4"))
         outputs, raw = [], b""
-        for one in given["outputs"]:
-            out = {"name": one["name"], "datatype": "FP32", "shape": list(scores.shape)}
-            if one.get("parameters", {}).get("binary_data"):
-                raw += scores.tobytes()
-                out["parameters"] = {"binary_data_size": scores.nbytes}
+        default = given.get("parameters", {}).get("binary_data_output", False)
+        every = [{"name": name} for name in (*self.served.outputs, self.served.texts) if name]
+        for one in given.get("outputs", every):
+            texts = one["name"] == self.served.texts
+            said = [f"is {label}" for label in scores.argmax(1)]
+            out = {
+                "name": one["name"],
+                "datatype": "BYTES" if texts else "FP32",
+                "shape": [len(scores)] if texts else list(scores.shape),
+            }
+            if one.get("parameters", {}).get("binary_data", default):
+                content = scores.tobytes()
+                if texts:
+                    content = b"".join(len(t).to_bytes(4, "little") + t.encode() for t in said)
+                raw += content
+                out["parameters"] = {"binary_data_size": len(content)}
             else:
-                out["data"] = scores.ravel().tolist()
+                out["data"] = said if texts else scores.ravel().tolist()
             outputs.append(out)
-        head = json.dumps({"model_name": self.served.name, "outputs": outputs}).encode()
+        head = json.dumps({"model_name": self.served.name, "model_version": "7", "outputs": outputs}).encode()
+        head += b" " * (self.served.long - len(head))
         self.reply(200, head + raw, len(head) if raw else None)
 
 
 @contextmanager
-def serving(served: Served) -> Iterator[str]:
+def serving(served: Served, port: int = 0) -> Iterator[str]:
     """Serve on loopback while the body runs; gives the URL."""
-    server = ThreadingHTTPServer(("127.0.0.1", 0), type("_Handler", (Handler,), {"served": served}))
+    server = ThreadingHTTPServer(("127.0.0.1", port), type("_Handler", (Handler,), {"served": served}))
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
     thread.start()
     try:

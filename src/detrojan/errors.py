@@ -7,7 +7,9 @@
     │   ├── ModelError          a model that cannot be read or run
     │   │   ├── UnsafeFileError     reading it would execute code from the file
     │   │   ├── WeightsError        the weights do not fit the network
-    │   │   └── AnswersOnlyError    more than answers is needed of a model that gives nothing else
+    │   │   ├── AnswersOnlyError    more than answers is needed of a model that gives nothing else
+    │   │   ├── EndpointError       a server is away, or answers with an error
+    │   │   └── NonFiniteError      a model's scores are NaN or infinite
     │   ├── RefusedError        a request that a service does not answer
     │   └── DataError           data that cannot be read or do not fit the model
     │       ├── RangeError          pixel values outside the stated range
@@ -46,6 +48,24 @@ class WeightsError(ModelError):
 
 class AnswersOnlyError(ModelError):
     """Weights, layers or gradients are needed of a model that only answers."""
+
+
+class EndpointError(ModelError):
+    """A server that has the model is away, slow, or answers with an error.
+
+    Attributes:
+        said: what came instead of an answer, without the server's address.
+        status: the HTTP status, or None where no answer came.
+
+    """
+
+    def __init__(self, text: str, said: str, status: int | None = None) -> None:
+        super().__init__(text)
+        self.said, self.status = said, status
+
+
+class NonFiniteError(ModelError):
+    """A model that only answers gave scores that are NaN or infinite."""
 
 
 class DataError(InputError):

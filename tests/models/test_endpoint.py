@@ -5,7 +5,8 @@ import pytest
 import torch
 
 from detrojan.errors import ModelError, OptionError
-from detrojan.models.endpoint import Patience, open_endpoint
+from detrojan.models.endpoint import open_endpoint
+from detrojan.models.transport import Patience
 from v2_server import Served, serving
 
 QUICK = Patience(timeout=5.0, tries=2, pause=0.01)

@@ -87,11 +87,11 @@ class Running:
 
 
 @contextmanager
-def running(guard: Calibrated, client: Client | None = None, **settings: Any) -> Iterator[Running]:
+def running(guard: Calibrated, upstream: Any = None, **settings: Any) -> Iterator[Running]:
     """Put a guard into service in a thread, on a free port, until the body has ended."""
     log = io.StringIO()
     options = ServeOptions(guard="", **{"port": 0, "grace": 0.0, **settings})
-    server = Server(guard, options, logger(log))
+    server = Server(guard, options, logger(log), upstream)
     thread = threading.Thread(target=server.run)
     thread.start()
     try:

@@ -13,7 +13,7 @@ from detrojan.cli.options import FILE, RunOptions, Verb, short_run_options
 from detrojan.cli.state import current
 
 #: the token is not an option: other users of the machine see a call's words
-TOKEN = "DETROJAN_SERVE_TOKEN"  # noqa: S105 - the name of a variable
+TOKEN, UPSTREAM_TOKEN = "DETROJAN_SERVE_TOKEN", "DETROJAN_UPSTREAM_TOKEN"
 _AT_LEAST_1, _ABOVE_0, _NOT_BELOW_0 = (
     click.IntRange(min=1),
     click.FloatRange(0, min_open=True),
@@ -43,7 +43,23 @@ def _option(name: str, kind: Any, default: Any, text: str, metavar: str = "N") -
 )  # fmt: skip
 @_option("--host", str, "127.0.0.1", "Listen at this address; 0.0.0.0 for all of this machine's.", "ADDRESS")
 @_option("--port", click.IntRange(0, 65535), 8000, "Listen at this port; 0 for a free one.")
-@_option("--name", str, "model", "The model's name in the protocol.", "NAME")
+@click.option("--name", metavar="NAME",
+    help="The model's name in the protocol.  [default: model, or that at --upstream]",
+)  # fmt: skip
+@click.option(
+    "--upstream", metavar="URL",
+    help="The server that has the model (Open Inference Protocol v2: KServe, Triton, MLServer). Its answers "
+    "are passed on.",
+)  # fmt: skip
+@click.option(
+    "--upstream-model", metavar="NAME", help="The model's name there.  [default: that of the calibration]"
+)
+@_option("--upstream-timeout", _ABOVE_0, 10.0, "Seconds that it may take for one answer.", "S")
+@_option("--upstream-wait", _NOT_BELOW_0, 60.0, "Seconds that the start waits for it.", "S")
+@click.option(
+    "--upstream-token-file", type=FILE, metavar="FILE",
+    help=f"It is sent the token in this file, or in ${UPSTREAM_TOKEN}.",
+)  # fmt: skip
 @_option("--batch", _AT_LEAST_1, 32, "Ask the network for so many images at one time.")
 @_option("--delay", _NOT_BELOW_0, 5.0, "Milliseconds that an image waits for others.", "MS")
 @_option("--queue", _AT_LEAST_1, 256, "Images that may wait; requests beyond are sent away at once.")
@@ -76,9 +92,16 @@ def _option(name: str, kind: Any, default: Any, text: str, metavar: str = "N") -
 )
 @short_run_options
 def command(
-    guard: Path, surroundings: RunOptions, factory: str | None, token_file: Path | None, **settings: Any
+    guard: Path,
+    surroundings: RunOptions,
+    factory: str | None,
+    token_file: Path | None,
+    upstream_token_file: Path | None,
+    **settings: Any,
 ) -> int:
     """Answer requests of the Open Inference Protocol (version 2) by the model of a GUARD's folder.
+
+    With --upstream the model of another server answers, and the guard stands before it.
 
     The page at / shows what comes in. /metrics is for Prometheus. SIGTERM and Ctrl-C stop the service after
     it has answered what it has accepted.
@@ -87,15 +110,19 @@ def command(
     [serve] of detrojan.toml.
     """
     from detrojan.cli.surroundings import start  # noqa: PLC0415 - `--help` shall be fast
-    from detrojan.guards.bundle import load_bundle  # noqa: PLC0415
+    from detrojan.serve.opening import open_guard  # noqa: PLC0415
     from detrojan.serve.options import ServeOptions, read_token  # noqa: PLC0415
     from detrojan.serve.server import Server, check_libraries  # noqa: PLC0415
 
     check_libraries()
     token = os.environ.get(TOKEN) or (None if token_file is None else read_token(token_file))
-    options = ServeOptions(guard=guard, token=token, **settings)
-    run = start(surroundings)
-    server = Server(load_bundle(guard, device=run.device, factory=factory), options)
+    upstream_token = None if upstream_token_file is None else read_token(upstream_token_file)
+    options = ServeOptions(guard=guard, token=token, upstream_token=upstream_token, **settings)
+    run, say = start(surroundings), current().note
+    opened, upstream = open_guard(
+        options, device=run.device, factory=factory, waiting=lambda text: say(f"waiting for {text}")
+    )
+    server = Server(opened, options, upstream=upstream)
     current().note(f"serving {guard} at {server.url}; Ctrl-C stops")
     if token is None and options.answers_to is None:
         current().note(

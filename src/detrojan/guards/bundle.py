@@ -28,6 +28,7 @@ from detrojan.models.endpoint import open_endpoint
 from detrojan.models.loading import file_sha256, format_of, load_model
 from detrojan.models.metadata import metadata_of, parse_metadata
 from detrojan.models.nets import is_net
+from detrojan.models.transport import PATIENCE, Patience
 from detrojan.models.writing import save_model, usual_ending, usual_endings
 from detrojan.tensor_files import read_tensors
 
@@ -222,7 +223,13 @@ def load_guard(folder: str | Path, model: Classifier) -> Calibrated:
 
 
 def load_bundle(
-    folder: str | Path, *, device: str = "auto", factory: str | None = None, url: str | None = None
+    folder: str | Path,
+    *,
+    device: str = "auto",
+    factory: str | None = None,
+    url: str | None = None,
+    patience: Patience = PATIENCE,
+    token: str | None = None,
 ) -> Calibrated:
     """Read a guard and its model from the folder that `save_bundle` wrote.
 
@@ -231,6 +238,8 @@ def load_bundle(
         device: a torch device name, or "auto".
         factory: the user's own code that makes the network; what the folder says is never run.
         url: the server of a model that only answers; what the folder says is never asked.
+        patience: how long the server is waited for.
+        token: that the server asks for; None for what `DETROJAN_UPSTREAM_TOKEN` says.
 
     Raises:
         DataError: no guard there, or one that is damaged.
@@ -242,7 +251,7 @@ def load_bundle(
     if named is None:
         raise DataError(f"{folder / VALUES}: expected a guard that was saved with its model, got none")
     if not named.file:
-        return load_guard(folder, _served(named, folder, url))
+        return load_guard(folder, _served(named, folder, url, patience, token))
     if url is not None:
         raise OptionError(f"{folder}: expected no URL, since the guard's model lies in {named.file}")
     if Path(named.file).name != named.file or not named.file.startswith("model."):
@@ -265,7 +274,20 @@ def load_bundle(
     return load_guard(folder, model.to(device_named(device)))
 
 
-def _served(named: NamedModel, folder: Path, url: str | None) -> Classifier:
+def asks_a_server(folder: str | Path) -> bool:
+    """Return whether a guard was calibrated on a server's answers, so that it needs the server's URL.
+
+    Raises:
+        DataError: no guard there, or one that is damaged.
+
+    """
+    named = read_record(folder).model
+    return named is not None and not named.file
+
+
+def _served(
+    named: NamedModel, folder: Path, url: str | None, patience: Patience, token: str | None
+) -> Classifier:
     """Return the model of a guard that was calibrated on a server's answers."""
     stated = parse_metadata(named.metadata, folder / VALUES)
     if url is None:
@@ -278,6 +300,8 @@ def _served(named: NamedModel, folder: Path, url: str | None) -> Classifier:
         layout=None if stated.preprocessing is None else stated.preprocessing.layout,
         class_names=stated.class_names,
         output=stated.output or None,
+        patience=patience,
+        token=token,
     )
 
 

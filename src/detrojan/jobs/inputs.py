@@ -26,8 +26,9 @@ from detrojan.jobs.feeding import (
 from detrojan.jobs.labelling import with_names, with_usable_labels
 from detrojan.jobs.sources import DataSource, ModelSource
 from detrojan.models.classifier import Classifier
-from detrojan.models.endpoint import Patience, open_endpoint
+from detrojan.models.endpoint import open_endpoint
 from detrojan.models.loading import in_read_order, load_model
+from detrojan.models.transport import Patience
 from detrojan.run import Run
 
 #: images that are made up where neither the user nor the method says how many

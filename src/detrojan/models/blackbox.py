@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from detrojan.errors import AnswersOnlyError, DetrojanError, ModelError
+from detrojan.errors import AnswersOnlyError, DetrojanError, ModelError, NonFiniteError
 from detrojan.method import Method
 from detrojan.models.answers import answering
 from detrojan.models.classifier import BATCH, Classifier, Origin
@@ -283,7 +283,7 @@ class _Asked(nn.Module):
             )
         bad = int((~numbers.isfinite()).sum())
         if bad:
-            raise ModelError(
+            raise NonFiniteError(
                 f"{where}: expected finite scores, got {bad} NaN or infinite of {numbers.numel()} values"
             )
 

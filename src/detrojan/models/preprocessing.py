@@ -154,6 +154,13 @@ class Preprocessing:
         seen = pixels.flip(1) if self.channels == "BGR" else pixels
         return seen.permute(0, 2, 3, 1) if self.layout == "NHWC" else seen
 
+    def undone(self, seen: torch.Tensor) -> torch.Tensor:
+        """Return the images (N, C, H, W) in [0, 1] that became `seen`, what the network is fed with."""
+        pixels = seen.permute(0, 3, 1, 2) if self.layout == "NHWC" else seen
+        pixels = pixels.flip(1) if self.channels == "BGR" else pixels
+        scale, shift = self.affine(pixels.shape[1])
+        return (pixels - shift) / scale
+
     @property
     def normalised(self) -> bool:
         """Whether a mean or a standard deviation is stated."""

@@ -9,6 +9,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
+from urllib.parse import quote
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,6 +29,8 @@ _DTYPES = {
         for bits in (8, 16, 32, 64)
     },
 }
+#: what outputs that are passed on may be, beside BYTES
+_ALL_DTYPES = {**_DTYPES, "BOOL": "?", "BF16": "<u2"}
 Layout = Literal["NCHW", "NHWC"]
 
 
@@ -81,8 +84,19 @@ class Feed:
         """Return prepared images (N, ...) in the input's type, whole numbers rounded."""
         if self.whole:
             images = images.round().clip(0, 255)
-        found: NDArray[Any] = images.astype(_DTYPES[self.tensor.datatype])
+        found: NDArray[Any] = images.astype(self.dtype)
         return found if self.batched else found[0]
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """NumPy's name of the input's type."""
+        return np.dtype(_DTYPES[self.tensor.datatype])
+
+
+def model_path(name: str) -> str:
+    """Return the path of a model that is called NAME or NAME/VERSION."""
+    model, _, version = name.partition("/")
+    return f"/v2/models/{quote(model, safe='')}" + (f"/versions/{quote(version, safe='')}" if version else "")
 
 
 def tensors_of(stated: Any, side: Literal["inputs", "outputs"], where: str) -> tuple[Tensor, ...]:
@@ -235,7 +249,25 @@ def read_json(body: bytes, where: str) -> dict[str, Any]:
 
 
 def answer(body: bytes, headers: Mapping[str, str], where: str) -> dict[str, NDArray[Any]]:
-    """Return the outputs of an answer, by name.
+    """Return the outputs of an answer, by name; all of them have to be numbers.
+
+    Raises:
+        ModelError: it is not what the protocol says.
+
+    """
+    _, found = outputs_of(body, headers, where)
+    for name, (datatype, _) in found.items():
+        if datatype not in _DTYPES:
+            raise ModelError(f"{where}: expected an output with numbers, got {name} ({datatype})")
+    return {name: values for name, (_, values) in found.items()}
+
+
+def outputs_of(
+    body: bytes, headers: Mapping[str, str], where: str
+) -> tuple[dict[str, Any], dict[str, tuple[str, NDArray[Any]]]]:
+    """Return the JSON of an answer, and the datatype and the values of each output, by name.
+
+    Values of BYTES are `bytes`, or `str` where they came in JSON; those of BF16 are their bits as uint16.
 
     Raises:
         ModelError: it is not what the protocol says.
@@ -245,22 +277,49 @@ def answer(body: bytes, headers: Mapping[str, str], where: str) -> dict[str, NDA
     if length is not None and not (length.isdecimal() and int(length) <= len(body)):
         raise ModelError(f"{where}: expected {LENGTH} of at most {len(body)} bytes, got {length!r:.40}")
     cut = len(body) if length is None else int(length)
-    listed = read_json(body[:cut], where).get("outputs")
+    stated = read_json(body[:cut], where)
+    listed = stated.get("outputs")
     if not isinstance(listed, list):
         raise ModelError(f"{where}: expected outputs, got {body[:200]!r}")
     rest, found = memoryview(body)[cut:], {}
     for one in listed:
         try:
             name, shape = str(one["name"]), tuple(int(side) for side in one["shape"])
-            kind = np.dtype(_DTYPES[one["datatype"]])
+            datatype = str(one["datatype"])
+            if min(shape, default=0) < 0:
+                raise ValueError("a side below 0")  # noqa: TRY301 - said as all that is wrong here
             size = (one.get("parameters") or {}).get("binary_data_size")
             if size is None:
-                values = np.asarray(one["data"], dtype=kind)
+                values = _from_json(one["data"], datatype)
             else:
-                values, rest = np.frombuffer(rest[: int(size)], dtype=kind), rest[int(size) :]
-            found[name] = values.reshape(shape)
+                values, rest = _from_binary(rest[: int(size)], datatype), rest[int(size) :]
+            found[name] = datatype, values.reshape(shape)
         except (KeyError, TypeError, ValueError, OverflowError, AttributeError) as error:
             raise ModelError(
-                f"{where}: expected an output with numbers of its shape, got {one!s:.200}: {error}"
+                f"{where}: expected an output with values of its shape, got {one!s:.200}: {error}"
             ) from error
+    return stated, found
+
+
+def _from_json(data: Any, datatype: str) -> NDArray[Any]:
+    if datatype != "BYTES":
+        return np.asarray(data, dtype=np.dtype(_ALL_DTYPES[datatype]))
+    texts = np.asarray(data, dtype=object).ravel()
+    if not all(isinstance(text, str) for text in texts):
+        raise ValueError("expected texts")
+    return texts
+
+
+def _from_binary(raw: memoryview, datatype: str) -> NDArray[Any]:
+    if datatype != "BYTES":
+        return np.frombuffer(raw, dtype=np.dtype(_ALL_DTYPES[datatype]))
+    texts = []
+    while raw:
+        size = int.from_bytes(raw[:4], "little")
+        if size > len(raw) - 4:
+            raise ValueError("a text that is longer than the data")
+        texts.append(bytes(raw[4 : 4 + size]))
+        raw = raw[4 + size :]
+    found = np.empty(len(texts), object)
+    found[:] = texts
     return found

@@ -43,6 +43,10 @@ class Figures:
         self.computing = Histogram(
             "detrojan_batch_seconds", "Seconds of computing per batch.", buckets=_SECONDS, **own
         )
+        self.upstream = Histogram(
+            "detrojan_upstream_seconds", "Seconds from a judged request to the upstream's answer.",
+            buckets=_SECONDS, **own,
+        )  # fmt: skip
         cuts = {
             round(float(cut), 6) for cut in clean_scores.double().quantile(torch.linspace(0, 1, 17).double())
         }

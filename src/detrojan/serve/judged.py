@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import torch
 
+from detrojan.errors import NonFiniteError
 from detrojan.guards.base import Calibrated
+from detrojan.models.classifier import Classifier
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,15 +61,32 @@ class Judged:
         return Judged(probabilities=wider, scores=self.scores, rejected=self.rejected)
 
 
-def judge(guard: Calibrated, images: torch.Tensor) -> Judged:
+def judge(guard: Calibrated, images: torch.Tensor, model: Classifier | None = None) -> Judged:
     """Ask a guarded model.
+
+    Images for which a model that only answers gives numbers that are not finite are looked for, by halves.
+    Their scores are NaN, so that they are rejected, and the others are judged as usual.
 
     Args:
         guard: calibrated, with its model.
         images: (N, C, H, W) in [0, 1].
+        model: the one that answers, where it is not the guard's own.
 
     """
-    scores = guard.score(images)
-    return Judged(
-        probabilities=guard.model.probabilities(images), scores=scores, rejected=guard.suspicious(scores)
-    )
+    asked = guard.model if model is None else model
+    try:
+        scores = guard.score(images)
+        probabilities = asked.probabilities(images)
+    except NonFiniteError:
+        if len(images) == 1:
+            scores = torch.full((1,), math.nan, dtype=torch.float64)
+            probabilities = torch.full((1, asked.num_classes), math.nan)
+        else:
+            half = len(images) // 2
+            parts = [judge(guard, images[:half], model), judge(guard, images[half:], model)]
+            return Judged(
+                probabilities=torch.cat([part.probabilities for part in parts]),
+                scores=torch.cat([part.scores for part in parts]),
+                rejected=torch.cat([part.rejected for part in parts]),
+            )
+    return Judged(probabilities=probabilities, scores=scores, rejected=guard.suspicious(scores))

@@ -22,7 +22,7 @@ class ServeOptions:
 
     Attributes:
         guard: the guard's folder.
-        name: of the model in the protocol.
+        name: of the model in the protocol; None for "model", or for its name at the upstream.
         mode: "annotate" adds score, verdict and reason; "block" does not answer rejected inputs; "shadow"
             answers as the model does, and logs.
         blocked: with "block", whether a rejected input gets an error or one class more.
@@ -44,11 +44,16 @@ class ServeOptions:
         keep: a folder that rejected inputs are kept in, or None.
         keep_most: files in it.
         alarm_every: inputs per false alarm on average, above 100.
+        upstream: the server that has the model, as a URL; None where the service computes it.
+        upstream_model: the model's name there; None for that of the guard's calibration.
+        upstream_timeout: seconds that the server may take for one answer, above 0.
+        upstream_wait: seconds that the start waits for the server, 0 or more.
+        upstream_token: that the server asks for, or None.
 
     """
 
     guard: Path
-    name: str = "model"
+    name: str | None = None
     mode: Mode = "annotate"
     blocked: Blocked = "error"
     host: str = "127.0.0.1"
@@ -68,6 +73,11 @@ class ServeOptions:
     keep: Path | None = None
     keep_most: int = 1000
     alarm_every: float = 1e6
+    upstream: str | None = None
+    upstream_model: str | None = None
+    upstream_timeout: float = 10.0
+    upstream_wait: float = 60.0
+    upstream_token: str | None = None
 
     def __post_init__(self) -> None:
         """Refuse values outside their range."""
@@ -76,13 +86,13 @@ class ServeOptions:
             self._check(name, getattr(self, name) in known, f"out of {', '.join(known)}")
         for name in ("batch", "queue", "images", "requests", "keep_most"):
             self._check(name, getattr(self, name) >= 1, "of 1 or more")
-        for name in ("body", "bodies", "timeout"):
+        for name in ("body", "bodies", "timeout", "upstream_timeout"):
             self._check(name, 0 < getattr(self, name) < math.inf, "above 0")
-        for name in ("delay", "drain", "grace"):
+        for name in ("delay", "drain", "grace", "upstream_wait"):
             self._check(name, 0 <= getattr(self, name) < math.inf, "of 0 or more")
         self._check("alarm_every", 100 < self.alarm_every < math.inf, "above 100")
-        spelled = re.fullmatch(r"[A-Za-z0-9._-]{1,100}", self.name)
-        self._check("name", spelled is not None, "of letters, digits, dots and dashes")
+        spelled = self.name is None or re.fullmatch(r"[A-Za-z0-9._-]{1,100}", self.name)
+        self._check("name", bool(spelled), "of letters, digits, dots and dashes")
         if self.token is not None and not re.fullmatch(r"[!-~]{8,500}", self.token):
             raise OptionError("expected a token of 8 to 500 printable ASCII characters without spaces")
 

@@ -39,7 +39,7 @@ def page_state(service: Service) -> dict[str, Any]:
     return {
         "now": time.time(),
         "started": service.started,
-        "ready": service.ready,
+        "ready": service.open,
         "mode": service.options.mode,
         "state": watch.state,
         "advice": ADVICE[watch.state],

@@ -16,6 +16,7 @@ STATUS = {
     "encoding": 415,
     "unknown host": 421,
     "backdoored": 422,
+    "upstream": 502,
     "busy": 503,
 }
 

@@ -14,11 +14,12 @@ from typing import TYPE_CHECKING, Any
 
 from detrojan.errors import RefusedError
 from detrojan.serve.bodies import Bodies
+from detrojan.serve.openapi import document
 from detrojan.serve.page import FILES, page_state
 from detrojan.serve.pictures import read_picture
 from detrojan.serve.refusals import malformed, refused
 from detrojan.serve.service import Service
-from detrojan.serve.tensors import HEADER, VERSION, encode, finite, outputs_of, parse
+from detrojan.serve.tensors import HEADER, encode, finite, parse
 from detrojan.words import printable
 
 if TYPE_CHECKING:
@@ -77,7 +78,7 @@ class Endpoints:
     async def ready(self, request: Request) -> Reply:
         """Answer whether new requests are welcome."""
         self._check_model(request)
-        ready = self.service.ready
+        ready = await self.service.ready()
         return as_json({"ready": ready}, 200 if ready else 503)
 
     async def model(self, request: Request) -> Reply:
@@ -90,12 +91,9 @@ class Endpoints:
         self._check_model(request)
         service = self.service
         async with self.bodies.of(request) as body:
-            asked = await asyncio.to_thread(
-                parse, body, request.headers.get(HEADER), service.model.input_shape, service.options.images
-            )
-        judged = await service.ask(asked.images, printable(asked.id, 80))
-        wanted = outputs_of(service.outputs(judged), asked)
-        content, headers = encode(wanted, asked, service.options.name)
+            asked = await asyncio.to_thread(parse, body, request.headers.get(HEADER), service.intake)
+        number, outputs = await service.infer(asked)
+        content, headers = encode(outputs, asked, service.name, number)
         return Reply(body=content, headers=headers)
 
     async def classify(self, request: Request) -> Reply:
@@ -135,6 +133,10 @@ class Endpoints:
         """Answer what the page shows."""
         return as_json(page_state(self.service))
 
+    async def openapi(self, _request: Request) -> Reply:
+        """Answer the OpenAPI document."""
+        return as_json(document(self.service))
+
     async def page(self, request: Request) -> Reply:
         """Answer a file of the page."""
         content, kind = FILES[request.url.path]
@@ -142,11 +144,12 @@ class Endpoints:
 
     def _check_model(self, request: Request) -> None:
         name, number = request.path_params.get("name"), request.path_params.get("version")
-        if name not in {None, self.service.options.name}:
-            known = self.service.options.name
+        if name not in {None, self.service.name}:
+            known = self.service.name
             raise refused("not found", f"expected the model {known}, got {printable(name, 80)}")
-        if number not in {None, VERSION}:
-            raise refused("not found", f"expected version {VERSION}, got {printable(number, 80)}")
+        known = self.service.version
+        if number not in {None, known}:
+            raise refused("not found", f"expected version {known}, got {printable(number, 80)}")
 
     def admit(self, request: Request, endpoint: str) -> None:
         """Refuse whoever may not ask, and what is beyond the requests at one time.
@@ -264,4 +267,5 @@ def _routes() -> list[tuple[str, str, str]]:
             (f"{path}/infer", "infer", "POST"),
         ]
     found += [("/classify", "classify", "POST"), ("/metrics", "metrics", "GET"), ("/state", "state", "GET")]
+    found += [("/openapi.json", "openapi", "GET")]
     return found + [(path, "page", "GET") for path in FILES]

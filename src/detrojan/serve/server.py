@@ -17,6 +17,7 @@ from detrojan.serve.log import bridge, logger
 from detrojan.serve.options import ServeOptions
 from detrojan.serve.routes import application
 from detrojan.serve.service import Service
+from detrojan.serve.upstream import Upstream
 
 #: what the extra "serve" installs
 LIBRARIES = ("starlette", "uvicorn", "structlog", "prometheus_client")
@@ -40,6 +41,7 @@ class Server:
         guard: calibrated, with its model.
         options: the settings.
         log: a structlog logger; None for one that writes to stderr.
+        upstream: the server that has the model; None where it is computed here.
 
     Raises:
         InputError: the address is in use, or not of this machine.
@@ -47,12 +49,14 @@ class Server:
 
     """
 
-    def __init__(self, guard: Calibrated, options: ServeOptions, log: Any = None) -> None:
+    def __init__(
+        self, guard: Calibrated, options: ServeOptions, log: Any = None, upstream: Upstream | None = None
+    ) -> None:
         check_libraries()
         import uvicorn  # noqa: PLC0415 - an extra
 
         self.log = log or logger()
-        self.service = Service(guard, options, self.log)
+        self.service = Service(guard, options, self.log, upstream)
         bridge(self.log)
         config = uvicorn.Config(
             application(self.service),
@@ -82,7 +86,11 @@ class Server:
         """Answer until SIGTERM or SIGINT comes, or `stop` is called; then answer what was accepted."""
         options = self.service.options
         self.log.info(
-            "serving", url=self.url, mode=options.mode, model=options.name, token=options.token is not None
+            "serving",
+            url=self.url,
+            mode=options.mode,
+            model=self.service.name,
+            token=options.token is not None,
         )
         asyncio.run(self._server.serve(sockets=[self._socket]))
 

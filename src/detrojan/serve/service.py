@@ -5,23 +5,28 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import deque
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 import torch
 
-from detrojan.errors import InputError
+from detrojan.errors import EndpointError, InputError, ModelError
 from detrojan.guards.base import Calibrated
 from detrojan.models.surgery.n_plus_one import BACKDOORED
 from detrojan.serve.batching import Batcher
 from detrojan.serve.figures import Figures
+from detrojan.serve.intake import own_intake
 from detrojan.serve.judged import Judged, judge
 from detrojan.serve.keeping import Keeper
 from detrojan.serve.options import ServeOptions
 from detrojan.serve.refusals import refused
-from detrojan.serve.tensors import INPUT, Tensor
+from detrojan.serve.tensors import VERSION, Asked, Tensor, outputs_of
+from detrojan.serve.upstream import Upstream
+from detrojan.serve.verdicts import OWN, verdict_types, verdicts
 from detrojan.serve.watch import ADVICE, Watch
+from detrojan.words import printable
 
 #: inputs on the page
 REMEMBERED = 600
@@ -43,14 +48,23 @@ class Service:
         guard: calibrated, with its model.
         options: the settings.
         log: a structlog logger.
+        upstream: the server that has the model; None where it is computed here.
 
     Raises:
         InputError: the folder for rejected inputs cannot be made.
 
     """
 
-    def __init__(self, guard: Calibrated, options: ServeOptions, log: Any) -> None:
-        self.guard, self.options, self.log = guard, options, log
+    def __init__(
+        self, guard: Calibrated, options: ServeOptions, log: Any, upstream: Upstream | None = None
+    ) -> None:
+        self.guard, self.options, self.log, self.upstream = guard, options, log, upstream
+        #: of the model in the protocol
+        self.name = options.name or ("model" if upstream is None else upstream.name.partition("/")[0])
+        #: what requests have to fill
+        self.intake = (
+            own_intake(guard.model.input_shape, options.images) if upstream is None else upstream.intake
+        )
         self.model = guard.model
         self.figures = Figures(guard.clean_scores, guard.threshold)
         self.watch = Watch(guard.clean_scores, guard.threshold, alarm_every=options.alarm_every)
@@ -65,7 +79,7 @@ class Service:
     def start(self) -> None:
         """Begin to answer; within a running event loop."""
         self.batcher = Batcher(
-            lambda images: judge(self.guard, images),
+            lambda images: judge(self.guard, images, None if self.upstream is None else self.upstream.model),
             most=self.options.batch,
             delay=self.options.delay / 1000,
             waiting=self.options.queue,
@@ -78,12 +92,23 @@ class Service:
         self.draining = True
         if self.batcher is not None:
             await self.batcher.drain()
+        if self.upstream is not None:
+            self.upstream.close()
         self.log.info("stopped", inputs=self.watch.counted.inputs, rejected=self.watch.counted.rejected)
 
     @property
-    def ready(self) -> bool:
+    def open(self) -> bool:
         """Whether new requests are welcome."""
         return self.batcher is not None and not self.draining
+
+    async def ready(self) -> bool:
+        """Return whether new requests are welcome, and can be answered."""
+        return self.open and (self.upstream is None or await self.upstream.ready())
+
+    @property
+    def version(self) -> str:
+        """The version of the model that clients may name."""
+        return VERSION if self.upstream is None else self.upstream.version
 
     def _note_batch(self, images: int, seconds: float) -> None:
         self.figures.batches.observe(images)
@@ -97,11 +122,13 @@ class Service:
             name: what the client calls its request, for the log.
 
         Raises:
-            RefusedError: the queue is full, or an input is rejected and the mode is "block".
+            RefusedError: the queue is full, the upstream does not answer, or an input is rejected and the
+                mode is "block".
 
         """
         assert self.batcher is not None
-        judged = await self.batcher.ask(images, self.options.timeout)
+        async with self._asking():
+            judged = await self.batcher.ask(images, self.options.timeout)
         await self._note(images, judged, name)
         if self.options.mode != "block" or not bool(judged.rejected.any()):
             return judged
@@ -136,20 +163,51 @@ class Service:
         except InputError as error:  # the answer matters more
             self.log.warning("not kept", text=str(error))
 
-    def outputs(self, judged: Judged) -> list[Tensor]:
-        """Return the outputs of the protocol, as the mode asks for."""
-        labels = judged.labels
+    @asynccontextmanager
+    async def _asking(self) -> AsyncIterator[None]:
+        """Run the body; an upstream that does not answer as it should is the end of the request."""
+        try:
+            yield
+        except ModelError as error:
+            if self.upstream is None:
+                raise
+            self.log.warning("upstream", text=printable(str(error), 500))
+            said, status = "something that is no answer of the model", None
+            if isinstance(error, EndpointError):
+                said, status = error.said.partition(": ")[0] if error.status else error.said, error.status
+            if status in {429, 503}:
+                raise refused(
+                    "busy", "the upstream server is busy; ask again in 1 s", {"retry-after": "1"}
+                ) from None
+            raise refused("upstream", f"the upstream server does not answer as it should: {said}") from None
+
+    async def infer(self, asked: Asked) -> tuple[str, list[Tensor]]:
+        """Return the version of the model, and the outputs that a request wants.
+
+        Raises:
+            RefusedError: as `ask` does, or there is no such output.
+
+        """
+        name = printable(asked.id, 80)
+        if self.upstream is None:
+            return VERSION, outputs_of(self._outputs(await self.ask(asked.images, name)), asked)
+        own = [name for name, _ in verdict_types(OWN)] if self.options.mode == "annotate" else []
+        names = self.upstream.check(asked, own)
+        judged = await self.ask(asked.images, name)
+        began = time.monotonic()
+        async with self._asking():
+            version, found = await self.upstream.answer(asked, names)
+        self.figures.upstream.observe(time.monotonic() - began)
+        said = {one.name: one for one in (*found, *(verdicts(judged, OWN) if own else ()))}
+        return version, [said[name] for name in asked.binary] or list(said.values())
+
+    def _outputs(self, judged: Judged) -> list[Tensor]:
+        """Return the outputs of a model that is computed here, as the mode asks for."""
         found = [
             Tensor(name="probabilities", datatype="FP32", values=judged.probabilities.float().numpy()),
-            Tensor(name="label", datatype="INT64", values=labels.numpy()),
+            Tensor(name="label", datatype="INT64", values=judged.labels.numpy()),
         ]
-        if self.options.mode == "annotate":
-            found += [
-                Tensor(name="score", datatype="FP64", values=judged.scores.double().numpy()),
-                Tensor(name="verdict", datatype="BYTES", values=np.asarray(judged.verdicts, object)),
-                Tensor(name="reason", datatype="BYTES", values=np.asarray(judged.reasons, object)),
-            ]
-        return found
+        return found + (verdicts(judged, "") if self.options.mode == "annotate" else [])
 
     def named(self, label: int) -> str:
         """Return the name of a label, "backdoored" for the class beyond the model's."""
@@ -157,22 +215,33 @@ class Service:
 
     def metadata(self) -> dict[str, Any]:
         """Return the protocol's metadata of the model, with its preprocessing and its guard."""
-        classes = self.model.num_classes
-        wider = self.options.mode == "block" and self.options.blocked == "class"
-        outputs = [("probabilities", "FP32", [-1, classes + wider]), ("label", "INT64", [-1])]
-        if self.options.mode == "annotate":
-            outputs += [("score", "FP64", [-1]), ("verdict", "BYTES", [-1]), ("reason", "BYTES", [-1])]
+        intake, upstream = self.intake, self.upstream
+        annotated = self.options.mode == "annotate"
+        if upstream is None:
+            wider = self.options.mode == "block" and self.options.blocked == "class"
+            outputs = [
+                ("probabilities", "FP32", [-1, self.model.num_classes + wider]),
+                ("label", "INT64", [-1]),
+            ]
+            taken = "0 to 1 (FP32, FP16, FP64) or 0 to 255 (UINT8), channels RGB, layout NCHW"
+            prepared = f"done by the service: {self.model.preprocessing}"
+        else:
+            outputs = [(one.name, one.datatype, list(one.shape)) for one in upstream.outputs]
+            taken = "as the model takes it"
+            prepared = f"done by the client: {upstream.model.preprocessing}"
+        if annotated:
+            outputs += [(name, kind, [-1]) for name, kind in verdict_types("" if upstream is None else OWN)]
         return {
-            "name": self.options.name,
-            "versions": ["1"],
+            "name": self.name,
+            "versions": [self.version],
             "platform": "detrojan_guard",
-            "inputs": [{"name": INPUT, "datatype": "FP32", "shape": [-1, *self.model.input_shape]}],
+            "inputs": [{"name": intake.name, "datatype": intake.usual_datatype, "shape": list(intake.shape)}],
             "outputs": [
                 {"name": name, "datatype": datatype, "shape": shape} for name, datatype, shape in outputs
             ],
             "parameters": {
-                "input_range": "0 to 1 (FP32, FP16, FP64) or 0 to 255 (UINT8), channels RGB, layout NCHW",
-                "preprocessing": f"done by the service: {self.model.preprocessing}",
+                "input_range": taken,
+                "preprocessing": prepared,
                 "class_names": list(self.model.class_names),
                 "guard": self.guard.method.name,
                 "mode": self.options.mode,

@@ -17,22 +17,14 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, Field, ValidationError
 
 from detrojan.errors import RefusedError
-from detrojan.serve.refusals import malformed, refused
+from detrojan.serve.intake import Intake
+from detrojan.serve.refusals import malformed
 from detrojan.words import printable
 
-#: the one input of the model
-INPUT = "images"
 #: the version that is served
 VERSION = "1"
 #: the header that says where the JSON ends and the binary tensors begin
 HEADER = "inference-header-content-length"
-#: what images may be sent as; whole numbers are 0 to 255, others 0 to 1
-DATATYPES: dict[str, np.dtype[Any]] = {
-    "FP16": np.dtype("<f2"),
-    "FP32": np.dtype("<f4"),
-    "FP64": np.dtype("<f8"),
-    "UINT8": np.dtype("u1"),
-}
 _Name = Annotated[str, Field(max_length=200)]
 _Count = Annotated[int, Field(strict=True, ge=0, le=2**40)]
 
@@ -70,6 +62,7 @@ class Asked:
 
     Attributes:
         images: (N, C, H, W) float32 in [0, 1].
+        values: the same as they came.
         id: what the client calls the request.
         binary: for each output that is wanted, whether in binary; empty for all outputs.
         binary_default: whether outputs are binary where the client names none.
@@ -77,6 +70,7 @@ class Asked:
     """
 
     images: torch.Tensor
+    values: NDArray[Any]
     id: str = ""
     binary: dict[str, bool]
     binary_default: bool = False
@@ -89,7 +83,7 @@ class Tensor:
     Attributes:
         name: of the output.
         datatype: the protocol's name of it.
-        values: numbers, or texts for BYTES; the first dimension counts the images.
+        values: numbers; texts or bytes for BYTES; the bits as uint16 for BF16.
 
     """
 
@@ -98,14 +92,13 @@ class Tensor:
     values: NDArray[Any]
 
 
-def parse(body: bytes, header_length: str | None, shape: tuple[int, int, int], most: int) -> Asked:
+def parse(body: bytes, header_length: str | None, intake: Intake) -> Asked:
     """Read an inference request.
 
     Args:
         body: JSON, or JSON and binary tensors after it.
         header_length: how long the JSON is, as the header says; None where all of the body is JSON.
-        shape: (C, H, W) that the model takes.
-        most: images in one request.
+        intake: what the model takes.
 
     Raises:
         RefusedError: it cannot be read, or is not what the model takes.
@@ -113,18 +106,19 @@ def parse(body: bytes, header_length: str | None, shape: tuple[int, int, int], m
     """
     head, rest = _cut(body, header_length)
     asked = _request(head)
-    if [one.name for one in asked.inputs] != [INPUT]:
+    if [one.name for one in asked.inputs] != [intake.name]:
         got = ", ".join(printable(one.name, 40) for one in asked.inputs)
-        raise malformed(f"expected one input called {INPUT!r}, got {got}")
+        raise malformed(f"expected one input called {intake.name!r}, got {got}")
     given = asked.inputs[0]
-    _check_shape(given, shape, most)
+    intake.check(given.shape, given.datatype)
+    dtype = intake.datatypes[given.datatype]
     size = given.parameters.binary_data_size
     if size is None:
         if rest:
             raise malformed(f"expected no binary data behind the JSON, got {len(rest):,} bytes")
-        values = _from_json(given)
+        values = _from_json(given, dtype)
     else:
-        values = _from_binary(given, rest, size)
+        values = _from_binary(given, rest, size, dtype)
     default = asked.parameters.binary_data_output
     binary = {}
     for one in asked.outputs or ():
@@ -132,8 +126,10 @@ def parse(body: bytes, header_length: str | None, shape: tuple[int, int, int], m
             raise malformed(f"expected output {printable(one.name, 40)} without the parameter classification")
         stated = one.parameters.binary_data
         binary[one.name] = default if stated is None else stated
-    images = pixels(values.reshape(given.shape), INPUT)
-    return Asked(images=images, id=asked.id, binary=binary, binary_default=default)
+    values = values.reshape(given.shape)
+    return Asked(
+        images=intake.read(values), values=values, id=asked.id, binary=binary, binary_default=default
+    )
 
 
 def _cut(body: bytes, header_length: str | None) -> tuple[bytes, bytes]:
@@ -164,21 +160,9 @@ def _request(head: bytes) -> _Request:
         raise malformed(f"expected a request in JSON: {printable(str(error), 120)}") from None
 
 
-def _check_shape(given: _Input, shape: tuple[int, int, int], most: int) -> None:
-    if len(given.shape) != 4 or tuple(given.shape[1:]) != shape or given.shape[0] < 1:
-        wanted = ", ".join(map(str, shape))
-        raise malformed(f"expected {INPUT} of shape [N, {wanted}] with N of 1 or more, got {given.shape}")
-    if given.shape[0] > most:
-        raise refused("too large", f"expected at most {most:,} images in a request, got {given.shape[0]:,}")
-    if given.datatype not in DATATYPES:
-        known = ", ".join(DATATYPES)
-        raise malformed(f"expected {INPUT} of datatype {known}, got {printable(given.datatype, 20)!r}")
-
-
-def _from_binary(given: _Input, rest: bytes, size: int) -> NDArray[Any]:
+def _from_binary(given: _Input, rest: bytes, size: int, dtype: np.dtype[Any]) -> NDArray[Any]:
     if given.data is not None:
-        raise malformed(f"expected data of {INPUT} in the JSON or behind it, got both")
-    dtype = DATATYPES[given.datatype]
+        raise malformed(f"expected data of {given.name} in the JSON or behind it, got both")
     wanted = math.prod(given.shape) * dtype.itemsize
     if not size == wanted == len(rest):
         raise malformed(
@@ -188,44 +172,29 @@ def _from_binary(given: _Input, rest: bytes, size: int) -> NDArray[Any]:
     return np.frombuffer(rest, dtype)
 
 
-def _from_json(given: _Input) -> NDArray[Any]:
+def _from_json(given: _Input, dtype: np.dtype[Any]) -> NDArray[Any]:
     try:
         values = np.asarray(given.data)
     except (ValueError, TypeError, OverflowError, RecursionError):
         values = np.empty(0, object)
     if values.dtype.kind not in "iuf":
-        raise malformed(f"expected data of {INPUT} as a list of numbers, flat or nested like its shape")
-    if values.size != math.prod(given.shape) or values.ndim not in {1, 4}:
+        raise malformed(f"expected data of {given.name} as a list of numbers, flat or nested like its shape")
+    if values.size != math.prod(given.shape) or values.ndim not in {1, len(given.shape)}:
         raise malformed(
             f"expected {math.prod(given.shape):,} numbers for shape {given.shape}, "
             f"got an array of shape {list(values.shape)}"
         )
-    if values.ndim == 4 and list(values.shape) != given.shape:
+    if values.ndim > 1 and list(values.shape) != given.shape:
         raise malformed(f"expected nested data of shape {given.shape}, got {list(values.shape)}")
-    if given.datatype == "UINT8" and not (
-        values.dtype.kind in "iu" and values.min() >= 0 and values.max() <= 255
-    ):
-        raise malformed("expected whole numbers of 0 to 255 for UINT8")
-    return values.astype(np.uint8) if given.datatype == "UINT8" else values.astype(np.float64)
-
-
-def pixels(values: NDArray[Any], what: str) -> torch.Tensor:
-    """Return pixels in [0, 1] as float32 of the same shape.
-
-    Args:
-        values: uint8 of 0 to 255, or numbers in [0, 1].
-        what: how to call them in an error.
-
-    Raises:
-        RefusedError: values outside of this range, or not finite.
-
-    """
-    if values.dtype == np.uint8:
-        return torch.from_numpy(values.astype(np.float32) / 255)
-    low, high = float(values.min()), float(values.max())
-    if not (low >= 0 and high <= 1):
-        raise malformed(f"expected {what} in [0, 1], got values from {low:.4g} to {high:.4g}")
-    return torch.from_numpy(values.astype(np.float32))
+    if dtype.kind in "iu":
+        limits = np.iinfo(dtype)
+        whole = values.dtype.kind in "iu"
+        if not (whole and int(values.min()) >= limits.min and int(values.max()) <= limits.max):
+            raise malformed(
+                f"expected whole numbers of {limits.min:,} to {limits.max:,} for {given.datatype}"
+            )
+    with np.errstate(over="ignore"):  # what becomes infinite is refused as out of range
+        return values.astype(dtype)
 
 
 def outputs_of(tensors: Sequence[Tensor], asked: Asked) -> list[Tensor]:
@@ -242,13 +211,16 @@ def outputs_of(tensors: Sequence[Tensor], asked: Asked) -> list[Tensor]:
     return [known[name] for name in asked.binary] or list(tensors)
 
 
-def encode(tensors: Sequence[Tensor], asked: Asked, model: str) -> tuple[bytes, dict[str, str]]:
+def encode(
+    tensors: Sequence[Tensor], asked: Asked, model: str, version: str = VERSION
+) -> tuple[bytes, dict[str, str]]:
     """Return the body of an answer and its headers.
 
     Args:
         tensors: the outputs that are wanted.
         asked: the request, which says which of them are binary.
         model: the name of the model.
+        version: of the model.
 
     """
     described, parts = list[dict[str, Any]](), list[bytes]()
@@ -262,9 +234,9 @@ def encode(tensors: Sequence[Tensor], asked: Asked, model: str) -> tuple[bytes, 
             parts.append(_binary(one))
             entry["parameters"] = {"binary_data_size": len(parts[-1])}
         else:
-            entry["data"] = [finite(value) for value in one.values.ravel().tolist()]
+            entry["data"] = _listed(one)
         described.append(entry)
-    answer: dict[str, Any] = {"model_name": model, "model_version": VERSION, "outputs": described}
+    answer: dict[str, Any] = {"model_name": model, "model_version": version, "outputs": described}
     if asked.id:
         answer["id"] = asked.id
     head = json.dumps(answer, allow_nan=False).encode()
@@ -281,6 +253,17 @@ def finite(value: Any) -> Any:
 
 def _binary(one: Tensor) -> bytes:
     if one.datatype == "BYTES":
-        texts = [str(text).encode() for text in one.values.ravel().tolist()]
+        found = one.values.ravel().tolist()
+        texts = [text if isinstance(text, bytes) else str(text).encode() for text in found]
         return b"".join(len(text).to_bytes(4, "little") + text for text in texts)
     return np.ascontiguousarray(one.values).tobytes()
+
+
+def _listed(one: Tensor) -> list[Any]:
+    """Return the values of an output as JSON can hold them."""
+    values = one.values.ravel()
+    if one.datatype == "BYTES":
+        return [text.decode("utf-8", "replace") if isinstance(text, bytes) else text for text in values]
+    if one.datatype == "BF16":  # the upper half of a float32
+        values = (values.astype("<u4") << 16).view("<f4")
+    return [finite(value) for value in values.tolist()]
