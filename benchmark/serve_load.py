@@ -33,12 +33,9 @@ _HEADER = "Inference-Header-Content-Length"
 
 
 @contextmanager
-def served(guard: str, batch: int) -> Iterator[tuple[int, int]]:
-    """Start a service; hand out its port and its process."""
-    command = [
-        sys.executable, "-m", "detrojan", "serve", guard, "--port", "0", "--batch", str(batch),
-        "--delay", "5" if batch > 1 else "0", "--threads", "1",
-    ]  # fmt: skip
+def started(guard: str, *more: str) -> Iterator[tuple[subprocess.Popen[str], int]]:
+    """Start a service; hand out its process and its port."""
+    command = [sys.executable, "-m", "detrojan", "serve", guard, "--port", "0", "--threads", "1", *more]
     process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)  # noqa: S603 - this Python's own detrojan
     assert process.stderr is not None
     port = 0
@@ -49,10 +46,17 @@ def served(guard: str, batch: int) -> Iterator[tuple[int, int]]:
     if not port:
         raise SystemExit(f"expected the service to start, got exit code {process.wait()}")
     threading.Thread(target=process.stderr.read, daemon=True).start()
-    yield port, process.pid
+    yield process, port
     process.send_signal(signal.SIGTERM)
     if process.wait(60) != 0:
         raise SystemExit(f"expected the service to end with 0, got {process.returncode}")
+
+
+@contextmanager
+def served(guard: str, batch: int) -> Iterator[tuple[int, int]]:
+    """Start a service; hand out its port and its process's number."""
+    with started(guard, "--batch", str(batch), "--delay", "5" if batch > 1 else "0") as (process, port):
+        yield port, process.pid
 
 
 def memory(process: int) -> float:

@@ -65,6 +65,7 @@ LAZY = {
     "uvicorn",
     "structlog",
     "prometheus_client",
+    "opentelemetry",
 }
 #: their published builds do not work beside CPU-only torch
 NEVER = {"onnx2torch"}

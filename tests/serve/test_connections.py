@@ -36,3 +36,22 @@ def test_a_connection_without_a_request_is_kept_for_the_next_one(world, serving)
                 assert part, "the connection was closed"
                 answer += part
             time.sleep(0.5)
+
+
+def test_who_goes_on_sending_after_the_answer_is_not_listened_to(world, serving):
+    begun = b"POST /classify HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n"
+    with (
+        serving(world.guard, timeout=0.3, body=0.01) as found,
+        socket.create_connection(("127.0.0.1", found.server.port), timeout=10) as endless,
+    ):
+        endless.sendall(begun)
+        began = time.monotonic()
+        closed = False
+        while not closed and time.monotonic() - began < 10:
+            try:
+                endless.sendall(b"100\r\n" + b"x" * 256 + b"\r\n")
+            except ConnectionError:
+                closed = True
+            time.sleep(0.005)
+        assert closed
+        assert time.monotonic() - began < 5

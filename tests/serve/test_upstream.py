@@ -67,7 +67,7 @@ def before(world, tmp_path_factory):
 def _running(before, serving, **settings):
     guard, upstream = before.opened(**settings)
     more = {"upstream_timeout": 5.0, "upstream": before.url, **settings}
-    with serving(guard, upstream=upstream, **more) as found:
+    with serving(guard, upstream, **more) as found:
         yield found
 
 
@@ -123,21 +123,28 @@ def test_json_gets_all_of_the_upstreams_outputs_and_the_verdicts(
     for name in ("scores", "aux"):
         assert torch.allclose(torch.tensor(answer.output(name)), expected.flatten(), atol=1e-5)
     assert answer.output("named") == [f"is {label}" for label in expected.argmax(1).tolist()]
-    assert answer.output("guard_verdict")[:3] == ["clean"] * 3
-    assert answer.output("guard_verdict").count("backdoored") >= 2
-    score = proxy.server.service.guard.score(images)
+    guard = proxy.server.service.guard
+    score, refused = guard.score(images), guard.refuses(images).tolist()
+    assert answer.output("guard_verdict") == ["backdoored" if bad else "clean" for bad in refused]
+    assert set(refused[3:]) == {True}
     assert torch.allclose(torch.tensor(answer.output("guard_score")).double(), score, atol=1e-4)
 
 
-def test_binary_gets_the_same_in_binary(proxy, world):
-    answer = infer(proxy, world.clean[:2], binary=True)
+@pytest.fixture(scope="module")
+def clean(proxy, world):
+    """Clean images that the guard lets pass."""
+    return world.clean[~proxy.server.service.guard.refuses(world.clean)]
+
+
+def test_binary_gets_the_same_in_binary(proxy, world, clean):
+    answer = infer(proxy, clean[:2], binary=True)
     size = int(answer.headers["inference-header-content-length"])
     head, rest, found = json.loads(answer.body[:size]), answer.body[size:], {}
     for one in head["outputs"]:
         length = one["parameters"]["binary_data_size"]
         found[one["name"]], rest = rest[:length], rest[length:]
     assert not rest
-    expected = world.guard.model.probabilities(world.clean[:2])
+    expected = world.guard.model.probabilities(clean[:2])
     assert np.allclose(np.frombuffer(found["scores"], "<f4").reshape(2, -1), expected, atol=1e-5)
     assert found["named"][:4] == b"\x04\x00\x00\x00"
     assert found["guard_verdict"] == b"\x05\x00\x00\x00clean" * 2
@@ -169,8 +176,8 @@ def test_what_the_upstream_does_not_take_never_reaches_it(proxy, before, world):
     assert len(before.served.seen) == seen
 
 
-def test_a_picture_is_answered_in_words(proxy, world):
-    image = world.clean[0]
+def test_a_picture_is_answered_in_words(proxy, world, clean):
+    image = clean[0]
     answer = proxy.client.ask("POST", "/classify", png(image), Content_Type="image/png").json
     assert answer["label"] == int(world.guard.model.answers((image[None] * 255).round() / 255))
     assert answer["verdict"] == "clean"
@@ -210,12 +217,12 @@ def test_numbers_that_are_not_finite_reject_their_own_input_alone(proxy, before,
     assert answer.output("scores")[6:12] == [None] * 6
 
 
-def test_a_rejected_input_is_not_sent_on_in_mode_block(before, serving, world):
+def test_a_rejected_input_is_not_sent_on_in_mode_block(before, serving, world, clean):
     with _running(before, serving, mode="block") as found:
         rejected = found.server.service.guard.refuses(world.rejected)
         answer = infer(found, world.rejected[rejected][:1])
         assert (answer.status, "rejects 1 of 1" in answer.json["error"]) == (422, True)
-        answer = infer(found, world.clean[:1])
+        answer = infer(found, clean[:1])
         assert [one["name"] for one in answer.json["outputs"]] == ["scores", "aux", "named"]
     with pytest.raises(OptionError, match="expected --blocked error with --upstream"):
         before.opened(mode="block", blocked="class")

@@ -21,6 +21,7 @@ from detrojan.catalog import methods
 from detrojan.errors import AnswersOnlyError, DataError, InputError, ModelError, OptionError
 from detrojan.files import save_text
 from detrojan.guards.base import Calibrated, Guard
+from detrojan.guards.folder_files import ASIDE, whole
 from detrojan.guards.record import OLD_MODEL, TENSORS, VALUES, GuardRecord, Named, NamedModel, read_record
 from detrojan.machine import device_named
 from detrojan.models.classifier import Classifier
@@ -31,9 +32,6 @@ from detrojan.models.nets import is_net
 from detrojan.models.transport import PATIENCE, Patience
 from detrojan.models.writing import save_model, usual_ending, usual_endings
 from detrojan.tensor_files import read_tensors
-
-#: what is not yet counted begins so
-_ASIDE = ".new."
 
 
 def bundle_files(original: Path | None = None) -> tuple[str, ...]:
@@ -153,7 +151,7 @@ def _aside(folder: Path, names: list[str]) -> Iterator[dict[str, Path]]:
     After an error they go. What a stopped save leaves may be what `guard.json` names already, and stays:
     the next save writes over it.
     """
-    places = {name: folder / f"{_ASIDE}{name}" for name in names}
+    places = {name: folder / f"{ASIDE}{name}" for name in names}
     try:
         yield places
     except Exception:
@@ -193,7 +191,7 @@ def load_guard(folder: str | Path, model: Classifier) -> Calibrated:
     folder = Path(folder)
     record = read_record(folder)
     method = _method(record, folder)
-    tensors = _tensors(_whole(folder, record.tensors))
+    tensors = _tensors(whole(folder, record.tensors))
     scores = tensors.pop("clean_scores", torch.empty(0))
     if scores.ndim != 1 or not len(scores) or not bool(scores.isfinite().all()):
         raise DataError(f"{folder}: expected clean_scores, one finite number per clean input")
@@ -263,7 +261,7 @@ def load_bundle(
     if ":" in stated.net and not known and factory is None:
         raise ModelError(f"{folder}: expected --factory, as {stated.net} made the network")
     model = load_model(
-        _whole(folder, named),
+        whole(folder, named),
         net=stated.net if known else None,
         factory=factory,
         preprocessing=stated.preprocessing,
@@ -303,38 +301,6 @@ def _served(
         patience=patience,
         token=token,
     )
-
-
-def _whole(folder: Path, named: Named) -> Path:
-    """Return the file that belongs to the guard: under its name, or still aside as a save was stopped.
-
-    Raises:
-        DataError: it is not there, or has another content.
-
-    """
-    if Path(named.file).name != named.file:
-        raise DataError(f"{folder / VALUES}: expected a file of the same folder, got {named.file!r:.80}")
-    if not named.sha256:
-        _refuse_outside(folder / named.file, folder)
-        return folder / named.file
-    for path in (folder / named.file, folder / f"{_ASIDE}{named.file}"):
-        _refuse_outside(path, folder)
-        if path.is_file() and file_sha256(path) == named.sha256:
-            return path
-    raise DataError(
-        f"{folder}: expected {named.file} with the SHA-256 {named.sha256:.12} that {VALUES} states, got "
-        + ("another one" if (folder / named.file).is_file() else "no such file")
-    )
-
-
-def _refuse_outside(path: Path, folder: Path) -> None:
-    """Refuse a link that leads out of the guard's folder."""
-    try:
-        inside = path.resolve().is_relative_to(folder.resolve())
-    except (OSError, RuntimeError, ValueError):
-        inside = False
-    if path.is_symlink() and not inside:
-        raise DataError(f"{path}: expected a file of the guard's folder, got a link that leads out of it")
 
 
 def _method(record: GuardRecord, folder: Path) -> Guard:

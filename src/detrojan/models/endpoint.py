@@ -108,13 +108,12 @@ def open_endpoint(
     where = f"{server.url}{path}"
     stated = server.get(path)
     config = server.optional(f"{path}/config") if str(stated.get("platform", "")) else {}
-    most = config.get("max_batch_size")
     fed = feed(
         chosen(tensors_of(stated, "inputs", where), input_name, "input", where),
         where,
         shape=input_shape,
         layout=layout,
-        most=most if isinstance(most, int) and not isinstance(most, bool) else None,
+        most=_whole(config.get("max_batch_size")),
     )
     outputs = tensors_of(stated, "outputs", where)
     one = chosen(outputs, output, "output", where).name if outputs else output
@@ -128,3 +127,7 @@ def open_endpoint(
         origin=Origin(path=where, format="v2", net=name, details={} if one is None else {"output": one}),
         batch=10**6,
     )
+
+
+def _whole(value: Any) -> int | None:
+    return value if isinstance(value, int) and not isinstance(value, bool) else None

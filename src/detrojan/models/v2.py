@@ -227,8 +227,9 @@ def request(
         return json.dumps(values).encode(), {"Content-Type": "application/json"}
     raw = array.tobytes()
     given["parameters"] = {"binary_data_size": len(raw)}
-    values = {"inputs": [given], "outputs": [one | {"parameters": {"binary_data": True}} for one in wanted]}
-    head = json.dumps(values if wanted else values | {"parameters": {"binary_data_output": True}}).encode()
+    named = {"outputs": [one | {"parameters": {"binary_data": True}} for one in wanted]}
+    every = {"parameters": {"binary_data_output": True}}
+    head = json.dumps({"inputs": [given], **(named if wanted else every)}).encode()
     return head + raw, {"Content-Type": "application/octet-stream", LENGTH: str(len(head))}
 
 

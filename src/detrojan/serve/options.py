@@ -14,6 +14,8 @@ Mode = Literal["annotate", "block", "shadow"]
 Blocked = Literal["error", "class"]
 #: names of this machine, which a service that listens to it alone answers to
 LOOPBACK = ("localhost", "127.0.0.1", "::1")
+#: the variable with the token, which is no option: other users of the machine see a call's words
+TOKEN = "DETROJAN_SERVE_TOKEN"  # noqa: S105 - the name of a variable
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -196,6 +196,12 @@ def _endpoint(
     figures, log = service.figures, service.log
 
     async def handle(request: Request) -> Response:
+        with service.tracing.span(name, request.headers, http__request__method=request.method) as span:
+            response = await answered(request)
+            span["http__response__status_code"] = response.status_code
+        return response
+
+    async def answered(request: Request) -> Response:
         started = time.monotonic()
         points.open += 1
         try:

@@ -23,6 +23,7 @@ from detrojan.serve.keeping import Keeper
 from detrojan.serve.options import ServeOptions
 from detrojan.serve.refusals import refused
 from detrojan.serve.tensors import VERSION, Asked, Tensor, outputs_of
+from detrojan.serve.tracing import tracing
 from detrojan.serve.upstream import Upstream
 from detrojan.serve.verdicts import OWN, verdict_types, verdicts
 from detrojan.serve.watch import ADVICE, Watch
@@ -66,6 +67,7 @@ class Service:
             own_intake(guard.model.input_shape, options.images) if upstream is None else upstream.intake
         )
         self.model = guard.model
+        self.tracing = tracing()
         self.figures = Figures(guard.clean_scores, guard.threshold)
         self.watch = Watch(guard.clean_scores, guard.threshold, alarm_every=options.alarm_every)
         self.keeper = Keeper(options.keep, options.keep_most)
@@ -94,6 +96,7 @@ class Service:
             await self.batcher.drain()
         if self.upstream is not None:
             self.upstream.close()
+        self.tracing.close()
         self.log.info("stopped", inputs=self.watch.counted.inputs, rejected=self.watch.counted.rejected)
 
     @property
@@ -127,8 +130,10 @@ class Service:
 
         """
         assert self.batcher is not None
-        async with self._asking():
-            judged = await self.batcher.ask(images, self.options.timeout)
+        with self.tracing.span("judge", images=len(images)) as span:
+            async with self._asking():
+                judged = await self.batcher.ask(images, self.options.timeout)
+            span["rejected"] = int(judged.rejected.sum())
         await self._note(images, judged, name)
         if self.options.mode != "block" or not bool(judged.rejected.any()):
             return judged
@@ -195,8 +200,9 @@ class Service:
         names = self.upstream.check(asked, own)
         judged = await self.ask(asked.images, name)
         began = time.monotonic()
-        async with self._asking():
-            version, found = await self.upstream.answer(asked, names)
+        with self.tracing.span("upstream"):
+            async with self._asking():
+                version, found = await self.upstream.answer(asked, names, self.tracing.carried())
         self.figures.upstream.observe(time.monotonic() - began)
         said = {one.name: one for one in (*found, *(verdicts(judged, OWN) if own else ()))}
         return version, [said[name] for name in asked.binary] or list(said.values())

@@ -127,24 +127,27 @@ class Upstream:
                 raise malformed(f"expected outputs out of {listed}, got {printable(name, 40)!r}")
         return [name for name in asked.binary if name not in known]
 
-    async def answer(self, asked: Asked, names: list[str]) -> tuple[str, list[Tensor]]:
+    async def answer(
+        self, asked: Asked, names: list[str], carried: dict[str, str]
+    ) -> tuple[str, list[Tensor]]:
         """Return the version of the model, and its outputs.
 
         Args:
             asked: the request.
             names: the outputs that are wanted; none for all.
+            carried: more headers, which hand a trace on.
 
         Raises:
             ModelError: the server does not answer, or not as the protocol says.
 
         """
         loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(self._pool, self._answer, asked, names)
+        return await loop.run_in_executor(self._pool, self._answer, asked, names, carried)
 
-    def _answer(self, asked: Asked, names: list[str]) -> tuple[str, list[Tensor]]:
+    def _answer(self, asked: Asked, names: list[str], carried: dict[str, str]) -> tuple[str, list[Tensor]]:
         where = f"{self.server.url}{self.path}"
         body, headers = request(self.feed, names, asked.values, binary=self.binary)
-        text, said = self.server.sent("POST", f"{self.path}/infer", body, headers)
+        text, said = self.server.sent("POST", f"{self.path}/infer", body, headers | carried)
         stated, found = outputs_of(text, said, where)
         if missing := [name for name in names if name not in found]:
             raise ModelError(f"{where}: expected the output {missing[0]!r}, got {', '.join(found) or 'none'}")
