@@ -1,7 +1,7 @@
 # make setup   the virtual environment .venv with all that demo, test and check need
 # make demo    plant a backdoor, find it, repair it, write demo/report.html
 # make test    all tests, in JOBS processes
-# make test-extras   tests of timm, torchvision and ART, in an environment of their own (6 GB)
+# make test-extras   tests of timm, torchvision, ART and others, in an environment of their own (7 GB)
 # make check   formatter, linter, types
 # make docs    the pages of docs/methods, from the methods' docstrings
 # make clean   remove what the targets above made, but for .venv
@@ -27,9 +27,14 @@ demo: setup
 test: setup
 	@OMP_NUM_THREADS=1 $(VENV)/bin/python -m pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder --durations 10
 
-# torchvision's published builds do not work beside the PyTorch of .venv.
+# torchvision's published builds do not work beside the PyTorch of .venv. Triton's client is pure Python; it asks
+# for an older ml-dtypes than keras and onnx do, only for types that the tests do not use.
 .venv-extras/.installed: pyproject.toml constraints.txt constraints-extras.txt scripts/setup
-	@scripts/setup .venv-extras dev,timm,art constraints-extras.txt
+	@scripts/setup .venv-extras dev,timm,art,ray,otel constraints-extras.txt
+	@.venv-extras/bin/python -m pip install --quiet --disable-pip-version-check --no-input -c constraints-extras.txt \
+		schemathesis geventhttpclient python-rapidjson
+	@.venv-extras/bin/python -m pip install --quiet --disable-pip-version-check --no-input --no-deps \
+		tritonclient==2.73.0
 	@touch $@
 
 test-extras: .venv-extras/.installed
