@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from detrojan.errors import ModelError, OptionError
+from detrojan.errors import EndpointError, ModelError, OptionError
 from detrojan.models.endpoint import open_endpoint
 from detrojan.models.transport import Patience
 from v2_server import Served, serving
@@ -145,3 +145,19 @@ def test_what_the_metadata_leave_open_is_asked_for():
         pytest.raises(ModelError, match="an input of images"),
     ):
         opened(url)
+
+
+def test_a_token_is_sent_and_a_redirect_not_followed(images, monkeypatch):
+    served = Served(probabilities, (-1, 3, 4, 5), token="of-the-server")
+    with serving(served) as url:
+        with pytest.raises(EndpointError, match="got 401"):
+            opened(url)
+        assert opened(url, token="of-the-server").answers(images).shape == (7,)
+        monkeypatch.setenv("DETROJAN_UPSTREAM_TOKEN", "of-the-server")
+        model = opened(url)
+        served.moved = f"{url}/v2/models/signs"
+        with pytest.raises(EndpointError, match="got 307"):
+            model.answers(images)
+        monkeypatch.setenv("DETROJAN_UPSTREAM_TOKEN", "two\nlines")
+        with pytest.raises(OptionError, match="expected a token of printable ASCII"):
+            opened(url)

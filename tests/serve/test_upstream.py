@@ -318,5 +318,7 @@ def test_the_guard_may_compute_with_its_own_copy_of_the_model(before, serving, w
 def test_another_model_and_a_missing_server_are_refused_at_the_start(before):
     with pytest.raises(OptionError, match="expected the model blobs that the guard was calibrated on"):
         before.opened(upstream_model="other")
+    with pytest.raises(OptionError, match="expected --upstream URL of the server"):
+        open_guard(ServeOptions(guard=before.folder))
     with pytest.raises(EndpointError, match="refused"):
         replace(before, url="http://127.0.0.1:9").opened()

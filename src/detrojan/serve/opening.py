@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
-from detrojan.errors import EndpointError
+from detrojan.errors import EndpointError, OptionError
 from detrojan.guards.base import Calibrated
 from detrojan.guards.bundle import asks_a_server, load_bundle
 from detrojan.serve.options import ServeOptions
@@ -40,6 +40,10 @@ def open_guard(
 
     """
     if options.upstream is None:
+        if asks_a_server(options.guard):
+            raise OptionError(
+                f"{options.guard}: expected --upstream URL of the server that has the guard's model"
+            )
         return load_bundle(options.guard, device=device, factory=factory), None
     until, told = time.monotonic() + options.upstream_wait, False
     while True:

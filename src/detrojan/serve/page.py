@@ -66,7 +66,8 @@ def page_state(service: Service) -> dict[str, Any]:
         ],
         "facts": {
             "Model": model.origin.net or model.origin.format,
-            "SHA-256": model.origin.sha256[:16],
+            **({"SHA-256": model.origin.sha256[:16]} if model.origin.sha256 else {}),
+            **({} if service.upstream is None else {"Answered by": f"{service.upstream.name}, upstream"}),
             "Input": shape,
             "Classes": str(model.num_classes),
             "Preprocessing": str(model.preprocessing),
