@@ -26,7 +26,7 @@ from detrojan.serve.tensors import VERSION, Asked, Tensor
 from detrojan.serve.verdicts import OWN, verdict_types
 from detrojan.words import printable
 
-#: a request is sent twice at most: a server that was started anew has closed the older connections
+#: a request is sent twice at most: a server that was started again has closed the older connections
 TRIES, PAUSE = 2, 0.05
 #: requests that the server is sent at one time
 AT_ONCE = 64
