@@ -294,6 +294,8 @@ def test_the_guard_may_compute_with_its_own_copy_of_the_model(before, serving, w
         lambda given: model.probabilities(torch.from_numpy(given.copy())).numpy(),
         (-1, 1, SIDE, SIDE),
         name="m",
+        outputs=("aux", "scores"),
+        texts="named",
     )
     with upstream_serving(served) as url:
         local = Before(folder, served, url)

@@ -65,7 +65,7 @@ class Upstream:
             raise OptionError("expected --blocked error with --upstream, whose answers are passed on")
         own, patience = guard.model, patience_of(options)
         self.name = name_of(guard, options)
-        self.path, self.timeout = model_path(self.name), options.timeout
+        self.path = model_path(self.name)
         self.server = Server(options.upstream, patience, token=options.upstream_token, at_once=AT_ONCE)
         probing = Patience(timeout=min(_PROBE, options.upstream_timeout), tries=1)
         self._prober = Server(options.upstream, probing, token=options.upstream_token, at_once=2)
@@ -94,20 +94,29 @@ class Upstream:
     def _beside(self, guard: Calibrated, options: ServeOptions, patience: Patience) -> Classifier:
         """Return the server's model for a guard that computes with a copy of it; refuse another model."""
         assert options.upstream is not None
-        pre = guard.model.preprocessing
-        model = open_endpoint(
-            options.upstream, self.name, input_shape=guard.model.input_shape, preprocessing=pre,
-            layout=self.feed.layout, class_names=guard.model.class_names, patience=patience,
-            token=options.upstream_token,
-        )  # fmt: skip
-        images = probes(guard.model.input_shape)
-        there, here = model.probabilities(images), guard.model.probabilities(images)
-        if there.shape != here.shape or float((there - here).abs().max()) > _SAME:
-            raise ModelError(
-                f"{self.server.url}{self.path}: expected the answers of the guard's own copy of the model, "
-                "got others: it is another model, or fed in another way; calibrate a guard with --url"
-            )
-        return model
+        own = guard.model
+        images = probes(own.input_shape)
+        here, got = own.probabilities(images), "others"
+        outputs: list[str | None] = [one.name for one in self.outputs]
+        for output in outputs or [None]:
+            try:
+                model = open_endpoint(
+                    options.upstream, self.name, input_shape=own.input_shape, output=output,
+                    preprocessing=own.preprocessing, layout=self.feed.layout, class_names=own.class_names,
+                    patience=patience, token=options.upstream_token,
+                )  # fmt: skip
+                there = model.probabilities(images)
+            except EndpointError:
+                raise
+            except ModelError as error:  # this output answers no classes
+                got = str(error)
+                continue
+            if there.shape == here.shape and float((there - here).abs().max()) <= _SAME:
+                return model
+        raise ModelError(
+            f"{self.server.url}{self.path}: expected the answers of the guard's own copy of the model, got "
+            f"{got}: it is another model, or fed in another way; calibrate a guard with --url"
+        )
 
     def check(self, asked: Asked, known: Sequence[str]) -> list[str]:
         """Return the outputs of the server that are wanted; none for all.
