@@ -35,7 +35,8 @@ def _efficientnet(blocks, last=1280, **more):
     """Return names and shapes as efficientnet_pytorch has them."""
     shapes = {"_conv_stem.weight": (32, 3, 3, 3), **more}
     for block in range(blocks):
-        shapes[f"_blocks.{block}._depthwise_conv.weight"] = (32, 1, 3, 3)
+        for layer in ("_expand_conv", "_depthwise_conv", "_project_conv"):
+            shapes[f"_blocks.{block}.{layer}.weight"] = (32, 1, 3, 3)
     return {**shapes, "_conv_head.weight": (last, 320, 1, 1), "_fc.weight": (1000, last)}
 
 

@@ -92,7 +92,7 @@ def from_library(
     channels = stem[1] if stem is not None and len(stem) == 4 else net.shape[0]
     shape = given or (channels, *net.shape[1:])
     heads = [name for name, size in usual.items() if size[0] == net.classes and len(size) > 1 and name in got]
-    network = net.build(got[heads[-1]][0] if heads and got[heads[-1]] else net.classes, shape)
+    network = _unfilled(net, got[heads[-1]][0] if heads and got[heads[-1]] else net.classes, shape)
     if apart:
         keys, by_name, wrong = match(shapes_of(network), shapes, order=order)
     else:
@@ -113,3 +113,21 @@ def _usual_shapes(net: Net) -> dict[str, Shape]:
             return shapes_of(net.build(net.classes, net.shape))
     except ModelError:
         return shapes_of(net.build(net.classes, net.shape))
+
+
+def _unfilled(net: Net, classes: int, shape: tuple[int, int, int]) -> nn.Module:
+    """Return a library's network to fill, without memory where a file can give it all that it needs."""
+    try:
+        with torch.device("meta"):
+            network = net.build(classes, shape)
+    except ModelError:
+        return net.build(classes, shape)
+    return network if _all_is_filed(network) else net.build(classes, shape)
+
+
+def _all_is_filed(network: nn.Module) -> bool:
+    """Tell whether a network has no tensor beside those of its state dict, and none of these twice."""
+    filed = len(network.state_dict())
+    held = [len(dict(found)) for found in (network.named_parameters(), network.named_buffers())]
+    plain = any(isinstance(one, torch.Tensor) for part in network.modules() for one in vars(part).values())
+    return sum(held) == filed and not plain

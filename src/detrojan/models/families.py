@@ -155,6 +155,7 @@ def _bare(shapes: Mapping[str, Shape]) -> dict[str, Shape]:
         if first.count(common) <= 0.9 * len(first) or common in {
             "features",
             "blocks",
+            "_blocks",
             "layers",
             "stages",
             "encoder",

@@ -34,6 +34,10 @@ _FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 _REAL = {*_FLOATS, torch.bool, torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64}
 
 
+#: values that are looked at together
+_PIECE = 1 << 22
+
+
 @dataclass(frozen=True, kw_only=True)
 class Architecture:
     """What the caller says about the network.
@@ -128,12 +132,17 @@ def check_finite(tensors: Mapping[str, torch.Tensor], where: str) -> None:
         dense = tensor.layout is torch.strided and not tensor.is_quantized and not tensor.is_complex()
         if not dense or tensor.is_meta or tensor.dtype not in _REAL:
             raise WeightsError(f"{where}: expected dense real numbers in {name!r}, got {tensor.dtype}")
-        if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
+        if tensor.is_floating_point() and not _is_finite(tensor):
             bad = int((~torch.isfinite(tensor)).sum())
             raise WeightsError(
                 f"{where}: expected finite weights, got {bad} NaN or infinite of {tensor.numel()} "
                 f"values in {name!r}"
             )
+
+
+def _is_finite(tensor: torch.Tensor) -> bool:
+    """Tell whether all values are finite, a piece at a time: the test takes memory of its own."""
+    return all(bool(torch.isfinite(piece).all()) for piece in tensor.reshape(-1).split(_PIECE))
 
 
 def fit(
@@ -294,16 +303,43 @@ def _from_factory(
 
 
 def _fill(network: nn.Module, values: Mapping[str, torch.Tensor], where: str) -> None:
-    """Put values into the network, which computes in float32; batch counters that the file lacks become 0."""
-    if any(tensor.is_meta for tensor in network.state_dict().values()):
-        network.to_empty(device="cpu")
+    """Put values into the network, which computes in float32; batch counters that the file lacks become 0.
+
+    What can be taken as it lies in memory is not copied: a large network is not held twice.
+    """
     network.float()
-    with torch.no_grad():
-        for name, tensor in network.state_dict().items():
-            if name in values:
-                if values[name].shape != tensor.shape:  # a batch counter: no others get here
-                    got = tuple(values[name].shape)
-                    raise WeightsError(f"{where}: expected one number as {name}, got the shape {got}")
-                tensor.copy_(values[name])
-            elif name.endswith(COUNTER):
-                tensor.zero_()
+    taken = set[int]()
+    for name, tensor in network.state_dict(keep_vars=True).items():
+        if name in values:
+            given = values[name].detach()
+            if given.shape != tensor.shape:  # a batch counter: no others get here
+                got = tuple(given.shape)
+                raise WeightsError(f"{where}: expected one number as {name}, got the shape {got}")
+            _put(network, name, _own(given, tensor.dtype, taken))
+        elif name.endswith(COUNTER):
+            _put(network, name, torch.zeros(tensor.shape, dtype=tensor.dtype))
+        elif tensor.is_meta:
+            _put(network, name, torch.empty(tensor.shape, dtype=tensor.dtype))
+
+
+def _own(given: torch.Tensor, dtype: torch.dtype, taken: set[int]) -> torch.Tensor:
+    """Return values that nothing else of the network shares: as they are, or a copy."""
+    storage = given.untyped_storage()
+    whole = given.is_contiguous() and storage.nbytes() == given.numel() * given.element_size()
+    if whole and given.dtype == dtype and storage.data_ptr() not in taken:
+        taken.add(storage.data_ptr())
+        return given
+    return given.to(dtype, copy=True).contiguous()
+
+
+def _put(network: nn.Module, name: str, values: torch.Tensor) -> None:
+    """Make values one of the network's tensors; where several names share one, they still do."""
+    owner, _, last = name.rpartition(".")
+    module = network.get_submodule(owner)
+    held = getattr(module, last)
+    if not held.is_meta:
+        held.data = values
+    elif isinstance(held, nn.Parameter):
+        setattr(module, last, nn.Parameter(values, requires_grad=held.requires_grad))
+    else:
+        setattr(module, last, values)

@@ -6,10 +6,10 @@ import json
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import safetensors
 
 from detrojan.errors import ModelError
+from detrojan.parsing.mapping import mapped
 
 #: what the format calls the types of PyTorch
 DTYPES = {
@@ -43,7 +43,7 @@ def parse_safetensors(path: Path) -> dict[str, Any]:
     with path.open("rb") as stream:
         length = int.from_bytes(stream.read(8), "little")
         head = json.loads(stream.read(length), object_pairs_hook=lambda pairs: _once(pairs, path))
-        found = {}
+        content, found = mapped(stream), {}
         for name, said in head.items():
             if name != _METADATA:
                 dtype = DTYPES.get(said["dtype"])
@@ -51,10 +51,9 @@ def parse_safetensors(path: Path) -> dict[str, Any]:
                     raise ModelError(
                         f"{path}: expected a known type of numbers in {name!r}, got {said['dtype']!r}"
                     )
-                start, end = said["data_offsets"]
-                stream.seek(8 + length + start)
-                values = np.empty(end - start, np.uint8)
-                if stream.readinto(values.data) != end - start:
+                start, end = (8 + length + place for place in said["data_offsets"])
+                values = content[start:end]
+                if len(values) != end - start:
                     raise ModelError(f"{path}: damaged or cut off: it ends in {name!r}")
                 found[name] = (dtype, said["shape"], values)
     return {"metadata": metadata, "tensors": found}

@@ -8,11 +8,12 @@ import zipfile
 import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import numpy as np
 
 from detrojan.errors import ModelError, WeightsError
+from detrojan.parsing.mapping import mapped
 from detrojan.parsing.pickles import Odd
 from detrojan.parsing.torch_pickle import SIZES, Name, Storage, Tensor, TorchMachine
 from detrojan.quarantine.limits import check_room, stored_size
@@ -161,8 +162,9 @@ def _from_zip(path: Path, key: str | None) -> dict[str, Any]:
         order = members.get(f"{base}byteorder")
         swapped = order is not None and archive.read(order).strip() not in {b"", sys.byteorder.encode()}
         storages: dict[str, np.ndarray[Any, Any]] = {}
+        whole = mapped(file)
         for storage in _needed(tensors, path):
-            values = _record(archive, file, members[f"{base}data/{storage.key}"], storage)
+            values = _record(archive, whole, members[f"{base}data/{storage.key}"], storage)
             storages[storage.key] = _swapped(values, storage) if swapped else values
     return _described(nesting, tensors, storages) | {"networks": _networks(content)}
 
@@ -189,25 +191,23 @@ def _refuse_script(members: dict[str, zipfile.ZipInfo], path: Path) -> None:
 
 
 def _record(
-    archive: zipfile.ZipFile, file: IO[bytes], member: zipfile.ZipInfo, storage: Storage
+    archive: zipfile.ZipFile, content: np.ndarray[Any, Any], member: zipfile.ZipInfo, storage: Storage
 ) -> np.ndarray[Any, Any]:
     """Return a storage's bytes. PyTorch does not look at their checksum, which may be left out."""
     if member.file_size != storage.bytes:
         raise ValueError(f"{member.file_size:,} bytes for {storage.count:,} values of {storage.dtype}")
     if member.compress_type != zipfile.ZIP_STORED:
         return np.frombuffer(archive.read(member), np.uint8)
-    file.seek(member.header_offset)
-    head = file.read(_LOCAL_HEADER)
+    head = _values(content, member.header_offset, _LOCAL_HEADER).tobytes()
     if head[:4] != b"PK\x03\x04":
         raise ValueError("a record without its header")
     name, extra = struct.unpack("<HH", head[26:30])
-    return _values(file, member.header_offset + _LOCAL_HEADER + name + extra, storage.bytes)
+    return _values(content, member.header_offset + _LOCAL_HEADER + name + extra, storage.bytes)
 
 
-def _values(file: IO[bytes], start: int, count: int) -> np.ndarray[Any, Any]:
-    file.seek(start)
-    values = np.empty(count, np.uint8)
-    if file.readinto(values.data) != count:  # type: ignore[attr-defined]
+def _values(content: np.ndarray[Any, Any], start: int, count: int) -> np.ndarray[Any, Any]:
+    values = content[start : start + count]
+    if len(values) != count:
         raise EOFError("it ends in the middle of a tensor")
     return values
 
@@ -231,7 +231,7 @@ def _from_legacy(path: Path, key: str | None) -> dict[str, Any]:
         nesting, tensors = _chosen(content, path, key)
         needed = {one.key: one for one in _needed(tensors, path)}
         storages: dict[str, np.ndarray[Any, Any]] = {}
-        place = file.tell()
+        place, whole = file.tell(), mapped(file)
         for name in keys if isinstance(keys, list) else []:
             storage = found.get(str(name))
             file.seek(place)
@@ -239,7 +239,7 @@ def _from_legacy(path: Path, key: str | None) -> dict[str, Any]:
             if storage is None or count != storage.count:
                 raise ValueError(f"{count:,} values in the storage {name!r:.60}")
             if storage.key in needed:
-                storages[storage.key] = _values(file, place + 8, storage.bytes)
+                storages[storage.key] = _values(whole, place + 8, storage.bytes)
             place += 8 + storage.bytes
         if needed.keys() - storages.keys():
             raise EOFError("it ends before all tensors")

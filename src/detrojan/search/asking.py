@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import asdict
 from pathlib import Path
 from weakref import WeakKeyDictionary
@@ -17,6 +17,7 @@ from detrojan.models.classifier import Classifier
 from detrojan.run import Run
 from detrojan.search.pace import Pace, find_pace
 from detrojan.search.rewriting import rewritten
+from detrojan.search.strided import StridedInFull, has_strided_depthwise
 from detrojan.store import Store, digest
 
 #: what was measured in this process for a network, by device, threads and precision
@@ -55,6 +56,7 @@ class Asking:
         plain: whether it takes pixels as they are; or else `scale` and `shift` (C,) bring them there.
         half: whether it multiplies in bfloat16, where the device is made for that. A search only needs to
             know which way is down; what it finds is judged in float32 afterwards.
+        manner: which layers are spared that.
         pace: samples per pass and threads that are fastest here; measured once for each network, and kept
             with the state of the work, so that what was interrupted goes on at the same one. At the same
             pace a repetition is exact. At another one sums are rounded otherwise: in float32, sizes differ by
@@ -70,6 +72,8 @@ class Asking:
         scale, shift = (part.flatten() for part in model.preprocessing.affine(model.input_shape[0]))
         self.plain = bool((scale == 1).all() and (shift == 0).all())
         self.scale, self.shift = scale.to(self.device), shift.to(self.device)
+        slow = self.half and self.device.type == "cpu" and has_strided_depthwise(self.model.network)
+        self.manner: AbstractContextManager[object] = StridedInFull() if slow else nullcontext()
         rewrite(self.model, half=self.half)
         self.pace = self._pace(_PACES.setdefault(model.network, {}), run.checkpoint)
 
@@ -108,7 +112,7 @@ class Asking:
     def logits(self, pixels: torch.Tensor) -> torch.Tensor:
         """Return the logits (N, K), float32, of images as the network wants them, but channels last."""
         seen = self.model.preprocessing.arranged(pixels.permute(0, 3, 1, 2))
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.half):
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.half), self.manner:
             logits: torch.Tensor = self.model.network(seen)
         return logits.float()
 
