@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 import torch
 from torch import fx, nn
@@ -10,6 +12,7 @@ from detrojan.models.classifier import Classifier
 from detrojan.models.nets import find_net
 from detrojan.models.preprocessing import Preprocessing
 from detrojan.run import Run
+from detrojan.search import rewriting
 from detrojan.search.asking import Asking, quick
 from detrojan.search.rewriting import TiledConvolution, rewritten
 
@@ -50,6 +53,76 @@ def test_logits_and_slopes_stay(name):
     now, by_pixel = asked(again, sample)
     torch.testing.assert_close(now, logits, rtol=1e-4, atol=1e-4)
     torch.testing.assert_close(by_pixel, slope, rtol=1e-3, atol=1e-4 * float(slope.abs().max()))
+
+
+class Conv2dSame(nn.Conv2d):
+    """Pads by its input's size, as a library's convolution does."""
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        more = [max(0, (math.ceil(size / 2) - 1) * 2 + 3 - size) for size in images.shape[2:]]
+        padded = nn.functional.pad(images, (more[1] // 2, -(-more[1] // 2), more[0] // 2, -(-more[0] // 2)))
+        return nn.functional.conv2d(
+            padded, self.weight, self.bias, self.stride, 0, self.dilation, self.groups
+        )
+
+
+class NormAct(nn.BatchNorm2d):
+    """A batch norm with its rectifier, as a library writes it."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__(channels)
+        self.act = nn.ReLU6()
+
+    def forward(self, maps: torch.Tensor) -> torch.Tensor:
+        torch._assert(maps.ndim == 4, f"expected 4 axes, got {maps.ndim}")
+        return self.act(
+            nn.functional.batch_norm(
+                maps, self.running_mean, self.running_var, self.weight, self.bias, False, 0.1, self.eps
+            )
+        )
+
+
+def _of_a_library() -> nn.Module:
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(1)
+        layers = [
+            nn.Sequential(Conv2dSame(3 if depth == 0 else 16, 16, 3, stride=2, bias=False), NormAct(16))
+            for depth in range(3)
+        ]
+        made = nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(16, 5))
+        for module in made.modules():
+            if isinstance(module, nn.BatchNorm2d):
+                nn.init.normal_(module.running_mean)
+                nn.init.uniform_(module.weight, 0.5, 2)
+    return made.eval().requires_grad_(requires_grad=False)
+
+
+def test_norms_with_their_rectifier_are_folded_into_convolutions_that_pad_themselves():
+    made, sample = _of_a_library(), torch.rand(2, 3, 25, 25, generator=torch.Generator().manual_seed(2))
+    logits, slope = asked(made, sample)
+    again = rewritten(made, sample, by_tiles=False)
+    assert isinstance(again, fx.GraphModule)
+    assert not [m for m in again.modules() if isinstance(m, nn.BatchNorm2d)]
+    assert not [n for n in again.graph.nodes if n.target is nn.functional.batch_norm]
+    now, by_pixel = asked(again, sample)
+    torch.testing.assert_close(now, logits, rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(by_pixel, slope, rtol=1e-3, atol=1e-4 * float(slope.abs().max()))
+
+
+def test_a_value_that_rounding_carries_over_a_corner_does_not_count(monkeypatch):
+    made, sample = _of_a_library(), torch.rand(2, 3, 25, 25, generator=torch.Generator().manual_seed(2))
+    exact = rewriting._slope
+
+    def rounded(network: nn.Module, seen: torch.Tensor) -> torch.Tensor:
+        found = exact(network, seen)
+        if seen.dtype == torch.float32 and isinstance(network, fx.GraphModule):
+            found[0] += found.abs().max() / 100
+        return found
+
+    monkeypatch.setattr(rewriting, "_slope", rounded)
+    assert isinstance(rewritten(made, sample, by_tiles=False), fx.GraphModule)
+    monkeypatch.setattr(rewriting, "_slope", lambda network, seen: rounded(network, seen.float()))
+    assert rewritten(made, sample, by_tiles=False) is made
 
 
 def test_batch_norms_behind_convolutions_are_folded_and_rectifiers_come_after_pooling():

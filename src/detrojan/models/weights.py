@@ -142,7 +142,9 @@ def check_finite(tensors: Mapping[str, torch.Tensor], where: str) -> None:
 
 def _is_finite(tensor: torch.Tensor) -> bool:
     """Tell whether all values are finite, a piece at a time: the test takes memory of its own."""
-    return all(bool(torch.isfinite(piece).all()) for piece in tensor.reshape(-1).split(_PIECE))
+    flat = tensor.reshape(-1)
+    pieces = (flat[start : start + _PIECE] for start in range(0, len(flat), _PIECE))
+    return all(bool(torch.isfinite(piece).all()) for piece in pieces)
 
 
 def fit(

@@ -25,7 +25,7 @@ def has_strided_depthwise(network: nn.Module) -> bool:
 class StridedInFull(TorchFunctionMode):
     """Within the block, depthwise convolutions with a stride are computed in float32."""
 
-    def __torch_function__(  # noqa: D105, PLW3201 - the name that PyTorch gives it
+    def __torch_function__(
         self,
         func: Callable[..., Any],
         types: Iterable[type],
@@ -33,24 +33,19 @@ class StridedInFull(TorchFunctionMode):
         kwargs: Mapping[str, Any] | None = None,
     ) -> Any:
         kwargs = kwargs or {}
-        if func is not torch.conv2d or not _is_strided_depthwise(*args, **kwargs):
+        if func is not torch.conv2d or not _is_strided_depthwise(args, kwargs):
             return func(*args, **kwargs)
         images, *rest = args
         with torch.autocast(images.device.type, enabled=False):
             return func(images.float(), *(_in_full(one) for one in rest), **kwargs)
 
 
-def _is_strided_depthwise(
-    images: torch.Tensor,
-    weight: torch.Tensor,
-    bias: torch.Tensor | None = None,
-    stride: Any = 1,
-    padding: Any = 0,
-    dilation: Any = 1,
-    groups: int = 1,
-) -> bool:
+def _is_strided_depthwise(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> bool:
+    """Tell it by the arguments of a convolution: images, weight, bias, stride, padding, dilation, groups."""
+    stride = args[3] if len(args) > 3 else kwargs.get("stride", 1)
+    groups = args[6] if len(args) > 6 else kwargs.get("groups", 1)
     strides = (stride,) if isinstance(stride, int) else stride
-    return 1 < groups == images.shape[1] and weight.shape[1] == 1 and max(strides) > 1
+    return len(args) > 1 and 1 < groups == args[0].shape[1] == len(args[1]) and max(strides) > 1
 
 
 def _in_full(value: Any) -> Any:
