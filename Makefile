@@ -30,7 +30,7 @@ test: setup
 # torchvision's published builds do not work beside the PyTorch of .venv. Triton's client is pure Python; it asks
 # for an older ml-dtypes than keras and onnx do, only for types that the tests do not use.
 .venv-extras/.installed: pyproject.toml constraints.txt constraints-extras.txt scripts/setup
-	@scripts/setup .venv-extras dev,timm,art,ray,otel constraints-extras.txt
+	@scripts/setup .venv-extras dev,timm,art,ray,otel,readers constraints-extras.txt
 	@.venv-extras/bin/python -m pip install --quiet --disable-pip-version-check --no-input -c constraints-extras.txt \
 		schemathesis geventhttpclient python-rapidjson
 	@.venv-extras/bin/python -m pip install --quiet --disable-pip-version-check --no-input --no-deps \
@@ -39,7 +39,7 @@ test: setup
 
 test-extras: .venv-extras/.installed
 	@OMP_NUM_THREADS=1 .venv-extras/bin/python -m pytest -n $(JOBS) --dist loadfile --durations 5 \
-		tests/extras tests/calls/test_art.py
+		tests/extras tests/calls/test_art.py tests/report/outputs
 
 check:
 	@scripts/check

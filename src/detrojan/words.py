@@ -64,6 +64,11 @@ def plural(count: int, noun: str, many: str = "") -> str:
     return f"{count:,} {noun if count == 1 else many or noun + 's'}"
 
 
+def file_name(path: str) -> str:
+    """Return the last part of a path, of whatever system it is."""
+    return path.replace("\\", "/").rstrip("/").rpartition("/")[2]
+
+
 def label_name(label: int, name: str, longest: int = 60) -> str:
     """Return a label with its name, where that says more than the number."""
     shown = printable(name, longest).strip()

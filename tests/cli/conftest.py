@@ -136,6 +136,7 @@ def scanned(world: World) -> Path:
         done = call(
             "scan", world.model, "--data", world.data, *QUICK,
             "--json", folder / "scan.json", "--html", folder / "scan.html",
+            "--sarif", folder / "scan.sarif", "--junit", folder / "scan.xml",
         )  # fmt: skip
     assert done.exit_code == 1, done.output
     return folder

@@ -14,9 +14,13 @@ def test_spectral_scores_are_written_with_what_is_kept(world, cli, tmp_path):
     done = cli.call(
         "filter", poisoned, "--model", world.model, "--method", "spectral", "--set", "poison_rate=0.1",
         "--poisoned", poisoned, "--out", tmp_path / "o", "--format", "json",
+        "--sarif", tmp_path / "o.sarif", "--prometheus", tmp_path / "o.prom",
     )  # fmt: skip
     assert done.exit_code == 1, done.output
     record = json.loads(done.stdout)
+    results = json.loads((tmp_path / "o.sarif").read_text())["runs"][0]["results"]
+    assert {entry["ruleId"] for entry in results} == {"data/poisoned-samples"}
+    assert f'verb="filter"}} {record["flagged"]}\n' in (tmp_path / "o.prom").read_text()
     assert record == json.loads((tmp_path / "o" / "filter.json").read_text())
     assert FilterRecord.model_validate(record, strict=True).values() == record
     assert record["flagged"] == len(record["flagged_positions"]) == pytest.approx(0.15 * 1200, abs=6)

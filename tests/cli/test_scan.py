@@ -38,6 +38,9 @@ def test_the_backdoor_is_named_with_exit_code_1_in_every_output(world, scanned, 
     assert report["run"]["hyper_parameters"]["steps"] == 90
     assert report["run"]["command"][:2] == ["detrojan", "scan"]
     assert "Backdoor found" in (scanned / "scan.html").read_text()
+    (result,) = json.loads((scanned / "scan.sarif").read_text())["runs"][0]["results"]
+    assert (result["ruleId"], result["properties"]["targetLabel"]) == ("backdoor/targeted", cli.TARGET)
+    assert 'failures="1"' in (scanned / "scan.xml").read_text()
 
 
 def test_the_clean_twin_gives_no_evidence_and_exit_code_0(world, cli):

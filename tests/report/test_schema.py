@@ -15,7 +15,7 @@ from detrojan.report.schema import EvaluateReport, RepairReport, ScanReport, Ste
 TOP = {
     "schema", "verdict", "reason", "targets", "findings", "labels_tested", "evidence", "passes",
     "criterion", "units", "seconds", "warnings", "model", "data", "run", "details",
-    "advice", "taxonomy",
+    "advice", "taxonomy", "baseline",
 }  # fmt: skip
 
 
@@ -32,7 +32,7 @@ def test_a_scan_report_has_the_promised_keys_and_comes_back_equal(scan, tmp_path
     assert list(value)[:2] == ["schema", "verdict"]
     assert set(value["findings"][0]) == {
         "label", "class_name", "aim", "anomaly_index", "p_value", "size", "unit", "attack_success",
-        "severity", "confidence", "trigger",
+        "severity", "confidence", "trigger", "accepted",
     }  # fmt: skip
     assert load_report(scan.save(tmp_path / "new" / "folder" / "scan.json")) == scan
 

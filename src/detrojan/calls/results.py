@@ -63,10 +63,11 @@ class Reported(ABC):
             InputError: the file cannot be written.
 
         """
-        path, kinds = Path(path), outputs()
-        kind = kinds.get({"htm": "html"}.get(ending := path.suffix.lower().lstrip("."), ending))
+        path = Path(path)
+        kinds = {ending: kind for kind in outputs().values() for ending in (kind.name, *kind.endings)}
+        kind = kinds.get(path.suffix.lower().lstrip("."))
         if kind is None:
-            known = ", ".join(f".{name}" for name in kinds)
+            known = ", ".join(f".{ending}" for ending in kinds)
             raise OptionError(f"expected a file that ends in {known}, got {path.name}")
         save_text(path, kind.render(self.report, self.pictures))
         return path

@@ -48,7 +48,7 @@ from detrojan.jobs.sources import DataSource, ModelSource
 @click.option(
     "--against", type=FILE, metavar="MODEL", help="Also compare with the answers of this other model."
 )
-@output_options
+@output_options("evaluate")
 @short_run_options
 def command(
     model: ModelSource,

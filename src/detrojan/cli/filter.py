@@ -14,7 +14,7 @@ from detrojan.cli.options import (
     OutputOptions,
     RunOptions,
     data_options,
-    format_option,
+    output_options,
     run_options,
     set_option,
 )
@@ -61,10 +61,15 @@ from detrojan.jobs.sources import DataSource
     help="The array `indices` in it tells which samples are poisoned: for scoring only.",
 )
 @click.option("--out", type=FILE, required=True, metavar="DIR", help="The folder that is written.")
-@format_option()
+@output_options("filter")
 @run_options
 def command(
-    source: str | None, data: DataSource, out: Path, format_: str, surroundings: RunOptions, **asked: Any
+    source: str | None,
+    data: DataSource,
+    out: Path,
+    output: OutputOptions,
+    surroundings: RunOptions,
+    **asked: Any,
 ) -> int:
     """Score each sample of labelled DATA, and write which are taken for poisoned.
 
@@ -73,7 +78,7 @@ def command(
     indices (the positions of the flagged ones). Exit codes: 0 nothing is flagged, 1 something is, 2
     error, 4 wrong usage. The method spectral always flags a share, so its exit code says nothing.
     """
-    from detrojan.cli.outputs import check_folder, emit_values  # noqa: PLC0415 - `--help` shall be fast
+    from detrojan.cli.outputs import check_folder, check_writable, emit_values, write_files  # noqa: PLC0415 - `--help` shall be fast
     from detrojan.cli.surroundings import kept, start  # noqa: PLC0415
     from detrojan.data.positions import read_positions  # noqa: PLC0415
     from detrojan.filters.base import Filter  # noqa: PLC0415
@@ -88,6 +93,7 @@ def command(
     if asked["model_file"] is None and asked["net"] is None:
         raise OptionError("expected --model FILE or --net NAME: a filter looks at the data through a network")
     check_folder(out, writes=WRITES)
+    check_writable(*output.files.values())
     method = method_named("filters", asked["method"], asked["settings"])
     assert isinstance(method, Filter)
     found = load_data(replace(data, data=data.data or source), run)
@@ -103,6 +109,7 @@ def command(
             method, found, suspects, run=run, begun=begun, truth=truth, command=current().command
         )
         write_folder(out, found, suspects)
-        output = OutputOptions(format_=format_, files={"json": out / "filter.json"})
-        emit_values(record.values(), output, filter_text(record, str(out)))
+        write_files(record, output)
+        shown = OutputOptions(format_=output.format_, files={"json": out / "filter.json"})
+        emit_values(record.values(), shown, filter_text(record, str(out)))
     return 1 if record.flagged else 0

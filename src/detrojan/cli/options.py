@@ -296,20 +296,23 @@ def debug_option(verb: Verb) -> Verb:
     )(verb)
 
 
-def output_options(verb: Verb) -> Verb:
-    """Add --format, and --NAME FILE for each output of reports: --json, --html."""
-    listed = outputs()
+def output_options(name: str) -> Callable[[Verb], Verb]:
+    """Return the decorator that adds --format, and --NAME FILE for each output of the verb called `name`."""
+    listed = outputs(name)
 
-    @functools.wraps(verb)
-    def wrapped(*args: Any, **values: Any) -> Any:
-        files = {name: values.pop(f"{name}_file") for name in listed}
-        return verb(*args, output=OutputOptions(format_=values.pop("format_"), files=files), **values)
+    def decorate(verb: Verb) -> Verb:
+        @functools.wraps(verb)
+        def wrapped(*args: Any, **values: Any) -> Any:
+            files = {name: values.pop(f"{name}_file") for name in listed}
+            return verb(*args, output=OutputOptions(format_=values.pop("format_"), files=files), **values)
 
-    decorated: Verb = wrapped
-    for name, output in reversed(listed.items()):
-        option = click.option(f"--{name}", f"{name}_file", type=FILE, metavar="FILE", help=output.help)
-        decorated = option(decorated)
-    return format_option("format_")(decorated)
+        decorated: Verb = wrapped
+        for kind, said in reversed(listed.items()):
+            option = click.option(f"--{kind}", f"{kind}_file", type=FILE, metavar="FILE", help=said.help)
+            decorated = option(decorated)
+        return format_option("format_")(decorated)
+
+    return decorate
 
 
 def format_option(name: str = "format_") -> Callable[[Verb], Verb]:

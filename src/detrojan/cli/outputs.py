@@ -106,19 +106,32 @@ def emit(
         InputError: a file cannot be written.
 
     """
-    from detrojan.files import save_text  # noqa: PLC0415
-    from detrojan.report.outputs.base import outputs  # noqa: PLC0415
     from detrojan.report.text import report_text  # noqa: PLC0415 - only reports need it
 
-    for name, kind in outputs().items():
-        if (file := output.files.get(name)) is not None:
-            save_text(file, kind.render(report, pictures))
+    write_files(report, output, pictures)
     if output.format_ == "json":
         for text in report.warnings:
             current().note(f"warning: {text}", "bold yellow")
         write(report.to_json())
     else:
         show(report_text(report))
+
+
+def write_files(
+    result: Any, output: OutputOptions, pictures: Mapping[int, TriggerPictures] | None = None
+) -> None:
+    """Write a report or a record to the files that the options name.
+
+    Raises:
+        InputError: a file cannot be written.
+
+    """
+    from detrojan.files import save_text  # noqa: PLC0415
+    from detrojan.report.outputs.base import outputs  # noqa: PLC0415
+
+    for name, kind in outputs().items():
+        if (file := output.files.get(name)) is not None:
+            save_text(file, kind.render(result, pictures))
 
 
 def emit_values(values: Mapping[str, Any], output: OutputOptions, text: RenderableType) -> None:

@@ -86,7 +86,7 @@ OUTCOMES: dict[Outcome, int] = {"repaired": 0, "not repaired": 1, "not verified"
     help="Also write a model with one more class, for backdoored inputs (.safetensors).",
 )
 @click.option("--verify/--no-verify", default=True, show_default=True, help="Scan the repaired model again.")
-@output_options
+@output_options("repair")
 @run_options
 def command(
     model: ModelSource,
@@ -208,7 +208,6 @@ def _stopped(given: Given, output: OutputOptions) -> NoReturn:
 def _nothing_to_repair(given: Given, output: OutputOptions) -> int:
     """Show the scan that flagged no label, and return the exit code."""
     from detrojan.cli.outputs import emit  # noqa: PLC0415
-    from detrojan.cli.scan import EXIT  # noqa: PLC0415
 
     assert given.report is not None
     emit(given.report, output)
@@ -217,4 +216,4 @@ def _nothing_to_repair(given: Given, output: OutputOptions) -> int:
     current().note(
         "nothing to repair: no label was flagged; no model was written (--blind repairs nevertheless)"
     )
-    return EXIT[given.report.verdict] if given.report.verdict == "inconclusive" else 0
+    return 3 if given.report.verdict == "inconclusive" else 0

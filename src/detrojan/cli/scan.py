@@ -22,9 +22,6 @@ from detrojan.cli.options import (
 from detrojan.cli.state import current
 from detrojan.jobs.sources import DataSource, ModelSource
 
-#: the exit code that says the verdict
-EXIT = {"no evidence": 0, "backdoored": 1, "inconclusive": 3}
-
 
 @click.command(
     "scan",
@@ -54,7 +51,7 @@ EXIT = {"no evidence": 0, "backdoored": 1, "inconclusive": 3}
     metavar="DIR",
     help="Save the recovered triggers here.  [default: beside the JSON]",
 )
-@output_options
+@output_options("scan")
 @run_options
 def command(
     model: ModelSource,
@@ -83,6 +80,7 @@ def command(
     from detrojan.jobs.scanning import scan_model, scan_named, usual_scan  # noqa: PLC0415
     from detrojan.jobs.triggers import triggers_folder  # noqa: PLC0415
     from detrojan.report.pictures import pictures_of  # noqa: PLC0415
+    from detrojan.report.problems import scan_exit  # noqa: PLC0415
 
     begun = time.monotonic()
     run, started = start(surroundings), datetime.now(UTC)
@@ -111,4 +109,4 @@ def command(
         )
         if scanned.interrupted:
             raise KeyboardInterrupt  # the state is kept, and --resume goes on from it
-    return EXIT[scanned.report.verdict]
+    return scan_exit(scanned.report)

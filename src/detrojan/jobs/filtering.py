@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -77,7 +78,8 @@ def filter_record(
         command: the words that asked for it.
 
     """
-    flagged = int(suspects.flagged.sum())
+    flagged, seconds = int(suspects.flagged.sum()), round(time.monotonic() - begun, 3)
+    started = datetime.now(UTC) - timedelta(seconds=seconds)
     return FilterRecord(
         method=method.name,
         hyper_parameters=method.hyper_parameters(),
@@ -89,7 +91,8 @@ def filter_record(
         warnings=list(suspects.warnings),
         limits=list(method.limits(flagged)),
         **({} if truth is None else _judged(suspects, truth)),
-        seconds=round(time.monotonic() - begun, 3),
+        started=started.isoformat(timespec="seconds").replace("+00:00", "Z"),
+        seconds=seconds,
         command=None if command is None else list(command),
     )
 

@@ -10,10 +10,10 @@ import shlex
 from collections.abc import Iterator
 from typing import TypeVar
 
-from detrojan.report.commands import default_scan_command, file_name, guard_command, repair_command
+from detrojan.report.commands import default_scan_command, guard_command, repair_command
 from detrojan.report.schema import AdviceFacts, RepairReport, ScanReport, TaxonomyFacts
 from detrojan.report.sentences import is_doubtful, is_failed
-from detrojan.words import plural
+from detrojan.words import file_name, plural
 
 TAXONOMY = [
     TaxonomyFacts(framework=framework, id=number, name=name)

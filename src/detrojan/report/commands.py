@@ -25,11 +25,6 @@ SCANS_OWN = {
 }
 
 
-def file_name(path: str) -> str:
-    """Return the last part of a path, of whatever system it is."""
-    return path.replace("\\", "/").rstrip("/").rpartition("/")[2]
-
-
 def repair_command(report: ScanReport, *, blind: bool = False) -> list[str]:
     """Return the command that repairs a copy of the scanned model.
 

@@ -47,10 +47,35 @@ class AimFacts(Part):
     offset: int
 
 
+class AcceptedFacts(Part):
+    """Why a known finding counts no more; `expires` is the last day on which that holds, null for no end."""
+
+    reason: Words
+    expires: Words | None
+
+
+class BaselineFacts(Part):
+    """The file of known findings that a scan's findings were compared with.
+
+    Of the scan's problems `accepted` are in it, and `new` are not. `expired` of its entries fit and are too
+    old. `absent` names entries for this model that were not found again. `verdict` is there where a verdict
+    without a named label was accepted.
+    """
+
+    path: Words
+    sha256: Words
+    accepted: Count
+    new: Count
+    expired: Count
+    absent: list[Words]
+    verdict: AcceptedFacts | None = None
+
+
 class FlaggedLabel(Part):
     """A label taken for a backdoor's target; `trigger` is the file of the recovered trigger.
 
-    `unit` says what `size` counts; the report's `units` say what that means.
+    `unit` says what `size` counts; the report's `units` say what that means. `accepted` is there where a
+    baseline names the finding.
     """
 
     label: Label
@@ -64,6 +89,7 @@ class FlaggedLabel(Part):
     severity: Level
     confidence: Level
     trigger: Words | None
+    accepted: AcceptedFacts | None = None
 
 
 class Evidence(Part):
@@ -225,7 +251,8 @@ class ScanReport(Report):
     `findings` are the flagged labels, most anomalous first; `evidence` holds every tested label.
     `criterion` is what decided, null where nothing was compared. `units` holds each unit of a size.
     `passes` counts forward+backward passes of one sample. `advice` says what to do next, most urgent first;
-    `taxonomy` names the attack that was looked for in lists of threats, whatever was found.
+    `taxonomy` names the attack that was looked for in lists of threats, whatever was found. `baseline` says
+    what the findings were compared with, null where with nothing.
     """
 
     schema_: Literal["detrojan.scan/2"] = Field(default="detrojan.scan/2", alias="schema")
@@ -241,6 +268,7 @@ class ScanReport(Report):
     details: Values
     advice: list[AdviceFacts] = Field(default_factory=list)
     taxonomy: list[TaxonomyFacts] = Field(default_factory=list)
+    baseline: BaselineFacts | None = None
 
     @model_validator(mode="after")
     def _parts_agree(self) -> Self:

@@ -26,16 +26,16 @@ class Lines(Output):
 
 def test_json_comes_first_and_each_output_says_what_it_is():
     found = outputs()
-    assert list(found) == ["json", "html"]
+    assert list(found) == ["json", "html", "cyclonedx", "junit", "prometheus", "sarif"]
     assert all(output.name == name and output.help.endswith(".") for name, output in found.items())
 
 
 def test_a_new_output_is_one_file(new_file, scan, tmp_path):
     new_file("detrojan.report.outputs", "lines", NEW)
-    assert list(outputs()) == ["json", "html", "lines"]
+    assert list(outputs()) == ["json", "html", "cyclonedx", "junit", "lines", "prometheus", "sarif"]
 
     @click.command()
-    @output_options
+    @output_options("scan")
     def verb(output: OutputOptions) -> None:
         emit(scan, output)
 

@@ -18,6 +18,7 @@ class HtmlText(Output):
     name = "html"
     help = "Also write a page here."
     pictured = True
+    endings = ("htm",)
 
     def render(self, report: AnyReport, pictures: Mapping[int, TriggerPictures] | None = None) -> str:
         """Return the page."""

@@ -25,7 +25,7 @@ class FilterRecord(Record):
     """What `filter.json` holds; `flagged_positions` are places in the data's source.
 
     `classes` says by label what the method saw. `precision`, `recall`, `false_alarms` and `auroc` are there
-    where the poisoned samples are known.
+    where the poisoned samples are known. `started` is in UTC, ISO 8601.
     """
 
     schema_: Literal["detrojan.filter/1"] = Field(default="detrojan.filter/1", alias="schema")
@@ -42,6 +42,7 @@ class FilterRecord(Record):
     recall: Share = None
     false_alarms: Share = None
     auroc: Share = None
+    started: Words | None = None
     seconds: Size
     command: list[Words] | None
 
