@@ -3,6 +3,7 @@ import pytest
 from detrojan.words import (
     duration,
     fact_rows,
+    file_name,
     label_name,
     number,
     percent,
@@ -85,3 +86,8 @@ def test_facts_are_short():
 )
 def test_a_sentence_begins_with_a_capital_and_ends(text, said):
     assert sentence(text) == said
+
+
+@pytest.mark.parametrize("path", ["/a/b/model.h5", "model.h5", "c:\\nets\\model.h5", "/a/model.h5/"])
+def test_a_file_s_name_is_the_last_part_of_its_path(path):
+    assert file_name(path) == "model.h5"

@@ -7,7 +7,6 @@ from detrojan.cli.scan import command as scanning
 from detrojan.report.commands import (
     SCANS_OWN,
     default_scan_command,
-    file_name,
     guard_command,
     option_value,
     repair_command,
@@ -79,8 +78,3 @@ def test_a_value_is_found_in_both_spellings():
     assert option_value(["--json", "a", "--html=b"], "--json") == "a"
     assert option_value(["--json", "a", "--html=b"], "--html") == "b"
     assert option_value(["--json"], "--json") == ""
-
-
-@pytest.mark.parametrize("path", ["/a/b/model.h5", "model.h5", "c:\\nets\\model.h5", "/a/model.h5/"])
-def test_a_file_s_name_is_the_last_part_of_its_path(path):
-    assert file_name(path) == "model.h5"

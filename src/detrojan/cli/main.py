@@ -20,9 +20,11 @@ ERROR, USAGE, INTERRUPTED = 2, 4, 130
 VERBS = {
     "demo": "demo",
     "scan": "scan",
+    "verify": "verify",
     "repair": "repair",
     "evaluate": "evaluate",
     "attack": "attack",
+    "baseline": "baseline",
     "filter": "filter",
     "train": "train",
     "predict": "predict",

@@ -23,10 +23,10 @@ FILE = click.Path(path_type=Path)
 class RunOptions:
     """Seed, device, threads, processes, and where the state is kept."""
 
-    seed: int
-    device: str
-    threads: int | None
-    verbose: bool
+    seed: int = 0
+    device: str = "auto"
+    threads: int | None = None
+    verbose: bool = False
     checkpoint: Path | None = None
     resume: bool = False
     processes: int = 1
@@ -222,6 +222,11 @@ def run_options(verb: Verb) -> Verb:
 def short_run_options(verb: Verb) -> Verb:
     """Add seed, device, threads and how much is said: for verbs whose work is too short to keep its state."""
     return _group(RunOptions, "surroundings", [*_device_options(), *_saying_options()])(verb)
+
+
+def seedless_run_options(verb: Verb) -> Verb:
+    """Add device, threads and how much is said: for a verb whose seed is stated elsewhere."""
+    return _group(RunOptions, "surroundings", [*_device_options()[1:], *_saying_options()])(verb)
 
 
 def _device_options() -> list[Callable[[Verb], Verb]]:

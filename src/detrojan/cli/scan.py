@@ -51,6 +51,13 @@ from detrojan.jobs.sources import DataSource, ModelSource
     metavar="DIR",
     help="Save the recovered triggers here.  [default: beside the JSON]",
 )
+@click.option(
+    "--baseline",
+    "baseline_file",
+    type=FILE,
+    metavar="FILE",
+    help="Known findings, which are marked and do not count (see: detrojan baseline write).",
+)
 @output_options("scan")
 @run_options
 def command(
@@ -61,12 +68,14 @@ def command(
     budget: float | None,
     settings: tuple[str, ...],
     triggers: Path | None,
+    baseline_file: Path | None,
     output: OutputOptions,
     surroundings: RunOptions,
 ) -> int:
     """Judge MODEL: does it have a backdoor, and to which label does it lead?
 
-    Exit codes: 0 no evidence of a backdoor, 1 backdoor found, 2 error, 3 inconclusive, 4 wrong usage.
+    Exit codes: 0 no evidence of a backdoor, or all findings accepted; 1 backdoor found; 2 error;
+    3 inconclusive; 4 wrong usage.
     "No evidence" is not "clean". It holds for the labels tested, and for triggers of the kind that the
     method looks for.
 
@@ -76,6 +85,7 @@ def command(
     """
     from detrojan.cli.outputs import check_triggers, check_writable, emit  # noqa: PLC0415 - `--help` shall be fast
     from detrojan.cli.surroundings import kept, start  # noqa: PLC0415
+    from detrojan.jobs.baselines import read_baseline  # noqa: PLC0415
     from detrojan.jobs.inputs import load_inputs  # noqa: PLC0415
     from detrojan.jobs.scanning import scan_model, scan_named, usual_scan  # noqa: PLC0415
     from detrojan.jobs.triggers import triggers_folder  # noqa: PLC0415
@@ -87,6 +97,7 @@ def command(
     check_writable(*output.files.values())
     check_triggers(output.json_file, triggers)
     method = method or usual_scan(answers_only=model.url is not None)
+    known = None if baseline_file is None else read_baseline(baseline_file)
     scan = scan_named(method, settings, data.samples, budget)
     inputs = load_inputs(model, data, run, limit=scan.samples, stand_ins=True, check="later")
     origin = inputs.model.origin
@@ -101,12 +112,10 @@ def command(
             folder=triggers_folder(output.json_file, triggers),
             json_file=output.json_file,
             command=current().command,
+            known=known,
         )
-        emit(
-            scanned.report,
-            output,
-            pictures_of(scanned.result.flagged, inputs.data.images, model=inputs.model),
-        )
+        pictures = pictures_of(scanned.result.flagged, inputs.data.images, model=inputs.model)
+        emit(scanned.report, output, pictures)
         if scanned.interrupted:
             raise KeyboardInterrupt  # the state is kept, and --resume goes on from it
     return scan_exit(scanned.report)

@@ -25,7 +25,8 @@ if TYPE_CHECKING:
 #: parameters that do not change what is computed: a call goes on from another one that differs in them
 _NOT_IDENTITY = {
     "model", "data", "format_", "triggers", "out", "n_plus_one_file", "threads",
-    "processes", "checkpoint", "resume", "verbose", "findings_file", "against", "trigger_file", "verify",
+    "processes", "checkpoint", "resume", "verbose", "findings_file", "baseline_file", "against",
+    "trigger_file", "verify",
     *(f"{name}_file" for name in outputs()),
 }  # fmt: skip
 _STATE_FILE = re.compile(r".+-[0-9a-f]{16}\.safetensors$|\..+\.[0-9a-f]{12}\.tmp$")

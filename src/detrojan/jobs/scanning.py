@@ -12,6 +12,7 @@ from typing import Any
 from detrojan import catalog
 from detrojan.errors import OptionError
 from detrojan.findings import ScanResult
+from detrojan.jobs.baselines import Known, accept
 from detrojan.jobs.inputs import Inputs
 from detrojan.jobs.settings import method_named
 from detrojan.jobs.triggers import save_triggers
@@ -82,6 +83,7 @@ def scan_model(
     folder: Path | None = None,
     json_file: Path | None = None,
     command: Sequence[str] | None = None,
+    known: Known | None = None,
 ) -> Scanned:
     """Scan a model, save the triggers of flagged labels, and report.
 
@@ -95,6 +97,7 @@ def scan_model(
         folder: where the triggers go; None saves none.
         json_file: the file that will name the triggers, relative to itself.
         command: the words that asked for it, for the report.
+        known: findings that are accepted.
 
     Raises:
         InputError: a trigger's file cannot be written.
@@ -111,4 +114,4 @@ def scan_model(
         trigger_files=save_triggers(result.flagged, folder, json_file),
         command=command,
     )
-    return Scanned(result=result, report=report)
+    return Scanned(result=result, report=report if known is None else accept(report, known))

@@ -15,6 +15,7 @@ SCANS_OWN = {
     "--set": True,
     "--triggers": True,
     "--labels": True,
+    "--baseline": True,
     "--format": True,
     "--checkpoint": True,
     "--resume": False,
@@ -58,10 +59,11 @@ def _kept(report: ScanReport) -> list[str]:
     command = report.run.command or []
     if command[1:2] != ["scan"]:
         return [report.model.path or "MODEL", "--data", "DATA"]
-    return _without(command[2:], SCANS_OWN | dict.fromkeys([f"--{name}" for name in outputs()], True))
+    return without(command[2:], SCANS_OWN | dict.fromkeys([f"--{name}" for name in outputs()], True))
 
 
-def _without(words: Sequence[str], dropped: dict[str, bool]) -> list[str]:
+def without(words: Sequence[str], dropped: dict[str, bool]) -> list[str]:
+    """Return the words of a call without some options; each is named with whether a value follows it."""
     kept, skip = list[str](), False
     for word in words:
         name, _, value = word.partition("=")

@@ -10,7 +10,7 @@ from detrojan.report.deciding import size_words
 from detrojan.report.meanings import hints
 from detrojan.report.pictures import TriggerPictures, picture_values
 from detrojan.report.schema import FlaggedLabel, RepairReport, ScanReport
-from detrojan.report.sentences import finding_sentence
+from detrojan.report.sentences import accepted_words, finding_sentence
 from detrojan.words import label_name, number, percent, printable
 
 #: of the findings' triggers, by label
@@ -31,6 +31,8 @@ def finding_values(
         facts.append(("p-value", f"{entry.p_value:.2g}"))
     if entry.trigger:
         facts.append(("Trigger file", printable(entry.trigger)))
+    if entry.accepted is not None:
+        facts.append(("Accepted", accepted_words(entry)))
     told = hints(report, entry.unit)
     return {
         "name": label_name(entry.label, entry.class_name),

@@ -10,14 +10,13 @@ from typing import TYPE_CHECKING, Any
 
 from markupsafe import Markup
 
-from detrojan.report.commands import file_name
 from detrojan.report.evaluate_page import evaluate_values
 from detrojan.report.finding_part import Pictures
 from detrojan.report.repair_page import repair_values
 from detrojan.report.scan_page import scan_values
 from detrojan.report.schema import AnyReport, EvaluateReport, RepairReport, ScanReport
 from detrojan.report.sentences import cost, evaluate_sentence, inputs, repair_sentence, verdict_sentence
-from detrojan.words import printable, sentence
+from detrojan.words import file_name, printable, sentence
 
 if TYPE_CHECKING:
     from jinja2 import Environment

@@ -6,7 +6,6 @@ from typing import Any
 
 from detrojan.report.advice import TAXONOMY, advice
 from detrojan.report.charts import NARROW, WIDE, curve_chart, curve_groups
-from detrojan.report.commands import file_name
 from detrojan.report.finding_part import Pictures, finding_values
 from detrojan.report.meanings import meanings
 from detrojan.report.schema import RepairReport, Step
@@ -21,7 +20,7 @@ from detrojan.report.sentences import (
     verification_rows,
     verification_sentence,
 )
-from detrojan.words import fact_rows, printable, sentence
+from detrojan.words import fact_rows, file_name, printable, sentence
 
 
 def repair_values(report: RepairReport, pictures: Pictures) -> dict[str, Any]:

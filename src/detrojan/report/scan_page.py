@@ -19,7 +19,7 @@ from detrojan.report.finding_part import Pictures, finding_values
 from detrojan.report.label_chart import ROWS, anomaly_chart, size_chart
 from detrojan.report.meanings import decisive_term, meanings
 from detrojan.report.schema import ScanReport
-from detrojan.report.sentences import name_of, reach
+from detrojan.report.sentences import baseline_sentence, name_of, reach
 from detrojan.words import DASH, duration, label_name, number, percent, printable, sentence
 
 #: rows of the table of labels; the JSON holds all of them
@@ -34,7 +34,7 @@ def scan_values(report: ScanReport, pictures: Pictures) -> dict[str, Any]:
     measured = [entry.p_value if by_chance else entry.anomaly_index for entry in report.evidence]
     return {
         "mood": report.verdict.replace(" ", "-"),
-        "reason": sentence(printable(report.reason, 600)),
+        "reason": " ".join([sentence(printable(report.reason, 600)), baseline_sentence(report)]).strip(),
         "term": decisive_term(report),
         "advice": advice(report),
         "taxonomy": TAXONOMY,

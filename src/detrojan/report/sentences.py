@@ -63,6 +63,29 @@ def verdict_sentence(report: ScanReport) -> str:
     return f"Backdoor found: {target} {listed}."
 
 
+def baseline_sentence(report: ScanReport) -> str:
+    """Return how many of a scan's problems a baseline accepts, or an empty text where there is none."""
+    facts = report.baseline
+    if facts is None:
+        return ""
+    absent = f" {plural(len(facts.absent), 'known finding')} of this model did not come back." * bool(
+        facts.absent
+    )
+    if not facts.accepted + facts.new:
+        return f"Compared with {printable(facts.path)}: nothing was found that could be known.{absent}"
+    known = f"{facts.accepted:,} known and accepted, {facts.new:,} new"
+    passes = " The exit code is 0." * (not facts.new)
+    return f"Compared with {printable(facts.path)}: {known}.{passes}{absent}"
+
+
+def accepted_words(finding: FlaggedLabel) -> str:
+    """Return why a finding is accepted and until when, or an empty text."""
+    if finding.accepted is None:
+        return ""
+    until = "" if finding.accepted.expires is None else f", until {finding.accepted.expires}"
+    return f"{printable(finding.accepted.reason, 300) or 'known finding'}{until}"
+
+
 def finding_sentence(finding: FlaggedLabel, report: ScanReport | RepairReport) -> str:
     """Return in one sentence what a finding of a report means."""
     size = size_words(finding, report)

@@ -22,6 +22,8 @@ from detrojan.report.deciding import (
 )
 from detrojan.report.schema import AnyReport, EvaluateReport, RepairReport, ScanReport
 from detrojan.report.sentences import (
+    accepted_words,
+    baseline_sentence,
     cost,
     counted,
     evaluate_sentence,
@@ -56,6 +58,7 @@ def scan_text(report: ScanReport) -> RenderableType:
     parts: list[RenderableType] = [
         Text(verdict_sentence(report), style=_STYLES[report.verdict]),
         Text(sentence(printable(report.reason, 600))),
+        *([Text(known)] if (known := baseline_sentence(report)) else []),
         *_todo(report),
         *_warnings(report.warnings),
     ]
@@ -63,6 +66,9 @@ def scan_text(report: ScanReport) -> RenderableType:
         parts += [Text(), _findings(report)]
         parts += [
             Text(said) for said in dict.fromkeys(finding_sentence(f, report) for f in report.findings[:4])
+        ]
+        parts += [
+            Text(f"Label {f.label} is accepted: {accepted_words(f)}.") for f in report.findings if f.accepted
         ]
         parts += [
             Text(f"Trigger of label {f.label}: {printable(f.trigger)}", style="dim")

@@ -8,13 +8,12 @@ from typing import Any
 from detrojan.data.dataset import Dataset
 from detrojan.judging.outcome import REPAIRED
 from detrojan.records import plain
-from detrojan.report.commands import file_name
 from detrojan.report.html_page import filled, render_page
 from detrojan.report.pictures import contact_sheet, data_uri
 from detrojan.report.repair_page import step_values
 from detrojan.report.schema import RunFacts, Step
 from detrojan.trainers.base import Trained
-from detrojan.words import duration, label_name, percent, plural, printable, sentence
+from detrojan.words import duration, file_name, label_name, percent, plural, printable, sentence
 
 #: isolated samples that are drawn, and labels in their table
 DRAWN, LABELS = 36, 30
