@@ -127,8 +127,8 @@ def test_another_file_of_the_name_is_warned_of_or_refused(scanned, tmp_path, pin
         ("../nets/model.pt", "nets/model.pt", 0),
         ("a/model.pt", "b/model.pt", 1),
         ("model.pt", "mymodel.pt", 1),
-        ("/srv/a/model.pt", "/home/x/a/model.pt", 0),
-        ("/srv/a/model.pt", "/home/x/b/model.pt", 1),
+        ("/srv/a/model.pt", "/mnt/x/a/model.pt", 0),
+        ("/srv/a/model.pt", "/mnt/x/b/model.pt", 1),
         ("http://a/v2/models/signs", "http://b/v2/models/signs", 0),
     ],
 )
