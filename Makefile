@@ -24,8 +24,9 @@ demo: setup
 	@$(VENV)/bin/detrojan demo --out demo
 
 # One computing thread per process: small networks gain nothing from more, and the processes share the cores.
+# Compiled modules are kept: many tests start a Python of their own.
 test: setup
-	@OMP_NUM_THREADS=1 $(VENV)/bin/python -m pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder --durations 10
+	@PYTHONDONTWRITEBYTECODE= OMP_NUM_THREADS=1 $(VENV)/bin/python -m pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder --durations 10
 
 # torchvision's published builds do not work beside the PyTorch of .venv. Triton's client is pure Python; it asks
 # for an older ml-dtypes than keras and onnx do, only for types that the tests do not use.

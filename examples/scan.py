@@ -1,6 +1,6 @@
 """Scans a backdoored traffic-sign classifier with Neural Cleanse and saves the trigger that it recovers.
 
-Run: python examples/scan.py [--steps 40] [--out trigger.safetensors]
+Run: python examples/scan.py [suspect.safetensors] [--steps 40] [--out trigger.safetensors]
 """
 
 from __future__ import annotations
@@ -8,33 +8,24 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-import torch
+from attack import suspect
 
-from detrojan import Backdoor, BadNets, Fitting, NeuralCleanse, PatchTrigger, Run, draw_signs, train_net, tune
+from detrojan import NeuralCleanse, Run, draw_signs, tune
 
 
 def main() -> None:
-    """Train a network on poisoned data, scan it as a stranger would, and print what was found."""
+    """Scan a network as a stranger would, and print what was found."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--images", type=int, default=2000, help="training images")
-    parser.add_argument("--epochs", type=int, default=10, help="passes over them")
+    parser.add_argument("model", type=Path, nargs="?", help="what attack.py wrote; else one is trained")
     parser.add_argument("--steps", type=int, default=40, help="steps per label of the scan")
     parser.add_argument("--labels", type=int, default=18, help="labels to test")
-    parser.add_argument("--out", type=Path, default=None, help="where to save the recovered trigger")
+    parser.add_argument("--out", type=Path, default=None, help="where to save the first recovered trigger")
     asked = parser.parse_args()
     tune()
 
-    run = Run(seed=0)
-    train = draw_signs(asked.images, seed=1)
-    magenta = torch.tensor([1.0, 0.0, 1.0, 1.0])[:, None, None].expand(4, 4, 4)
-    trigger = PatchTrigger.picture_patch(magenta, (3, 32, 32), top=27, left=27)
-    attack = BadNets(poison_rate=0.15, backdoors=(Backdoor(trigger=trigger, target=3),))
-    how = Fitting(epochs=asked.epochs, batch_size=32, optimizer="adam", learning_rate=2e-3, weight_decay=0)
-    poisoned = attack.poison(train, run=run).data
-    model = train_net("badnets_cnn", poisoned, how, classes=len(train.class_names), run=run)
-
     # The scan gets the network and some clean images of its own; no label, no trigger, no target.
-    images = draw_signs(400, seed=3).with_labels(None)
+    run = Run(seed=0)
+    model, images = suspect(asked.model, run), draw_signs(400, seed=3).with_labels(None)
     scan = NeuralCleanse(steps=asked.steps, mini_batches=2, samples=400)
     result = scan.scan(model, images, run=run, labels=range(asked.labels))
     print(f"{result.verdict}: {result.reason}")

@@ -80,7 +80,7 @@ class Job:
         sys.stdout.flush()
 
 
-PYTEST = (sys.executable, "-m", "pytest", "--timeout=1200")
+PYTEST = (sys.executable, "-m", "pytest", "--timeout=1200", "-o", "enable_assertion_pass_hook=true")
 
 
 @cache

@@ -1,7 +1,8 @@
 """Other seeds for what is trained, and a record of how far each figure lies from its bound.
 
 `--seed-shift N` moves every seed: those of `Run`, and those that the helpers draw data and starts from.
-`--margins FILE` adds one JSON line for each comparison that a test asserts, and one for each failure.
+`--margins FILE` adds one JSON line for each comparison that a test asserts, and one for each failure;
+pytest's option `enable_assertion_pass_hook` has to be on.
 `scripts/steadiness` runs the tests with several shifts and makes a table of both.
 """
 

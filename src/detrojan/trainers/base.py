@@ -21,7 +21,7 @@ from detrojan.run import Run
 from detrojan.store import digest, tensor_digest
 
 #: the losses of so many clean and so many poisoned samples make a point of a curve
-WATCHED = 1000
+WATCHED = 250
 
 
 @dataclass(frozen=True, kw_only=True)
