@@ -60,7 +60,8 @@ def test_comparisons_of_marked_tests_are_written_down_and_the_table_says_which_a
         records.append(tmp_path / f"it-{shift}.jsonl")
         done = subprocess.run(
             [sys.executable, "-m", "pytest", "-p", "conftest", "-m", "effect", f"--rootdir={CHECKOUT}",
-             "-o", "enable_assertion_pass_hook=true", f"-c{CHECKOUT / 'pyproject.toml'}", f"--seed-shift={shift}", f"--margins={records[-1]}",
+             "-o", "enable_assertion_pass_hook=true", f"-c{CHECKOUT / 'pyproject.toml'}",
+             f"--seed-shift={shift}", f"--margins={records[-1]}",
              tmp_path / "test_it.py"],
             cwd=CHECKOUT / "tests",
             capture_output=True,
