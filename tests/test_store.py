@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors import SafetensorError
 
 from detrojan import store as store_module
 from detrojan.store import Store, digest, tensor_digest
@@ -37,17 +38,20 @@ def test_the_last_state_wins_and_no_scratch_file_is_left(tmp_path):
     assert list(tmp_path.iterdir()) == [store.path]
 
 
-def test_a_crash_while_writing_leaves_the_previous_state(tmp_path, monkeypatch):
+def test_a_full_disk_leaves_the_previous_state_and_is_warned_of_once(tmp_path, monkeypatch, caplog):
     store = Store(tmp_path, "scan", {})
     store.save({"x": torch.tensor([1])}, {"step": 1})
 
     def half(tensors, path, metadata):
         Path(path).write_bytes(b"half")
-        raise OSError("disk full")
+        raise SafetensorError("disk full")
 
     monkeypatch.setattr(store_module, "save_file", half)
-    with pytest.raises(OSError, match="disk full"):
-        store.save({"x": torch.tensor([2])}, {"step": 2})
+    for step in (2, 3):
+        store.save({"x": torch.tensor([step])}, {"step": step})
+    assert [one.getMessage() for one in caplog.records] == [
+        f"no state is kept, since {tmp_path} cannot be written to: disk full"
+    ]
     assert store.load()[1] == {"step": 1}
     assert list(tmp_path.iterdir()) == [store.path]
 

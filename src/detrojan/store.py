@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import save_file
 from torch import nn
 
@@ -17,6 +18,9 @@ from detrojan.files import replacing
 from detrojan.tensor_files import read_tensors
 
 logger = logging.getLogger(__name__)
+
+#: folders that could not be written to, of which a warning was given
+_REFUSED = set[Path]()
 
 Tensors = dict[str, torch.Tensor]
 
@@ -40,13 +44,21 @@ class Store:
         self.path = None if folder is None else folder / f"{name}-{digest}.safetensors"
 
     def save(self, tensors: Tensors, values: dict[str, Any]) -> None:
-        """Write the state; a crash in the middle leaves the previous one in place."""
+        """Write the state; a crash in the middle leaves the previous one in place.
+
+        Where the disk is full, or refuses it, the work goes on all the same, and a warning says so once.
+        """
         if self.path is None:
             return
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        with replacing(self.path) as scratch:
-            contiguous = {name: tensor.detach().contiguous() for name, tensor in tensors.items()}
-            save_file(contiguous, scratch, metadata={"values": json.dumps(values)})
+        contiguous = {name: tensor.detach().contiguous() for name, tensor in tensors.items()}
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            with replacing(self.path) as scratch:
+                save_file(contiguous, scratch, metadata={"values": json.dumps(values)})
+        except (OSError, SafetensorError) as error:
+            if self.path.parent not in _REFUSED:
+                logger.warning("no state is kept, since %s cannot be written to: %s", self.path.parent, error)
+            _REFUSED.add(self.path.parent)
 
     def load(self) -> tuple[Tensors, dict[str, Any]] | None:
         """Return the last state written, or None where there is none that can be read."""

@@ -3,6 +3,7 @@
 import pytest
 import safetensors
 import torch
+from safetensors import SafetensorError
 from torch import nn
 
 from detrojan.errors import ModelError, WeightsError
@@ -108,6 +109,19 @@ def test_nothing_is_left_behind_after_a_failure(tmp_path, monkeypatch):
     assert (tmp_path / "out.pt").read_text() == "old"
     with pytest.raises(ModelError, match=r"cannot be written: No such file or directory"):
         save_model(model, tmp_path / "nowhere" / "out.pt")
+
+
+@pytest.mark.parametrize("error", [RuntimeError("[enforce fail at container]\nmore"), SafetensorError("I/O")])
+def test_a_full_disk_as_libraries_tell_it(error, tmp_path, monkeypatch):
+    torch.save(_state(), tmp_path / "in.pt")
+    model = load_model(tmp_path / "in.pt")
+
+    def full(*args, **kwargs):
+        raise error
+
+    monkeypatch.setattr(torch, "save", full)
+    with pytest.raises(ModelError, match=r"out.pt cannot be written, is the disk full\? \(.+\)$"):
+        save_model(model, tmp_path / "out.pt")
 
 
 def test_changed_networks_and_nan_are_refused(tmp_path):

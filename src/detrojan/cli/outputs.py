@@ -100,21 +100,35 @@ def _make(folder: Path, wanted: Path) -> None:
 def emit(
     report: AnyReport, output: OutputOptions, pictures: Mapping[int, TriggerPictures] | None = None
 ) -> None:
-    """Write a report wherever the options say.
+    """Show a report, and write it wherever the options say; what is known is shown first.
 
     Raises:
-        InputError: a file cannot be written.
+        InputError: a file cannot be written; all others are.
 
     """
     from detrojan.report.text import report_text  # noqa: PLC0415 - only reports need it
 
-    write_files(report, output, pictures)
     if output.format_ == "json":
         for text in report.warnings:
             current().note(f"warning: {text}", "bold yellow")
         write(report.to_json())
     else:
         show(report_text(report))
+    write_files(report, output, pictures)
+
+
+def _save(texts: Mapping[Path, str]) -> None:
+    """Write each text to its file; an error of one waits until all were tried."""
+    from detrojan.files import save_text  # noqa: PLC0415 - not every call writes files
+
+    failed: InputError | None = None
+    for file, text in texts.items():
+        try:
+            save_text(file, text)
+        except InputError as error:
+            failed = failed or error
+    if failed is not None:
+        raise failed
 
 
 def write_files(
@@ -123,28 +137,24 @@ def write_files(
     """Write a report or a record to the files that the options name.
 
     Raises:
-        InputError: a file cannot be written.
+        InputError: a file cannot be written; all others are.
 
     """
-    from detrojan.files import save_text  # noqa: PLC0415
     from detrojan.report.outputs.base import outputs  # noqa: PLC0415
 
-    for name, kind in outputs().items():
-        if (file := output.files.get(name)) is not None:
-            save_text(file, kind.render(result, pictures))
+    files = {file: kind for name, kind in outputs().items() if (file := output.files.get(name)) is not None}
+    _save({file: kind.render(result, pictures) for file, kind in files.items()})
 
 
 def emit_values(values: Mapping[str, Any], output: OutputOptions, text: RenderableType) -> None:
-    """Write a result that is no report: plain values as JSON, or their text."""
-    from detrojan.files import save_text  # noqa: PLC0415
-
+    """Show a result that is no report, as JSON or as its text, and write it where the options say."""
     dumped = json.dumps(values, indent=2, allow_nan=False)
-    if output.json_file is not None:
-        save_text(output.json_file, dumped + "\n")
     if output.format_ == "json":
         write(dumped)
     else:
         show(text)
+    if output.json_file is not None:
+        _save({output.json_file: dumped + "\n"})
 
 
 def write(text: str) -> None:

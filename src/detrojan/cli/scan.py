@@ -116,6 +116,5 @@ def command(
         )
         pictures = pictures_of(scanned.result.flagged, inputs.data.images, model=inputs.model)
         emit(scanned.report, output, pictures)
-        if scanned.interrupted:
-            raise KeyboardInterrupt  # the state is kept, and --resume goes on from it
+        scanned.check_ended()
     return scan_exit(scanned.report)

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from detrojan import catalog
-from detrojan.errors import OptionError
+from detrojan.errors import InputError, OptionError
 from detrojan.findings import ScanResult
 from detrojan.jobs.baselines import Known, accept
 from detrojan.jobs.inputs import Inputs
@@ -23,15 +23,36 @@ from detrojan.scans.base import Scan
 
 @dataclass(frozen=True, kw_only=True)
 class Scanned:
-    """What a scan found, and its report."""
+    """What a scan found, and its report.
+
+    Attributes:
+        result: the verdict and the findings.
+        report: the same for people, with what it was made of.
+        unsaved: why the triggers could not be written; None where they were.
+
+    """
 
     result: ScanResult
     report: ScanReport
+    unsaved: InputError | None = None
 
     @property
     def interrupted(self) -> bool:
         """Whether somebody stopped it: the report says what was known by then, and the state is kept."""
         return bool(self.result.details.get("interrupted"))
+
+    def check_ended(self) -> None:
+        """Raise what kept the scan from its end, once its report was shown.
+
+        Raises:
+            InputError: the triggers could not be written.
+            KeyboardInterrupt: somebody stopped it; the state is kept, and --resume goes on from it.
+
+        """
+        if self.unsaved is not None:
+            raise self.unsaved
+        if self.interrupted:
+            raise KeyboardInterrupt
 
 
 def usual_scan(*, answers_only: bool) -> str:
@@ -99,11 +120,13 @@ def scan_model(
         command: the words that asked for it, for the report.
         known: findings that are accepted.
 
-    Raises:
-        InputError: a trigger's file cannot be written.
-
     """
     result = _in_time(scan, begun).scan(inputs.model, inputs.data, run=run, labels=labels)
+    files, unsaved = dict[int, str](), None
+    try:
+        files = save_triggers(result.flagged, folder, json_file)
+    except InputError as error:  # a verdict is worth more than its triggers' files
+        unsaved = error
     report = scan_report(
         replace(result, warnings=(*result.warnings, *inputs.warnings)),
         inputs.model,
@@ -111,7 +134,8 @@ def scan_model(
         run=run,
         method=scan,
         started=started,
-        trigger_files=save_triggers(result.flagged, folder, json_file),
+        trigger_files=files,
         command=command,
     )
-    return Scanned(result=result, report=report if known is None else accept(report, known))
+    accepted = report if known is None else accept(report, known)
+    return Scanned(result=result, report=accepted, unsaved=unsaved)

@@ -5,6 +5,8 @@ from __future__ import annotations
 from contextlib import AbstractContextManager
 from pathlib import Path
 
+from safetensors import SafetensorError
+
 from detrojan.errors import ModelError
 from detrojan.files import replacing, replacing_folder
 from detrojan.models.classifier import Classifier
@@ -47,6 +49,9 @@ def save_model(model: Classifier, path: str | Path) -> Path:
             kind.write(model, scratch)
     except OSError as error:
         raise ModelError(f"{path} cannot be written: {error.strerror or error}") from error
+    except (SafetensorError, RuntimeError) as error:  # so libraries say that a disk is full
+        said = (str(error).splitlines() or [type(error).__name__])[0]
+        raise ModelError(f"{path} cannot be written, is the disk full? ({said})") from error
     return path
 
 
