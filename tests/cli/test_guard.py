@@ -11,6 +11,7 @@ import safetensors.torch
 import torch
 from PIL import Image
 
+from detrojan.report.records.explain import ExplainRecord
 from detrojan.report.records.guard import CalibrateRecord, CheckRecord, MeasureRecord
 from detrojan.triggers.base import Trigger
 
@@ -318,3 +319,22 @@ def test_a_model_that_no_guard_has_written_is_not_replaced(world, cli, tmp_path,
     assert done.exit_code == 2
     assert f"got {tmp_path} with a {name}" in done.stderr
     assert (tmp_path / name).read_text() == "mine"
+
+
+def test_what_is_turned_away_is_explained(guard, cli, pictures, tmp_path):
+    clean, stamped = pictures
+    done = cli.call(
+        "guard", "explain", guard, *clean[:1], *stamped[:2], "--figures", tmp_path / "explained",
+        "--format", "json",
+    )  # fmt: skip
+    assert done.exit_code == 1, done.output
+    record = json.loads(done.stdout)
+    assert ExplainRecord.model_validate(record, strict=True).values() == record
+    assert record["inputs"] == 3
+    found = [row for row in record["explained"] if "stamped" in row["input"]]
+    assert len(found) >= 1
+    for row in found:
+        assert (row["label"], row["carried"] > 0.8, row["removed"] >= 0.5) == (cli.TARGET, True, True)
+        assert 0 <= row["region"]["top"] < row["region"]["top"] + row["region"]["height"] <= 20
+        with Image.open(tmp_path / "explained" / row["picture"]) as picture:
+            assert picture.width > picture.height

@@ -164,6 +164,61 @@ def check(
 
 
 @command.command(
+    "explain",
+    short_help="Show where the trigger sits.",
+    epilog="\b\nExample:\n  detrojan guard explain guard rejected/ --figures explained",
+)
+@click.argument("guard", type=FILE)
+@click.argument("images", nargs=-1, type=FILE)
+@data_options(required=False, what="Images")
+@click.option("--clean", metavar="PATH", help="Clean images, where the guard holds none.")
+@_FIGURES
+@_FACTORY
+@_URL
+@format_option()
+@_JSON
+@short_run_options
+def explain(
+    guard: Path,
+    images: tuple[Path, ...],
+    data: DataSource,
+    format_: str,
+    json_file: Path | None,
+    surroundings: RunOptions,
+    **asked: Any,
+) -> int:
+    """Show where in each input that the GUARD turns away the trigger sits.
+
+    IMAGES are pictures, or folders of them, such as the one of `detrojan serve --keep`. The region is looked
+    for whose replacement brings another answer, and which carries the answer into other clean images. It
+    takes some thousand answers of the model for each input.
+
+    Exit codes: 0 no input is suspicious, 1 at least one is, 2 error, 4 wrong usage.
+    """
+    from detrojan.cli.outputs import check_folder, check_writable, emit_values  # noqa: PLC0415
+    from detrojan.cli.surroundings import start  # noqa: PLC0415
+    from detrojan.guards.bundle import load_bundle  # noqa: PLC0415
+    from detrojan.jobs.explaining import clean_of, explain_all  # noqa: PLC0415
+    from detrojan.jobs.inputs import check_shape  # noqa: PLC0415
+    from detrojan.jobs.predicting import check_images, read_images  # noqa: PLC0415
+    from detrojan.report.records.explain import explain_text  # noqa: PLC0415
+
+    check_images(images, data)
+    run, figures = start(surroundings), asked["figures"]
+    check_writable(json_file)
+    check_folder(figures)
+    guarded = load_bundle(guard, device=run.device, factory=asked["factory"], url=asked["url"])
+    others = clean_of(guarded, asked["clean"], data, run)
+    found, names = read_images(images, data, run, guarded.model)
+    check_shape(guarded.model, found)
+    record = explain_all(guarded, found, names, run=run, others=others, folder=figures)
+    emit_values(
+        record.values(), OutputOptions(format_=format_, files={"json": json_file}), explain_text(record)
+    )
+    return 1 if record.backdoored else 0
+
+
+@command.command(
     "measure",
     short_help="Measure a guard with a known trigger.",
     epilog="\b\nExample:\n"

@@ -54,6 +54,10 @@ class Calibrated(ABC):
     def state(self) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
         """Return the tensors and plain values that `Guard.restored` needs beside the common ones."""
 
+    def clean_images(self) -> torch.Tensor:
+        """Return the clean images that the guard holds, (M, C, H, W) in [0, 1]; none where it needs none."""
+        return torch.zeros(0, *self.model.input_shape)
+
     def suspicious(self, scores: torch.Tensor) -> torch.Tensor:
         """Return which scores (N,) are called backdoored, (N,) bool."""
         return (scores >= self.threshold) | ~scores.isfinite()

@@ -43,6 +43,10 @@ class CalibratedStrip(Calibrated):
         """The entropy in bits at or below which an input is called backdoored."""
         return -self.threshold
 
+    def clean_images(self) -> torch.Tensor:
+        """Return the overlays."""
+        return self.overlays
+
     def entropies(self, images: torch.Tensor) -> torch.Tensor:
         """Return the mean entropy of each image's copies in bits (N,), float64, 0 or more.
 
