@@ -7,6 +7,7 @@ import torch
 from numpy.lib import format as npy
 from PIL import Image
 
+from detrojan.data import source
 from detrojan.data.reading import read_data
 from detrojan.errors import DataError, LabelError, UnsafeFileError
 
@@ -237,3 +238,34 @@ def test_empty_data_are_refused(tmp_path):
     blob, _ = jpegs(COLOUR)
     with pytest.raises(DataError, match="expected at least one image, got none"):
         read_data(saved(tmp_path, jpeg=blob, offsets=np.array([0])))
+
+
+@pytest.mark.parametrize("save", [np.savez, np.savez_compressed])
+@pytest.mark.parametrize("kind", [np.uint8, np.float32])
+def test_a_few_images_of_many_are_read_alone_in_the_order_asked(save, kind, tmp_path, monkeypatch):
+    images = np.random.default_rng(1).integers(0, 256, (40, 5, 4, 3)).astype(kind)
+    save(tmp_path / "d.npz", images=images if kind == np.uint8 else images / kind(255), labels=np.arange(40))
+    monkeypatch.setattr(source, "MOST_BYTES", images.nbytes - 1)  # the array as a whole is too large
+    data = read_data(tmp_path / "d.npz", limit=10, generator=torch.Generator().manual_seed(3))
+    wanted = torch.from_numpy(images[data.labels.numpy()]).permute(0, 3, 1, 2) / 255
+    torch.testing.assert_close(data.images, wanted.float())
+    with pytest.raises(DataError, match="array images: expected at most 8 GiB"):
+        read_data(tmp_path / "d.npz")
+
+
+def test_a_few_images_of_an_array_in_fortran_order(tmp_path):
+    images = np.asfortranarray(np.random.default_rng(1).integers(0, 256, (40, 5, 4, 3)).astype(np.uint8))
+    np.savez(tmp_path / "d.npz", images=images, labels=np.arange(40))
+    data = read_data(tmp_path / "d.npz", limit=10, generator=torch.Generator().manual_seed(3))
+    wanted = torch.from_numpy(images[data.labels.numpy()].copy()).permute(0, 3, 1, 2) / 255
+    torch.testing.assert_close(data.images, wanted)
+
+
+def test_rows_of_a_file_that_ends_early_are_refused(tmp_path):
+    np.savez(tmp_path / "d.npz", images=np.zeros((40, 5, 4, 3), np.uint8))  # 40 rows of 60 bytes
+    with zipfile.ZipFile(tmp_path / "d.npz") as file:
+        content = file.read("images.npy")
+    with zipfile.ZipFile(tmp_path / "cut.npz", "w") as file:
+        file.writestr("images.npy", content[:1000])
+    with pytest.raises(DataError, match="array images: the file is truncated or damaged"):
+        read_data(tmp_path / "cut.npz", limit=10, generator=torch.Generator().manual_seed(3))

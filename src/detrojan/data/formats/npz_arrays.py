@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import lzma
+import math
 import re
 import tokenize
 import zipfile
@@ -11,7 +12,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 from numpy.lib import format as npy
@@ -84,6 +85,46 @@ def parse_array(path: Path, name: str) -> Array:
     return values
 
 
+#: bytes of an array that are passed over at a time
+_PIECE = 1 << 22
+
+
+def parse_rows(path: Path, name: str, rows: Array) -> Array:
+    """Return some rows of one array of a file; the others are read over, and take no memory.
+
+    Args:
+        path: the file.
+        name: of the array, which is none of Python objects.
+        rows: which ones, ascending, each once.
+
+    Raises:
+        DataError: it is damaged, or ends before the last row.
+
+    """
+    what = f"{path}: array {name}"
+    with _explained(what), zipfile.ZipFile(path) as file:
+        shape, text = _header(file, f"{name}.npy")
+        size = np.dtype(text).itemsize * math.prod(shape[1:])
+        found = np.empty((len(rows), size), np.uint8)
+        with file.open(f"{name}.npy") as stream:
+            version = npy.read_magic(stream)
+            read = npy.read_array_header_1_0 if version == (1, 0) else npy.read_array_header_2_0
+            if read(stream)[1]:  # its rows do not lie one behind the other
+                return parse_array(path, name)[rows]
+            start = stream.tell()
+            for place, row in enumerate(rows.tolist()):
+                _skip(stream, start + row * size)
+                found[place] = np.frombuffer(stream.read(size), np.uint8)
+    values: Array = found.view(text).reshape(len(rows), *shape[1:])
+    return values
+
+
+def _skip(stream: IO[bytes], wanted: int) -> None:
+    while stream.tell() < wanted:
+        if not stream.read(min(_PIECE, wanted - stream.tell())):
+            raise EOFError("it ends early")
+
+
 def _header(file: zipfile.ZipFile, name: str) -> tuple[tuple[int, ...], str]:
     with file.open(name) as stream:
         version = npy.read_magic(stream)
@@ -137,6 +178,21 @@ class Arrays:
                 f"{self.path}: array {name} holds Python objects; a pickle inside would run code from the "
                 "file, so it is not read. Save it as numbers or text."
             )
+
+    def rows(self, name: str, index: Array) -> Array:
+        """Return some rows of one array, in any order; the whole of it may be of any size.
+
+        Raises:
+            UnsafeFileError: it is pickled.
+            DataError: these rows are too large, or it is damaged.
+
+        """
+        self.refuse_pickle(name)
+        header = self.headers[name]
+        rows, places = np.unique(index, return_inverse=True)
+        check_bytes((len(rows), *header.shape[1:]), header.dtype.itemsize, f"{self.path}: array {name}")
+        values: Array = quarantined(parse_rows, self.path, name, rows)
+        return values[places]
 
     def read(self, name: str) -> Array:
         """Return one array.

@@ -35,6 +35,9 @@ from detrojan.errors import DataError, UnsafeFileError
 from detrojan.quarantine import check_room
 from detrojan.quarantine.limits import stored_size
 
+#: an array of more images than these, or of larger ones in bytes, is drawn from only where all may be read
+_MOST_DRAWN_FROM, _LARGEST_DRAWN = 1 << 27, 1 << 28
+
 
 class NpzFile(Format):
     """NumPy's `.npz` files."""
@@ -125,22 +128,26 @@ def read_npz(path: Path, split: str | None = None, *, unlabelled: bool = False) 
 
 
 class _Plain:
-    """Images that lie in one array, which is read when the first of them is asked for."""
+    """Images that lie in one array; of a few of them only their rows are kept in memory."""
 
     def __init__(self, arrays: Arrays, key: str) -> None:
         self.arrays, self.key = arrays, key
         arrays.refuse_pickle(key)
         shape = arrays.headers[key].shape
         channel_axis(shape, f"{arrays.path}: {key}")
-        check_bytes(shape, arrays.headers[key].dtype.itemsize, f"{arrays.path}: array {key}")
+        size = arrays.headers[key].dtype.itemsize
+        if shape[0] > _MOST_DRAWN_FROM or size * prod(shape[1:]) > _LARGEST_DRAWN:
+            check_bytes(shape, size, f"{arrays.path}: array {key}")
         self.count = shape[0]
 
     def fetch(self, index: NDArray[np.int64]) -> Fetched:
         shape, path = self.arrays.headers[self.key].shape, self.arrays.path
         taken = 4 * len(index) * prod(shape[1:])  # as float32
         check_room(taken, f"{path}: its images", DataError, files=stored_size(path))
-        images = channels_last(self.arrays.read(self.key), f"{self.arrays.path}: {self.key}")
-        return images[index], []
+        where = f"{path}: {self.key}"
+        if 2 * len(index) > self.count:
+            return channels_last(self.arrays.read(self.key), where)[index], []
+        return channels_last(self.arrays.rows(self.key, index), where), []
 
 
 class _JpegBytes:
