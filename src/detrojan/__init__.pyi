@@ -59,6 +59,8 @@ from detrojan.findings import (
     ScanResult as ScanResult,
     Unit as Unit,
 )
+from detrojan.guards.auto import Auto as Auto
+from detrojan.guards.badexpert import BadExpert as BadExpert
 from detrojan.guards.base import Calibrated as Calibrated, Guard as Guard
 from detrojan.guards.bundle import (
     load_bundle as load_bundle,
@@ -67,7 +69,11 @@ from detrojan.guards.bundle import (
     save_guard as save_guard,
 )
 from detrojan.guards.sequential_strip import SequentialStrip as SequentialStrip
+from detrojan.guards.consistency import Consistency as Consistency
+from detrojan.guards.ibd_psc import IbdPsc as IbdPsc
+from detrojan.guards.mahalanobis import Mahalanobis as Mahalanobis
 from detrojan.guards.strip import Strip as Strip
+from detrojan.guards.ted import Ted as Ted
 from detrojan.learning.fitting import Fitting as Fitting, fit as fit
 from detrojan.learning.fresh import start_net as start_net, train_net as train_net
 from detrojan.machine import tune as tune

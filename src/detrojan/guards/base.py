@@ -66,6 +66,10 @@ class Calibrated(ABC):
         """Return which images (N, C, H, W) in [0, 1] are called backdoored, (N,) bool."""
         return self.suspicious(self.score(images))
 
+    def blamed(self, images: torch.Tensor) -> list[str]:
+        """Return the part of the guard that finds each image most suspicious; empty where there are none."""
+        return [""] * len(images)
+
     def answers_with_class(self, images: torch.Tensor) -> torch.Tensor:
         """Return the labels (N,), the number of classes standing for "backdoored"."""
         labels = self.model.answers(images)

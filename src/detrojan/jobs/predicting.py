@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -104,13 +105,17 @@ def guarded_answers(
     best = model.probabilities(data.images).max(1)
     bad = guard.suspicious(scores).tolist()
     values = (scores * guard.sign).tolist()
+    rejected = [number for number, one in enumerate(bad) if one]
+    parts = dict(zip(rejected, guard.blamed(data.images[rejected]), strict=True)) if rejected else {}
     rows = []
     for number, name in enumerate(names):
         label = int(best.indices[number])
         named = model.class_name(label)
         if as_class and bad[number]:
             label, named = model.num_classes, BACKDOORED
-        measured = {guard.statistic: _rounded(values[number])}
+        measured: dict[str, Any] = {guard.statistic: _rounded(values[number])}
+        if parts.get(number):
+            measured["part"] = parts[number]
         share = _rounded(float(best.values[number]))
         rows.append(
             Answer(

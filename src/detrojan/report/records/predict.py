@@ -18,7 +18,8 @@ class Answer(Sparse):
     """The answer to one input; `probability` is null where the network's answers overflow.
 
     `backdoored` is there where a guard judged it, or where the model has a class for it. A guard's
-    statistic stands under its own name, e.g. "entropy", and is null where it is no finite number.
+    statistic stands under its own name, e.g. "entropy", and is null where it is no finite number. `part`
+    names the part of the guard that called it backdoored, where the guard has several.
     """
 
     model_config = ConfigDict(extra="allow")
@@ -29,6 +30,7 @@ class Answer(Sparse):
     class_name: Words
     probability: Share
     backdoored: bool | None = None
+    part: Words | None = None
 
     def statistic(self, name: str) -> float | None:
         """Return what the guard measured, by the name of its statistic."""
@@ -90,7 +92,8 @@ def answer_table(answers: list[Answer], statistic: str | None = None) -> Rendera
     for answer in answers:
         cells = [answer.input, str(answer.label), answer.class_name, percent(answer.probability)]
         if statistic is not None:
-            verdict = "backdoored" if answer.backdoored else "no evidence"
+            verdict = f"backdoored{f' ({answer.part})' if answer.part else ''}"
+            verdict = verdict if answer.backdoored else "no evidence"
             cells += [number(answer.statistic(statistic), 4), verdict]
         style = "bold red" if answer.backdoored else ""
         table.add_row(*(Text(printable(cell), style=style) for cell in cells))

@@ -1,0 +1,165 @@
+"""Consistency: change an input in harmless ways; a trigger survives and breaks other than what it covers."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from typing import Any, ClassVar
+
+import torch
+from torch.nn import functional
+
+from detrojan.data.dataset import Dataset
+from detrojan.guards.base import Calibrated
+from detrojan.guards.halves import Halved
+from detrojan.guards.usual import Usual, finite_tensor, odds
+from detrojan.models.classifier import Classifier
+from detrojan.run import Run
+
+
+def _blurred(images: torch.Tensor, width: float) -> torch.Tensor:
+    """Return images behind a Gaussian blur of so many pixels."""
+    ticks = torch.arange(-3, 4, device=images.device) / width
+    line = (-ticks.square() / 2).exp()
+    kernel = (line[:, None] * line / line.sum().square()).expand(images.shape[1], 1, 7, 7)
+    padded = functional.pad(images, (3, 3, 3, 3), mode="replicate")
+    return functional.conv2d(padded, kernel.contiguous(), groups=images.shape[1])
+
+
+def _turned(images: torch.Tensor, degrees: float, scale: float) -> torch.Tensor:
+    """Return images turned about their centre, and larger by `scale`."""
+    angle, (high, wide) = math.radians(degrees), images.shape[2:]
+    cosine, sine = math.cos(angle) / scale, math.sin(angle) / scale
+    rows = images.new_tensor([[cosine, -sine * high / wide, 0], [sine * wide / high, cosine, 0]])
+    grid = functional.affine_grid(rows.expand(len(images), -1, -1), list(images.shape), align_corners=False)
+    return functional.grid_sample(images, grid, align_corners=False, padding_mode="border")
+
+
+def _coarse(images: torch.Tensor) -> torch.Tensor:
+    """Return images of half the resolution."""
+    size = images.shape[2:]
+    half = functional.interpolate(images, size=[max(1, side // 2) for side in size], mode="area")
+    return functional.interpolate(half, size=size, mode="bilinear", align_corners=False)
+
+
+def _moved(images: torch.Tensor, share: float) -> torch.Tensor:
+    """Return images moved down and right by a share of their height, the border repeated."""
+    by = round(share * images.shape[2])
+    before, after = max(by, 0), max(-by, 0)
+    padded = functional.pad(images, (before, after, before, after), mode="replicate")
+    return padded[:, :, after : after + images.shape[2], after : after + images.shape[3]]
+
+
+#: what is done to the images (N, C, H, W), given noise (C, H, W) with a deviation of 1
+CHANGES: dict[str, Callable[[torch.Tensor, torch.Tensor], torch.Tensor]] = {
+    "slight blur": lambda images, _noise: _blurred(images, 0.6),
+    "blur": lambda images, _noise: _blurred(images, 1.0),
+    "half resolution": lambda images, _noise: _coarse(images),
+    "slight noise": lambda images, noise: images + 0.03 * noise,
+    "noise": lambda images, noise: images + 0.06 * noise,
+    "mirrored": lambda images, _noise: images.flip(3),
+    "turned": lambda images, _noise: _turned(images, 15, 1.0),
+    "turned and larger": lambda images, _noise: _turned(images, -10, 1.2),
+    "less contrast": lambda images, _noise: 0.6 * images + 0.2,
+    "darker": lambda images, _noise: 0.6 * images,
+    "brighter": lambda images, _noise: 1.5 * images,
+    "less colour": lambda images, _noise: torch.lerp(images, images.mean(1, keepdim=True), 0.7),
+    "moved": lambda images, _noise: _moved(images, 0.1),
+    "moved back": lambda images, _noise: _moved(images, -0.1),
+    "fewer levels": lambda images, _noise: (7 * images).round() / 7,
+    "sharper": lambda images, _noise: 2 * images - _blurred(images, 1.0),
+}
+
+
+@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
+class CalibratedConsistency(Calibrated):
+    """Consistency bound to a model.
+
+    Attributes:
+        noise: what is added to images, (C, H, W), float32.
+        usual: how the odds of clean inputs' answers are spread, one number for each change and one for none.
+
+    """
+
+    statistic: ClassVar[str] = "inconsistency"
+
+    noise: torch.Tensor = field(repr=False)
+    usual: Usual = field(repr=False)
+
+    def profile(self, images: torch.Tensor) -> torch.Tensor:
+        """Return the log odds of the answer to each image, as it is and changed, (N, 1 + changes), float64.
+
+        Raises:
+            DataError: images of another shape than the network's.
+
+        """
+        plain = self.model.all_logits(images)
+        labels, found = plain.argmax(1), [plain]
+        found += [
+            self.model.all_logits(change(images.cpu(), self.noise).clamp(0, 1)) for change in CHANGES.values()
+        ]
+        return torch.stack([odds(logits, labels) for logits in found], 1)
+
+    def score(self, images: torch.Tensor) -> torch.Tensor:
+        """Return how unusual the odds are, (N,): about 1 for clean inputs."""
+        return self.usual.distance(self.profile(images))
+
+    def state(self) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
+        """Return the noise and the distribution."""
+        return {"noise": self.noise, **self.usual.state("usual")}, {}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Consistency(Halved):
+    """Change each input in harmless ways, and call it backdoored if its answer reacts as no clean one does.
+
+    A trigger does not lose its effect as the things in a picture do: some survive a blur or a change of
+    colours too well, others break at once. The guard asks about the input as it is and about 16 changed
+    copies: blurred, noisy, turned, moved, darker, with fewer colours, and so on. The log odds of the
+    first answer in each of them make a profile. Its distance from the profiles of clean inputs is the
+    score.
+
+    It needs answers alone, as scores or probabilities, and no labels. A pass costs 17 forwards.
+
+    Departures from the paper: it asks for the answer's odds instead of the label alone, and once for each
+    kind of change instead of for five strengths. What is usual is learned from clean inputs, as a normal
+    distribution. The paper has none, and takes the deviation of the strength that changes the label.
+
+    Reference: Liu et al., Detecting Backdoors During the Inference Stage Based on Corruption Robustness
+    Consistency, CVPR 2023.
+
+    Args:
+        frr: false rejection rate that the boundary is set for, in (0, 0.5).
+
+    """
+
+    name = "consistency"
+    answers_only: ClassVar[bool] = True
+
+    frr: float = 0.01
+
+    def learned(self, model: Classifier, known: Dataset, *, run: Run) -> CalibratedConsistency:
+        """Return the guard without a boundary."""
+        noise = torch.randn(model.input_shape, generator=run.generator("consistency", "noise"))
+        nothing = Usual.of(torch.zeros(2, 1 + len(CHANGES)))
+        blank = CalibratedConsistency(
+            model=model,
+            method=self,
+            threshold=0,
+            clean_scores=torch.zeros(0, dtype=torch.float64),
+            noise=noise,
+            usual=nothing,
+        )
+        return replace(blank, usual=Usual.of(blank.profile(known.images)))
+
+    def restored(
+        self, common: dict[str, Any], tensors: dict[str, torch.Tensor], values: Any
+    ) -> CalibratedConsistency:
+        """Rebuild the guard from its files."""
+        model: Classifier = common["model"]
+        return CalibratedConsistency(
+            **common,
+            noise=finite_tensor(tensors, "noise", model.input_shape, torch.float32),
+            usual=Usual.restored(tensors, "usual", 1 + len(CHANGES)),
+        )
