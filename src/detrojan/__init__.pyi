@@ -68,10 +68,10 @@ from detrojan.guards.bundle import (
     save_bundle as save_bundle,
     save_guard as save_guard,
 )
-from detrojan.guards.sequential_strip import SequentialStrip as SequentialStrip
 from detrojan.guards.consistency import Consistency as Consistency
 from detrojan.guards.ibd_psc import IbdPsc as IbdPsc
 from detrojan.guards.mahalanobis import Mahalanobis as Mahalanobis
+from detrojan.guards.sequential_strip import SequentialStrip as SequentialStrip
 from detrojan.guards.strip import Strip as Strip
 from detrojan.guards.ted import Ted as Ted
 from detrojan.learning.fitting import Fitting as Fitting, fit as fit
