@@ -61,6 +61,13 @@ def command() -> None:
     help="Share of clean inputs that may be called backdoored.  [default: 0.01]",
 )
 @set_option("guard")
+@click.option(
+    "--findings",
+    "findings_file",
+    type=FILE,
+    metavar="FILE",
+    help="A scan's JSON: also tell how many images with its triggers pass.",
+)
 @click.option("--out", type=FILE, required=True, metavar="DIR", help="The folder that is written.")
 @format_option()
 @_HTML
@@ -85,6 +92,7 @@ def calibrate(
     from detrojan.guards.bundle import bundle_files, check_bundle  # noqa: PLC0415
     from detrojan.jobs.guarding import write_guard, write_page  # noqa: PLC0415
     from detrojan.jobs.inputs import load_inputs  # noqa: PLC0415
+    from detrojan.jobs.passing import passing  # noqa: PLC0415
     from detrojan.jobs.settings import method_named  # noqa: PLC0415
     from detrojan.report.records.guard import calibrate_text  # noqa: PLC0415
 
@@ -97,7 +105,8 @@ def calibrate(
     assert isinstance(method, Guard)
     inputs = load_inputs(model, data, run, check="refuse")
     guard = method.calibrate(inputs.model, inputs.data, run=run)
-    record = write_guard(guard, out, inputs.warnings)
+    found, told = passing(guard, inputs.data, how["findings_file"])
+    record = write_guard(guard, out, [*inputs.warnings, *told], found)
     if html_file is not None:
         write_page(
             html_file, guard, {"clean": guard.clean_scores}, inputs.data,

@@ -26,7 +26,7 @@ from detrojan.metrics.detection import detection
 from detrojan.report.figures import bars, histogram
 from detrojan.report.guard_page import Measured, guard_page
 from detrojan.report.pictures import TriggerPictures, trigger_pictures
-from detrojan.report.records.guard import CalibrateRecord, CheckRecord, MeasureRecord
+from detrojan.report.records.guard import CalibrateRecord, CheckRecord, FoundTrigger, MeasureRecord
 from detrojan.report.records.predict import overflow_warnings
 from detrojan.report.report import data_facts, model_facts, run_facts
 from detrojan.report.sentences import record_rows
@@ -39,8 +39,19 @@ FIGURES = ("scores.png", "labels.png")
 Scores = Mapping[str, torch.Tensor]
 
 
-def write_guard(guard: Calibrated, out: Path, warnings: Sequence[str] = ()) -> CalibrateRecord:
+def write_guard(
+    guard: Calibrated,
+    out: Path,
+    warnings: Sequence[str] = (),
+    found: Sequence[FoundTrigger] | None = None,
+) -> CalibrateRecord:
     """Write a guard, its model and the picture of its scores to a folder, and return its record.
+
+    Args:
+        guard: calibrated.
+        out: the folder.
+        warnings: what the reader must know.
+        found: how many images pass with the triggers of a scan; None where none was asked about.
 
     Raises:
         InputError: the folder cannot be written.
@@ -48,6 +59,7 @@ def write_guard(guard: Calibrated, out: Path, warnings: Sequence[str] = ()) -> C
 
     """
     save_bundle(guard, out)
+    more: dict[str, Any] = guard.state()[1] | ({} if found is None else {"found": list(found)})
     draw_scores(guard, {"clean": guard.clean_scores}, out)
     return CalibrateRecord(
         guard=guard.method.name,
@@ -56,7 +68,7 @@ def write_guard(guard: Calibrated, out: Path, warnings: Sequence[str] = ()) -> C
         boundary=guard.threshold * guard.sign,
         inputs=len(guard.clean_scores),
         called_backdoored=int(guard.suspicious(guard.clean_scores).sum()),
-        **guard.state()[1],
+        **more,
         warnings=[*warnings, *guard.warnings],
         out=str(out),
     )

@@ -8,10 +8,18 @@ from pydantic import ConfigDict, Field
 from rich.console import Group, RenderableType
 from rich.text import Text
 
-from detrojan.records import Count, Number, Share, Values, Words
+from detrojan.records import Count, Label, Number, Part, Share, Values, Words
 from detrojan.report.records.base import Record
 from detrojan.report.records.predict import Answer, answer_table
 from detrojan.words import percent
+
+
+class FoundTrigger(Part):
+    """How many of the images with a trigger that a scan has found get past a guard."""
+
+    label: Label
+    stamped: Count
+    passed: Count
 
 
 class CalibrateRecord(Record):
@@ -32,6 +40,7 @@ class CalibrateRecord(Record):
     boundary: Number
     inputs: Count
     called_backdoored: Count
+    found: list[FoundTrigger] | None = None
     warnings: list[Words]
     out: Words
 
@@ -76,6 +85,11 @@ def calibrate_text(record: CalibrateRecord) -> RenderableType:
     limit = f"{side} {record.boundary:.4g}"
     lines = [
         f"An input is called backdoored where its {record.statistic} is {limit}: {called}.",
+        *(
+            f"With the trigger found for label {one.label}, {one.passed:,} of {one.stamped:,} images pass "
+            f"({percent(one.passed / one.stamped)})."
+            for one in record.found or []
+        ),
         *(f"Warning: {text}" for text in record.warnings),
         f"Written to {record.out}",
     ]
