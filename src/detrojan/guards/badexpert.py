@@ -98,7 +98,7 @@ class BadExpert(Halved):
     name = "badexpert"
 
     expert_rate: float = 2e-4
-    expert_epochs: int = 8
+    expert_epochs: int = 40
     forgotten: float = 0.2
     shadow_rate: float = 0.05
     shadow_epochs: int = 10

@@ -45,8 +45,8 @@ def _coarse(images: torch.Tensor) -> torch.Tensor:
 
 def _moved(images: torch.Tensor, share: float) -> torch.Tensor:
     """Return images moved down and right by a share of their height, the border repeated."""
-    by = round(share * images.shape[2])
-    before, after = max(by, 0), max(-by, 0)
+    by = max(1, round(abs(share) * images.shape[2]))
+    before, after = (by, 0) if share > 0 else (0, by)
     padded = functional.pad(images, (before, after, before, after), mode="replicate")
     return padded[:, :, after : after + images.shape[2], after : after + images.shape[3]]
 

@@ -17,6 +17,8 @@ _IDLE = frozenset({"Flatten", "Unflatten", "Identity", "Dropout", "Dropout1d", "
 def chosen_layers(model: Classifier, most: int | None = None) -> tuple[str, ...]:
     """Return layers before the answering one, in the order in which they run.
 
+    Where activations are layers of their own, it is those. Pooling layers are left out.
+
     Args:
         model: the network.
         most: so many at most, spread evenly, the last one among them; None for all.
@@ -25,13 +27,15 @@ def chosen_layers(model: Classifier, most: int | None = None) -> tuple[str, ...]
         ModelError: a network with one layer alone.
 
     """
-    layers = [layer.name for layer in model.layers if layer.kind not in _IDLE][:-1]
+    found = [layer for layer in model.layers if layer.kind not in _IDLE and "Pool" not in layer.kind][:-1]
+    active = [layer for layer in found if not layer.parameters]
+    layers = [layer.name for layer in (active if len(active) > 1 else found)]
     if not layers:
         raise ModelError("expected a network of two layers or more: the guard reads what lies between")
     if most is None or len(layers) <= most:
         return tuple(layers)
-    step = (len(layers) - 1) / (most - 1)
-    return tuple(layers[round(place * step)] for place in range(most))
+    step = (len(layers) - 1) / max(most - 1, 1)
+    return tuple(layers[-1 - round(place * step)] for place in reversed(range(most)))
 
 
 def layers_of_values(model: Classifier, values: Any) -> tuple[str, ...]:

@@ -92,7 +92,7 @@ class Mahalanobis(Halved):
 
     name = "mahalanobis"
 
-    layers: int = 3
+    layers: int = 1
     frr: float = 0.01
 
     def __post_init__(self) -> None:

@@ -12,7 +12,7 @@ from detrojan.errors import DataError, OptionError
 from detrojan.guards.base import Calibrated
 from detrojan.guards.halves import Halved
 from detrojan.guards.layers import chosen_layers, layers_of_values, pooled
-from detrojan.guards.usual import Usual, finite_tensor
+from detrojan.guards.usual import finite_tensor
 from detrojan.models.classifier import Classifier
 from detrojan.run import Run
 
@@ -26,17 +26,15 @@ class CalibratedTed(Calibrated):
         known: for each layer the values of R clean images, standardised, (R, D), float32.
         units: for each layer the mean and the deviation of each number, (2, D), float32.
         answers: the network's answers to the clean images, (R,), int64.
-        usual: how the paths of clean inputs are spread.
 
     """
 
-    statistic: ClassVar[str] = "deviation"
+    statistic: ClassVar[str] = "rank"
 
     layers: tuple[str, ...]
     known: tuple[torch.Tensor, ...] = field(repr=False)
     units: tuple[torch.Tensor, ...] = field(repr=False)
     answers: torch.Tensor = field(repr=False)
-    usual: Usual = field(repr=False)
 
     def path(self, images: torch.Tensor) -> torch.Tensor:
         """Return for each layer the rank of the nearest clean image with the same answer, (N, layers).
@@ -52,12 +50,12 @@ class CalibratedTed(Calibrated):
         return _path(inside, labels, self.known, self.answers)
 
     def score(self, images: torch.Tensor) -> torch.Tensor:
-        """Return how unusual the path is, (N,): about 1 for clean inputs."""
-        return self.usual.distance(self.path(images))
+        """Return the mean over the layers of the logarithm of 1 + rank, (N,)."""
+        return self.path(images).mean(1)
 
     def state(self) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
         """Return the clean images' values, and the layers' names."""
-        tensors = {"answers": self.answers, **self.usual.state("usual")}
+        tensors = {"answers": self.answers}
         for place, (known, units) in enumerate(zip(self.known, self.units, strict=True)):
             tensors |= {f"{place}.known": known, f"{place}.units": units}
         return tensors, {"layers": list(self.layers)}
@@ -65,20 +63,20 @@ class CalibratedTed(Calibrated):
 
 @dataclass(frozen=True, kw_only=True)
 class Ted(Halved):
-    """Follow an input through the layers, and call it backdoored if its path to its answer is unusual.
+    """Follow an input through the layers, and call it backdoored if it comes late to its answer's class.
 
     In each layer the clean images are sorted by their distance. The rank of the nearest one with the same
-    answer is noted. A clean input comes closer to its class layer by layer. A backdoored one is led from
-    its own class to the target late and at once. The ranks over all layers are a path. Its distance from
-    the paths of clean inputs is the score.
+    answer is noted. A clean input is near its class in most layers. A backdoored one is led from its own
+    class to the target late. The score is the mean of the ranks' logarithms. It catches triggers that
+    look like other classes' images, where other guards are weak.
 
     It needs the network's layers, one forward per input, and a distance to each clean image in each layer.
     Labels are not used.
 
     Departures from the paper: a layer's values are each unit's mean and deviation over its map, so that
-    distances cost little. Ranks are taken as logarithms, and the outliers are those of a normal
-    distribution instead of a principal component analysis. A clean image counts with the network's
-    answer, right or wrong.
+    distances cost little. The ranks over the layers are averaged as logarithms, instead of looked through
+    for outliers by a principal component analysis. A clean image counts with the network's answer, right or
+    wrong.
 
     Reference: Mo et al., Robust Backdoor Detection for Deep Learning via Topological Evolution Dynamics,
     IEEE Symposium on Security and Privacy 2024.
@@ -116,7 +114,6 @@ class Ted(Halved):
             known=tuple(inside),
             units=tuple(units),
             answers=answers,
-            usual=Usual.of(_path(inside, answers, inside, answers, itself=True)),
         )
 
     def restored(
@@ -143,17 +140,14 @@ class Ted(Halved):
             known=tuple(known),
             units=tuple(units),
             answers=answers,
-            usual=Usual.restored(tensors, "usual", len(layers)),
         )
 
 
 def _path(
     values: list[torch.Tensor],
     labels: torch.Tensor,
-    known: list[torch.Tensor] | tuple[torch.Tensor, ...],
+    known: tuple[torch.Tensor, ...],
     answers: torch.Tensor,
-    *,
-    itself: bool = False,
 ) -> torch.Tensor:
     """Return the logarithms of 1 + rank, (N, layers), float64.
 
@@ -162,15 +156,12 @@ def _path(
         labels: the answers to the N images.
         known: for each layer those of the clean images, (R, D).
         answers: the answers to these.
-        itself: whether the N images are the clean ones: none is its own neighbour.
 
     """
     other = labels[:, None] != answers[None]
     found = []
     for one, clean in zip(values, known, strict=True):
         distances = torch.cdist(one, clean)
-        if itself:
-            distances.fill_diagonal_(torch.inf)
         nearest = distances.masked_fill(other, torch.inf).min(1).values
         ranks = (distances < nearest[:, None]).sum(1).double()
         found.append(ranks.log1p().where(distances.isnan().logical_not().all(1), torch.nan))

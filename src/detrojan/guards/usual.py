@@ -38,7 +38,9 @@ class Usual:
         correlations = inside.T @ inside / len(vectors)
         ridge = _RIDGE * torch.eye(len(mean), dtype=torch.float64)
         return cls(
-            mean=mean, scale=scale.where(known, 1e30), precision=torch.linalg.inv(correlations + ridge)
+            mean=mean,
+            scale=scale.where(known, 1e30),
+            precision=torch.linalg.inv(correlations + ridge).contiguous(),
         )
 
     def distance(self, vectors: torch.Tensor) -> torch.Tensor:
