@@ -93,8 +93,8 @@ class Auto(Halved):
     Reference: Fisher, Statistical Methods for Research Workers, 1932 (combining p-values).
 
     Args:
-        parts: names of guards with commas between them; empty for those that suit the model.
         frr: false rejection rate that the boundary is set for, in (0, 0.5).
+        parts: names of guards with commas between them; empty for those that suit the model.
 
     """
 

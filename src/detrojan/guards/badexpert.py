@@ -82,6 +82,7 @@ class BadExpert(Halved):
     Detection, ICLR 2024.
 
     Args:
+        frr: false rejection rate that the boundary is set for, in (0, 0.5).
         expert_rate: learning rate of the expert, by Adam; above 0.
         expert_epochs: most passes over the clean images for the expert; 1 or more.
         forgotten: the expert is done when it agrees with the network on less than this share of the
@@ -91,7 +92,6 @@ class BadExpert(Halved):
         shadow_epochs: passes over the clean images for the shadow; 1 or more.
         shift_pixels: random shifts of the shadow's images of up to so many pixels; 0 or more.
         batch_size: 2 or more.
-        frr: false rejection rate that the boundary is set for, in (0, 0.5).
 
     """
 
@@ -158,7 +158,7 @@ class BadExpert(Halved):
             )
             if float((copy.answers(known.images) == own).double().mean()) < self.forgotten:
                 break
-        return copy
+        return settled(model, copy)
 
     def _shadow(self, model: Classifier, known: Dataset, own: torch.Tensor, run: Run) -> Classifier:
         """Return the shadow: at the highest of some rates that does not break it."""
@@ -179,7 +179,7 @@ class BadExpert(Halved):
             if math.isfinite(agreed) and agreed >= _BROKEN:
                 break
             rate /= 2
-        return copy
+        return settled(model, copy)
 
     def restored(
         self, common: dict[str, Any], tensors: dict[str, torch.Tensor], values: Any
@@ -206,3 +206,13 @@ def trainable(model: Classifier) -> Classifier:
     for parameter in copy.network.parameters():
         parameter.requires_grad_(parameter.is_floating_point())
     return copy
+
+
+def settled(model: Classifier, trained: Classifier) -> Classifier:
+    """Return a copy of the model with the trained weights, laid out in memory as the model's are.
+
+    So a guard that was saved and read again answers as this one, to the last bit.
+    """
+    made = model.copy()
+    made.network.load_state_dict(trained.network.state_dict())
+    return made

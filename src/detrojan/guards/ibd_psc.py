@@ -75,10 +75,10 @@ class IbdPsc(Halved):
     Consistency, ICML 2024.
 
     Args:
+        frr: false rejection rate that the boundary is set for, in (0, 0.5).
         factor: what is multiplied by, more than 1.
         networks: how many networks are asked; 1 or more.
         wrong: share of the clean images that the first network answers wrongly at least, in (0, 1).
-        frr: false rejection rate that the boundary is set for, in (0, 0.5).
 
     """
 

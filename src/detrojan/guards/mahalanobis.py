@@ -85,8 +85,8 @@ class Mahalanobis(Halved):
     Adversarial Attacks, NeurIPS 2018.
 
     Args:
-        layers: how many of the last layers are read; 1 or more.
         frr: false rejection rate that the boundary is set for, in (0, 0.5).
+        layers: how many of the last layers are read; 1 or more.
 
     """
 

@@ -82,8 +82,8 @@ class Ted(Halved):
     IEEE Symposium on Security and Privacy 2024.
 
     Args:
-        layers: how many layers are read, spread over the network; 2 or more.
         frr: false rejection rate that the boundary is set for, in (0, 0.5).
+        layers: how many layers are read, spread over the network; 2 or more.
 
     """
 
