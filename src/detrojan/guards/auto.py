@@ -101,8 +101,8 @@ class Auto(Halved):
     name = "auto"
     answers_only: ClassVar[bool] = True
 
-    parts: str = ""
     frr: float = 0.01
+    parts: str = ""
 
     def __post_init__(self) -> None:
         """Refuse values outside their range."""

@@ -97,6 +97,7 @@ class BadExpert(Halved):
 
     name = "badexpert"
 
+    frr: float = 0.01
     expert_rate: float = 2e-4
     expert_epochs: int = 40
     forgotten: float = 0.2
@@ -104,7 +105,6 @@ class BadExpert(Halved):
     shadow_epochs: int = 10
     shift_pixels: int = 3
     batch_size: int = 32
-    frr: float = 0.01
 
     def __post_init__(self) -> None:
         """Refuse values outside their range."""

@@ -84,10 +84,10 @@ class IbdPsc(Halved):
 
     name = "ibd_psc"
 
+    frr: float = 0.01
     factor: float = 1.5
     networks: int = 5
     wrong: float = 0.6
-    frr: float = 0.01
 
     def __post_init__(self) -> None:
         """Refuse values outside their range."""

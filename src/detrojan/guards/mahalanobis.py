@@ -92,8 +92,8 @@ class Mahalanobis(Halved):
 
     name = "mahalanobis"
 
-    layers: int = 1
     frr: float = 0.01
+    layers: int = 1
 
     def __post_init__(self) -> None:
         """Refuse values outside their range."""

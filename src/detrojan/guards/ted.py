@@ -89,8 +89,8 @@ class Ted(Halved):
 
     name = "ted"
 
-    layers: int = 12
     frr: float = 0.01
+    layers: int = 12
 
     def __post_init__(self) -> None:
         """Refuse values outside their range."""
