@@ -50,13 +50,13 @@ def test_it_names_every_endpoint(document):
     assert {(path, method) for path, ways in document["paths"].items() for method in ways} == paths
     operations = [one for ways in document["paths"].values() for one in ways.values()]
     statuses = {status for one in operations for status in one["responses"]}
-    assert {str(status) for status in STATUS.values()} - statuses == {"404"}
+    assert {str(status) for status in STATUS.values()} <= statuses
 
 
 def test_what_it_says_of_the_answers_holds(document, service, world):
     schemas = document["components"]["schemas"]
     for path, ways in document["paths"].items():
-        if "get" not in ways:
+        if "get" not in ways or "{" in path:
             continue
         answer = service.client.get(path)
         ((kind, said),) = ways["get"]["responses"]["200"]["content"].items()

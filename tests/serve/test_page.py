@@ -5,6 +5,7 @@ import re
 
 import pytest
 
+from blobs import SIDE
 from detrojan.serve.pictures import png
 
 
@@ -32,3 +33,21 @@ def test_the_page_needs_nothing_from_elsewhere(service):
         addresses = re.findall(r"https?://[^\s\"']+", answer.body.decode())
         assert set(addresses) <= {"http://www.w3.org/2000/svg"}
         assert "innerHTML" not in answer.body.decode()
+
+
+def test_the_region_of_a_rejected_input_is_where_the_trigger_is(world, serving):
+    with serving(world.guard) as found:
+        found.client.infer(world.rejected[:2])
+        (_, first) = found.client.get("/state").json["latest"]
+        told = found.client.get(f"/region/{first['number']}").json
+        box = told["region"]
+        assert (box["top"] + box["height"], box["left"] + box["width"]) >= (SIDE - 1, SIDE - 1)
+        assert min(box["top"], box["left"]) >= SIDE - 9
+        assert told["removed"] >= 0.5
+        assert found.client.get(f"/region/{first['number']}").json == told
+        for number in ("99", "x", "-1", "9" * 30):
+            assert found.client.get(f"/region/{number}").status == 404
+    with serving(world.guard, hosts=("*",)) as found:
+        found.client.infer(world.rejected[:1])
+        assert not found.client.get("/state").json["explains"]
+        assert found.client.get("/region/1").status == 404

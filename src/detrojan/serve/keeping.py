@@ -30,6 +30,8 @@ class Rejected:
         label: what the model would answer.
         reason: "score" or "overflow".
         image: as PNG; None where it is neither grey nor coloured.
+        number: counts the rejected inputs, from 1.
+        pixels: (C, H, W) in [0, 1].
 
     """
 
@@ -38,6 +40,8 @@ class Rejected:
     label: int
     reason: str
     image: bytes | None
+    number: int
+    pixels: torch.Tensor
 
 
 class Keeper:
@@ -56,7 +60,7 @@ class Keeper:
         self.folder, self.most = folder, most
         self._latest = deque[Rejected](maxlen=SHOWN)
         self._files = deque[Path]()
-        self._count = 0
+        self._count = self._shown = 0
         self._shown_lock, self._files_lock = threading.Lock(), threading.Lock()
         if folder is not None:
             try:
@@ -72,8 +76,13 @@ class Keeper:
             InputError: the folder cannot be written.
 
         """
-        one = Rejected(at=at, score=score, label=label, reason=reason, image=png(image))
+        content = png(image)
         with self._shown_lock:
+            self._shown += 1
+            one = Rejected(
+                at=at, score=score, label=label, reason=reason, image=content,
+                number=self._shown, pixels=image.cpu().clone(),
+            )  # fmt: skip
             self._latest.append(one)
         if self.folder is not None and one.image is not None:
             with self._files_lock:

@@ -40,6 +40,7 @@ def document(service: Service) -> dict[str, Any]:
             **models,
             "/classify": {"post": _classify()},
             "/state": {"get": _read("What the page shows.", "State")},
+            "/region/{number}": {"get": _region()},
             "/metrics": {"get": _text("Metrics for Prometheus.", "text/plain")},
             "/openapi.json": {"get": _read("This document.", "State")},
             "/": {"get": _text("The page.", "text/html")},
@@ -91,6 +92,12 @@ def _infer() -> dict[str, Any]:
         "requestBody": {"required": True, "content": {"application/json": {"schema": asked}}},
         "responses": {"200": answer, **_refusals(400, 408, 413, 415, 422, 502)},
     }
+
+
+def _region() -> dict[str, Any]:
+    number = {"name": "number", "in": "path", "required": True, "schema": {"type": "integer", "minimum": 1}}
+    found = _read("Where the answer to a rejected input sits; each number is in /state.", "Region")
+    return {**found, "parameters": [number], "responses": {**found["responses"], **_refusals(404, 502)}}
 
 
 def _classify() -> dict[str, Any]:
@@ -149,6 +156,9 @@ def _schemas(service: Service) -> dict[str, Any]:
             platform=text, inputs=described, outputs=described, parameters={"type": "object"},
         ),
         "State": {"type": "object"},
+        "Region": _object(
+            "region", region={"type": ["object", "null"]}, without=text, removed=number, carried=number
+        ),
         "InferRequest": _object(
             "inputs",
             id={"type": "string", "maxLength": 200},

@@ -61,16 +61,49 @@ function chart(seen) {
   }
 }
 
+// by the number of a rejected input: what was found of its region; empty while it is being searched
+const regions = new Map();
+
+async function search(seen) {
+  const next = seen.explains && seen.latest.find((one) => one.png && !regions.has(one.number));
+  if (!next) return;
+  regions.set(next.number, {});
+  try {
+    const answer = await ask(`region/${next.number}`);
+    regions.set(next.number, answer.ok ? await answer.json() : { failed: true });
+  } catch {
+    regions.delete(next.number);
+  }
+  for (const number of [...regions.keys()].slice(0, -100)) regions.delete(number);
+}
+
+function framed(one, size) {
+  const [height, width] = size, found = regions.get(one.number)?.region;
+  const box = make("div", undefined, "picture"), picture = make("img");
+  picture.src = `data:image/png;base64,${one.png}`;
+  picture.alt = found ? "rejected input; a frame marks what its answer rests on" : "rejected input";
+  box.append(picture);
+  if (found) {
+    const frame = draw("svg", { viewBox: `0 0 ${width} ${height}`, preserveAspectRatio: "none", "aria-hidden": "true" });
+    frame.append(draw("rect", { x: found.left, y: found.top, width: found.width, height: found.height, class: "box" }));
+    box.append(frame);
+  }
+  return box;
+}
+
+function reason(one, explains) {
+  const found = regions.get(one.number);
+  if (!explains || !one.png || !found) return "";
+  if (found.failed) return "";
+  if (found.region === undefined) return "searching …";
+  return found.region ? `rests on the frame; without it “${found.without}”` : "rests on no small part";
+}
+
 function latest(seen) {
   const items = seen.latest.map((one) => {
     const item = make("li");
-    if (one.png) {
-      const picture = make("img");
-      picture.src = `data:image/png;base64,${one.png}`;
-      picture.alt = "rejected input";
-      item.append(picture);
-    }
-    item.append(make("div", `“${one.label}”, ${one.reason === "overflow" ? "overflow" : rounded(one.score)}`), make("div", time(one.at), "soft"));
+    if (one.png) item.append(framed(one, seen.size));
+    item.append(make("div", `“${one.label}”, ${one.reason === "overflow" ? "overflow" : rounded(one.score)}`), make("div", reason(one, seen.explains)), make("div", time(one.at), "soft"));
     return item;
   });
   at("latest").replaceChildren(...(items.length ? items : [make("li", "none yet")]));
@@ -100,12 +133,20 @@ function show(seen) {
   at("warnings").replaceChildren(...seen.warnings.map((text) => make("li", text)));
 }
 
-async function refresh() {
+const ask = (path) => {
   const token = sessionStorage.getItem("token");
+  return fetch(path, { headers: token ? { Authorization: `Bearer ${token}` } : {} });
+};
+
+async function refresh() {
   try {
-    const answer = await fetch("state", { headers: token ? { Authorization: `Bearer ${token}` } : {} });
+    const answer = await ask("state");
     at("ask").hidden = answer.status !== 401;
-    if (answer.ok) show(await answer.json());
+    if (answer.ok) {
+      const seen = await answer.json();
+      show(seen);
+      search(seen);
+    }
     else at("state").textContent = answer.status === 401 ? "This service asks for its token." : `The service answers ${answer.status}.`;
   } catch {
     at("state").className = "state";

@@ -54,12 +54,15 @@ def page_state(service: Service) -> dict[str, Any]:
         "boundary": guard.threshold,
         "clean": clean[:: max(1, len(clean) // 200)],
         "points": [[point.at, finite(point.score), point.rejected] for point in service.points],
+        "explains": service.explains,
+        "size": list(model.input_shape[1:]),
         "latest": [
             {
                 "at": one.at,
                 "score": finite(one.score),
                 "label": service.named(one.label),
                 "reason": one.reason,
+                "number": one.number,
                 "png": None if one.image is None else base64.b64encode(one.image).decode(),
             }
             for one in reversed(service.keeper.latest)

@@ -133,6 +133,15 @@ class Endpoints:
         """Answer what the page shows."""
         return as_json(page_state(self.service))
 
+    async def region(self, request: Request) -> Reply:
+        """Answer where the answer to one of the latest rejected inputs sits."""
+        text = request.path_params["number"]
+        if not (text.isascii() and text.isdecimal() and len(text) < 16):
+            raise refused(
+                "not found", f"expected the number of a rejected input, got {printable(text, 20)!r}"
+            )
+        return as_json(await self.service.region(int(text)))
+
     async def openapi(self, _request: Request) -> Reply:
         """Answer the OpenAPI document."""
         return as_json(document(self.service))
@@ -273,5 +282,5 @@ def _routes() -> list[tuple[str, str, str]]:
             (f"{path}/infer", "infer", "POST"),
         ]
     found += [("/classify", "classify", "POST"), ("/metrics", "metrics", "GET"), ("/state", "state", "GET")]
-    found += [("/openapi.json", "openapi", "GET")]
+    found += [("/region/{number}", "region", "GET"), ("/openapi.json", "openapi", "GET")]
     return found + [(path, "page", "GET") for path in FILES]

@@ -16,6 +16,7 @@ from detrojan.errors import EndpointError, InputError, ModelError
 from detrojan.guards.base import Calibrated
 from detrojan.models.surgery.n_plus_one import BACKDOORED
 from detrojan.serve.batching import Batcher
+from detrojan.serve.explaining import Regions, region_values
 from detrojan.serve.figures import Figures
 from detrojan.serve.intake import own_intake
 from detrojan.serve.judged import Judged, judge
@@ -71,6 +72,7 @@ class Service:
         self.figures = Figures(guard.clean_scores, guard.threshold)
         self.watch = Watch(guard.clean_scores, guard.threshold, alarm_every=options.alarm_every)
         self.keeper = Keeper(options.keep, options.keep_most)
+        self.regions = Regions(guard, self.keeper)
         self.points = deque[Point](maxlen=REMEMBERED)
         self.seconds = deque[float](maxlen=1000)
         self.started = time.time()
@@ -161,6 +163,23 @@ class Service:
             level = self.log.info if state == "usual" else self.log.warning
             level("state", state=state, before=self._state, advice=ADVICE[state], **self.watch.evidence)
             self._state = state
+
+    @property
+    def explains(self) -> bool:
+        """Whether regions are searched: not for strangers, since a search takes some thousand answers."""
+        return self.options.token is not None or self.options.answers_to is not None
+
+    async def region(self, number: int) -> dict[str, Any]:
+        """Return where the answer to one of the latest rejected inputs sits.
+
+        Raises:
+            RefusedError: it is not among them, or strangers may ask.
+
+        """
+        if not self.explains:
+            raise refused("not found", "regions are searched where the service asks for a token")
+        async with self._asking():
+            return region_values(await self.regions.of(number), self.guard)
 
     async def _keep(self, image: torch.Tensor, **facts: Any) -> None:
         try:
