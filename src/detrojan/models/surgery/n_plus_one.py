@@ -89,6 +89,12 @@ def n_plus_one(original: Classifier, repaired: Classifier, targets: Sequence[int
         raise ModelError(
             f"expected targets of 0 to {original.num_classes - 1}, got {', '.join(map(str, wrong))}"
         )
+    kind = format_named(original.origin.format)
+    if kind is not None and kind.copies and not (original.origin.net or kind.describe(original)):
+        raise ModelError(
+            f"expected a network that a file of two can describe, got one out of {kind.kind}, which only a "
+            "copy of that file holds; it can be repaired, but not joined to one of N + 1 classes"
+        )
     names = original.class_names or tuple(map(str, range(original.num_classes)))
     network = NPlusOne(original.copy().network, repaired.copy().network, targets)
     origin = Origin(

@@ -7,6 +7,7 @@ import torch
 
 from detrojan.errors import ModelError, WeightsError
 from detrojan.models.loading import load_model
+from detrojan.models.surgery.n_plus_one import n_plus_one
 from detrojan.models.writing import save_model, usual_ending
 from onnx_graphs import Attention, ChannelsLast, Residual, exported, made, runtime, settled
 
@@ -95,6 +96,14 @@ def test_what_the_file_has_no_place_for_is_refused(tmp_path):
     other.network.head = torch.nn.Linear(8, 5, bias=False)
     with pytest.raises(WeightsError, match=r"got one without \['head\.bias'\]"):
         save_model(other, tmp_path / "out.onnx")
+
+
+def test_no_model_of_n_plus_one_classes_is_made_that_nobody_could_load(tmp_path):
+    model = load_model(exported(settled(Residual(), SHAPE), tmp_path / "net.onnx", SHAPE))
+    with pytest.raises(
+        ModelError, match=r"got one out of an ONNX file .* not joined to one of N \+ 1 classes"
+    ):
+        n_plus_one(model, model.copy(), [1])
 
 
 def test_one_tensor_used_twice_stays_one(tmp_path):
