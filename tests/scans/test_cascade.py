@@ -265,3 +265,18 @@ def test_of_too_many_small_labels_only_those_count_that_are_small_beside_the_oth
     assert len(work._strong()) == len(patches)  # of few labels each may be a target
     work.listed = SimpleNamespace()
     assert [entry.job.target for entry in work._strong()] == flagged
+
+
+def test_patches_are_searched_for_the_better_half_of_the_candidates(twins, monkeypatch):
+    ready = prepare(twins.clean, twins.test, None, 100, Run())
+    work = stages.Stages(Cascade(), twins.clean, ready, run=Run(), begun=0.0)
+    searched: dict[str, list[int]] = {}
+
+    def seek(plan, jobs, title, starts=None):
+        searched[plan.form] = [job.target for job in jobs]
+        work.found[plan.form] |= {job: SimpleNamespace(size=float(job.target % 4)) for job in jobs}
+
+    monkeypatch.setattr(work, "_seek", seek)
+    monkeypatch.setattr(work, "_local", lambda labels, _: searched.update(windows=list(labels)))
+    work._candidates([1, 2, 4], [3, 7])
+    assert searched == {"additive": [1, 2, 4, 3, 7], "patch": [4, 1, 3, 7], "windows": [4, 1, 3, 7]}

@@ -27,7 +27,7 @@ def test_many_labels_cost_as_many_as_are_searched_and_a_look_at_all():
     many = expected(METHOD, 1000, 1000, few=False, ranked=True)
     assert few.labels == many.labels == METHOD.candidates + METHOD.controls
     assert 15 * 900 < many.decided - few.decided < 40 * 900
-    assert many.decided == many.silent
+    assert many.decided < many.silent, "half of the controls may do"
     assert many.seconds(100.0) == (many.decided / 100, many.silent / 100)
 
 

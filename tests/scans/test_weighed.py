@@ -71,6 +71,21 @@ def test_the_k_th_target_may_have_k_times_the_p_value_where_it_is_about_as_small
     assert labels(weighed([entry(0, 1.1 * SIGNIFICANCE), entry(1, second)]).flagged()) == []
 
 
+@pytest.mark.parametrize(
+    ("chances", "settled"),
+    [
+        ((0.2 * SIGNIFICANCE, 0.9), True),
+        ((0.9, 1.0), True),
+        ((0.3 * SIGNIFICANCE, 0.9), False),  # flagged, but not beyond doubt
+        ((0.2 * SIGNIFICANCE, 0.4), False),  # another one may turn out to be one
+        ((0.4, 1.0), False),
+    ],
+)
+def test_more_controls_are_needed_only_where_something_is_in_doubt(chances, settled):
+    evidence = [entry(label, chance, size=10.0 + 90 * label) for label, chance in enumerate(chances)]
+    assert weighed(evidence, many=True).settled() == settled
+
+
 def test_of_many_labels_too_many_strong_ones_are_a_crowd():
     crowd = [entry(label, 1e-4, size=10.0 + label) for label in range(MOST_TARGETS + 1)]
     assert labels(weighed(crowd, many=True).crowd()) == list(range(MOST_TARGETS + 1))

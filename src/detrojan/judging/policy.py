@@ -40,6 +40,11 @@ class Policy:
         most_pair_labels: up to this many labels, all pairs of them are searched.
         fewest_of_source: a source with fewer images, searching or held out, is left out.
         fewest_sources: with fewer sources than this no pair is searched.
+        pair_strength: length of the changes that pairs are screened with, in the images' units per pixel.
+        pair_screen_steps: updates of these changes.
+        pair_screen_images: images of the source for each of them.
+        pair_lead: pairs are searched where one is ahead of all others by so many spreads, ...
+        pair_deviation: ... or where one stands out by so many from its source, its target and its reverse.
         pair_steps: updates of each pair's first patch.
         pair_batch: images per update there.
         finalists: the pairs that are searched again with more care.
@@ -92,6 +97,11 @@ class Policy:
     most_pair_labels: int = _set(12, "cost", "pairs grow with the square of the labels")
     fewest_of_source: int = _set(6, "judgement", "a trigger found on fewer images says little")
     fewest_sources: int = _set(4, "judgement", "medians of rows and columns need a few of each")
+    pair_strength: float = _set(0.04, "judgement", "natural pairs do not give way to so faint a change")
+    pair_screen_steps: int = _set(8, "cost", "a tenth of what it takes to search all pairs")
+    pair_screen_images: int = _set(8, "cost", "a tenth of what it takes to search all pairs")
+    pair_lead: float = _set(0.9, "measured", "clean networks: up to 0.5; one source's backdoor: 1.2 to 2.1")
+    pair_deviation: float = _set(3.5, "measured", "clean networks: up to 2.9")
     pair_steps: int = _set(40, "cost", "132 pairs of 12 labels")
     pair_batch: int = _set(8, "cost", "132 pairs of 12 labels")
     finalists: int = _set(8, "cost", "more care only for those that may be flagged")

@@ -12,6 +12,8 @@ from detrojan.search.windows import FIRST_LOOK, ONE_IN, SECOND_LOOK
 GRID, PAIR_GRID = 4, 3
 #: passes for a label in the probes: three steps on six images, six on eight for the best ones
 PROBES = 3 * 6 + POLICY.second_look * POLICY.faint_steps * POLICY.faint_images
+#: after so many updates of few labels' patches it is looked whether that decides it
+FIRST_LOOKS = (32, 48, 64)
 #: fewer labels than these are no comparison, even where time is short
 LEAST_CANDIDATES, LEAST_CONTROLS = 4, 8
 
@@ -38,6 +40,11 @@ class Expected:
         return self.decided / rate, self.silent / rate
 
 
+def first_controls(count: int) -> int:
+    """Return how many of so many controls are searched at first, beside the candidates of many labels."""
+    return max(LEAST_CONTROLS, count // 2)
+
+
 def windows_cost(grid: int) -> int:
     """Return the passes that looking at all windows of one label takes."""
     first = grid * grid * FIRST_LOOK[0] * FIRST_LOOK[1]
@@ -57,11 +64,17 @@ def expected(method: Settings, looks: int, classes: int, *, few: bool, ranked: b
     """
     labels = method.candidates + method.controls if ranked else max(looks, min(classes, method.controls))
     local = windows_cost(GRID) + (2 if few else 1) * method.plan("window", many=ranked).cost
-    base = method.plan("additive").cost
+    additive = method.plan("additive").cost
+    base = additive
     if few or ranked:
         base += method.plan("patch", many=ranked).cost
+    patch = method.plan("patch")
+    first = min(FIRST_LOOKS[0], patch.steps) * patch.batch_size
     probes = round(PROBES * looks) if ranked else 0
     whole = probes + labels * (base + local)
+    if ranked:  # patches for half of the candidates; perhaps for half of the controls only
+        whole -= method.candidates // 2 * (base - additive + local)
+    spared = (method.controls - first_controls(method.controls)) * (base + local) if ranked else 0
     pairs = 0
     if looks == classes and not ranked:
         shifts = min(POLICY.most_shifts, classes - 1)
@@ -71,7 +84,7 @@ def expected(method: Settings, looks: int, classes: int, *, few: bool, ranked: b
                 classes * (classes - 1) * (windows_cost(PAIR_GRID) + POLICY.pair_steps * POLICY.pair_batch)
             )
     return Expected(
-        decided=probes + labels * base if few else whole,
+        decided=labels * (additive + first) if few else whole - spared,
         silent=whole + pairs,
         labels=labels,
         each=base + local,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -13,6 +13,7 @@ from detrojan.judging.policy import POLICY
 from detrojan.judging.preparing import Prepared
 from detrojan.models.classifier import Classifier
 from detrojan.run import Run
+from detrojan.scans.pair_screen import residuals, screen_pairs
 from detrojan.search.engine import search
 from detrojan.search.jobs import Job
 from detrojan.search.plan import Found, Plan
@@ -145,7 +146,7 @@ def _not_small(odds: torch.Tensor) -> torch.Tensor:
 def look_at_pairs(
     model: Classifier, ready: Prepared, *, run: Run, stop: Callable[[], bool] = lambda: False
 ) -> Pairwise:
-    """Search the smallest patch for every pair of a source and a target.
+    """Search the smallest patch for every pair of a source and a target, if a faint change tells of any.
 
     Some sources give way easily and some targets are easily reached; that is taken out of the logarithms
     of the sizes first (median polish), and most of what a pair has in common with its reverse, since
@@ -171,14 +172,17 @@ def look_at_pairs(
         for target in ready.tested
         if target != source
     ]
+    looked = screen_pairs(model, images, truth, jobs, run=run, stop=stop)
+    if looked.silent or not looked.complete:
+        return replace(nothing, passes=looked.passes, complete=looked.complete)
     seen = windows(model, images, truth, jobs, run=run, grid=3, title="pairs, windows", stop=stop)
     if len(seen.jobs) < len(jobs):
-        return replace(nothing, passes=seen.passes, complete=False)
+        return replace(nothing, passes=looked.passes + seen.passes, complete=False)
     starts = seen.starts(1)
     plan = Plan(form="patch", steps=POLICY.pair_steps, batch_size=POLICY.pair_batch)
     first = search(model, images, truth, list(starts), plan, run=run, starts=starts, title="pairs", stop=stop)
     sizes = {Job(job.aim): entry.size for job, entry in first.found.items()}
-    scores = _residuals(sizes, sources, ready.tested)
+    scores = residuals(_logs(sizes))
     spread = _spread(scores)
     finalists = sorted(scores, key=lambda job: scores[job])[: POLICY.finalists]
     plan = Plan(form="patch", steps=POLICY.again_steps, batch_size=POLICY.again_batch, goal=POLICY.again_goal)
@@ -193,7 +197,7 @@ def look_at_pairs(
     return replace(
         nothing,
         evidence=tuple(evidence),
-        passes=seen.passes + first.passes + second.passes,
+        passes=looked.passes + seen.passes + first.passes + second.passes,
         complete=first.complete and second.complete,
         most=POLICY.pair_ratio,
     )
@@ -244,28 +248,7 @@ def _tail(score: float) -> float:
     return float(stats.t.cdf(score, POLICY.pair_freedom))
 
 
-def _pair(job: Job) -> tuple[int, int]:
-    assert job.aim.source is not None
-    return job.aim.source, job.target
-
-
-def _residuals(sizes: dict[Job, float], sources: Sequence[int], targets: Sequence[int]) -> dict[Job, float]:
-    """Return what is left of each pair's logarithm without its source's, its target's and its likeness."""
-    table = torch.full((len(sources), len(targets)), math.nan, dtype=torch.float64)
+def _logs(sizes: Mapping[Job, float]) -> dict[Job, float]:
+    """Return the logarithms of the pairs' sizes; an infinite size counts as the largest finite one."""
     most = max((size for size in sizes.values() if math.isfinite(size)), default=1.0)
-    rows, columns = ({label: place for place, label in enumerate(labels)} for labels in (sources, targets))
-    for job, size in sizes.items():
-        source, target = _pair(job)
-        table[rows[source], columns[target]] = math.log(max(min(size, most), 1e-3))
-    for _ in range(POLICY.polishes):
-        table = table - torch.nanmedian(table, 1, keepdim=True).values
-        table = table - torch.nanmedian(table, 0, keepdim=True).values
-    scores = {}
-    for job in sizes:
-        source, target = _pair(job)
-        own = float(table[rows[source], columns[target]])
-        reverse = 0.0
-        if target in rows and source in columns:
-            reverse = float(table[rows[target], columns[source]])
-        scores[job] = own - POLICY.mutual * min(0.0, reverse)
-    return scores
+    return {job: math.log(max(min(size, most), 1e-3)) for job, size in sizes.items()}

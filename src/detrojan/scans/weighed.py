@@ -10,6 +10,7 @@ import torch
 from detrojan.judging.evidence import EFFECTIVE, Evidence, weigh
 from detrojan.judging.middle import Middle
 from detrojan.judging.outliers import small_p_values
+from detrojan.judging.policy import POLICY
 from detrojan.judging.preparing import Prepared
 from detrojan.metrics.accuracy import attack_success
 from detrojan.models.classifier import Classifier
@@ -24,6 +25,8 @@ from detrojan.triggers.base import Trigger
 MOST_TARGETS = 5
 #: a further target whose own p-value would not do is at most so many times as large as the first
 ALIKE = 2.0
+#: where half of the controls are known, a target's p-value is below this share of the significance
+SURE = 0.25
 
 
 @dataclass
@@ -107,6 +110,17 @@ class Weighed:
         """Return the significant ones; of too many only those that stand out among them."""
         strong = self._significant()
         return self._standing_out(strong) if self._too_many(strong) else strong
+
+    def settled(self) -> bool:
+        """Whether more controls would hardly change which of many labels are targets.
+
+        It is so where every flagged label's p-value is far below the significance, and no other label's is
+        low enough to be suspicious.
+        """
+        flagged = {entry.job: entry.p_value for entry in self.flagged()}
+        sure = all(chance < SURE * self.method.significance for chance in flagged.values())
+        others = [entry.p_value for entry in self.evidence() if entry.job not in flagged]
+        return sure and all(chance >= POLICY.suspect_chance for chance in others)
 
     def crowd(self) -> list[Evidence]:
         """Return the significant ones where they are too many to be targets, or nothing."""

@@ -1,0 +1,165 @@
+"""The searches of a scan under way: each is timed, counted, and left out where the time is up."""
+
+from __future__ import annotations
+
+import logging
+import math
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import TypeVar
+
+import torch
+
+from detrojan.run import Run, Task
+from detrojan.scans.weighed import Weighed
+from detrojan.search.engine import search
+from detrojan.search.jobs import Job
+from detrojan.search.plan import Choice, Plan
+from detrojan.search.windows import windows
+from detrojan.triggers.aim import Aim
+
+logger = logging.getLogger(__name__)
+
+Result = TypeVar("Result")
+#: up to this many labels are all searched; more are ranked first
+ALL = 48
+#: a shown trigger that works on fewer held-out images is searched again, to work on this share of a batch
+WORKS, STRONG_GOAL = 0.9, 0.99
+
+
+@dataclass
+class Searches(Weighed):
+    """Searches, and what they have found so far.
+
+    Attributes:
+        run: device, seed, progress, checkpoint.
+        begun: when the scan began, by the monotonic clock.
+        passes: forward+backward passes of one sample so far.
+        seconds: wall time by stage.
+
+    """
+
+    run: Run = field(kw_only=True)
+    begun: float = field(kw_only=True)
+    passes: int = 0
+    seconds: dict[str, float] = field(default_factory=dict)
+    _starts: dict[Job, torch.Tensor] = field(default_factory=dict)
+    _task: Task | None = None
+
+    def stop(self) -> bool:
+        """Whether the time is up."""
+        budget = self.method.budget
+        return 0 < budget < time.monotonic() - self.begun
+
+    def _left(self) -> float:
+        """Return the seconds that the budget leaves."""
+        return max(0.0, self.method.budget - (time.monotonic() - self.begun))
+
+    def _spent(self, passes: int) -> None:
+        """Count passes."""
+        self.passes += passes
+        if self._task is not None:
+            self._task.advance(passes)
+
+    def _local(self, labels: Sequence[int], count: int) -> None:
+        """Search patches from each label's best windows."""
+        if not labels or not self._time_for("small patches"):
+            return
+        images, truth = self.ready.search
+        seen = self._timed(
+            "windows",
+            lambda: windows(
+                self.model,
+                images,
+                truth,
+                [Job(Aim(target=label)) for label in labels],
+                run=self.run,
+                stop=self.stop,
+            ),
+        )
+        self._spent(seen.passes)
+        self._note("windows", complete=len(seen.jobs) == len(labels))
+        starts = seen.starts(count)
+        self._starts |= starts
+        self._seek(self.method.plan("window", many=self.looks > ALL), list(starts), "small patches", starts)
+
+    def _strengthen(self) -> None:
+        """Search labels again whose triggers are far too small but fail on held-out images.
+
+        The smallest trigger of a few batches may be too small for images that it has not seen. What
+        is found here is shown if it works better; the sizes that were tested stay as they were.
+        """
+        weak = [entry.job for entry in self._strong() if self.shown(entry)[2] < WORKS]
+        if not weak or self.stop():
+            return
+        plan = self.method.plan("patch")
+        plan = replace(plan, batch_size=2 * plan.batch_size, goal=max(plan.goal, STRONG_GOAL))
+        images, truth = self.ready.search
+        starts = {job: raw for job, raw in self._starts.items() if Job(job.aim) in weak}
+        found = self._timed(
+            "stronger triggers",
+            lambda: search(
+                self.model, images, truth, [*weak, *starts], plan, run=self.run, starts=starts, stop=self.stop
+            ),
+        )
+        self._spent(found.passes)
+        for job, change in found.found.items():
+            success, known = self.success(change.trigger, job.target), Job(job.aim)
+            if math.isfinite(change.size) and success > self._shown[known][2]:
+                self._shown[known] = (change.trigger, "patch", success)
+                if self.middle is not None:
+                    self._placed[known] = max(
+                        self._placed[known],
+                        self.placed(change.trigger, "patch", job.target),
+                        key=lambda one: one[2],
+                    )
+
+    def _seek(
+        self,
+        plan: Plan,
+        jobs: Sequence[Job],
+        title: str,
+        starts: Mapping[Job, torch.Tensor] | None = None,
+        choose: Choice | None = None,
+    ) -> None:
+        if not jobs or not self._time_for(title):
+            return
+        images, truth = self.ready.search
+        found = self._timed(
+            title,
+            lambda: search(
+                self.model,
+                images,
+                truth,
+                jobs,
+                plan,
+                run=self.run,
+                starts=starts,
+                title=title,
+                stop=self.stop,
+                choose=choose,
+            ),
+        )
+        self.found[plan.form] |= found.found
+        self._spent(found.passes)
+        self._note(title, complete=found.complete)
+
+    def _time_for(self, title: str) -> bool:
+        """Whether there is time for a stage; where there is none, that is noted."""
+        there_is = not self.stop()
+        self._note(title, complete=there_is)
+        return there_is
+
+    def _note(self, title: str, *, complete: bool) -> None:
+        if not complete and title not in self.cut:
+            self.cut.append(title)
+
+    def _timed(self, title: str, job: Callable[[], Result]) -> Result:
+        begun = time.monotonic()
+        try:
+            return job()
+        finally:
+            spent = time.monotonic() - begun
+            self.seconds[title] = self.seconds.get(title, 0.0) + spent
+            logger.debug("%s: %.1f s", title, spent)
