@@ -272,11 +272,11 @@ def test_patches_are_searched_for_the_better_half_of_the_candidates(twins, monke
     work = stages.Stages(Cascade(), twins.clean, ready, run=Run(), begun=0.0)
     searched: dict[str, list[int]] = {}
 
-    def seek(plan, jobs, title, starts=None):
+    def seek(plan, jobs, _title, choose=None):
         searched[plan.form] = [job.target for job in jobs]
         work.found[plan.form] |= {job: SimpleNamespace(size=float(job.target % 4)) for job in jobs}
 
     monkeypatch.setattr(work, "_seek", seek)
-    monkeypatch.setattr(work, "_local", lambda labels, _: searched.update(windows=list(labels)))
+    monkeypatch.setattr(work, "_local", lambda labels, _, choosy: searched.update(windows=list(labels)))
     work._candidates([1, 2, 4], [3, 7])
     assert searched == {"additive": [1, 2, 4, 3, 7], "patch": [4, 1, 3, 7], "windows": [4, 1, 3, 7]}

@@ -33,6 +33,9 @@ class Policy:
         turns: in which order the probes hand in labels for the shortlist.
         fewest_for_tail: fewer labels than this do not show the tail of the probes' scores.
         most_shifts: how many shifts of all labels are compared; the first is y + 1.
+        window_lead: of few labels, those are searched from windows whose loss there is at most this share
+            of the median.
+        shift_lead: shifts are searched where the smallest loss in a window is at most this share of theirs.
         shift_steps: updates of each all-to-all patch.
         shift_goal: share of a batch that it must move.
         usual_odds: a shift's odds above this share of the median are usual.
@@ -89,6 +92,10 @@ class Policy:
     fewest_for_tail: int = _set(50, "judgement", "ranks of few labels cannot be rare")
 
     most_shifts: int = _set(16, "cost", "one search for each; y + 1 is the shift of the literature")
+    window_lead: float = _set(0.5, "measured", "clean networks: 0.55 and more; targets: below 0.1")
+    shift_lead: float = _set(
+        0.6, "measured", "clean networks: 0.53 to 0.72; all to all: below 0.01"
+    )
     shift_steps: int = _set(60, "cost", "all shifts are searched side by side")
     shift_goal: float = _set(0.8, "judgement", "an all-to-all trigger fails on some labels")
     usual_odds: float = _set(0.4, "judgement", "as the ratio of the sizes")

@@ -35,8 +35,9 @@ class Cascade(Scan):
     steps), the latent margin, the rows of the last layer and the attractor
     probe. Some of them hand in their first labels by turns, and so does the sum of the logarithms of all
     ranks: no probe alone puts a label aside. The first labels go on, beside control labels drawn at
-    random. For each of these the smallest additive perturbation and the smallest patch are searched.
-    Patches also start from the places where a small window of pixels does most.
+    random. For these the smallest additive perturbation and the smallest patch are searched; of the first
+    labels only the better half by perturbation gets a patch. Half of the controls come first: the others
+    are searched only where something is in doubt. Patches also start where a small window does most.
 
     The p-value comes from a moderated t-test of a label's sizes against those of the controls. The sizes
     are the logarithms of the patch's mask and of the perturbation's norm, combined by Stouffer's method.
@@ -47,14 +48,14 @@ class Cascade(Scan):
     A flagged trigger is also small beside the usual one, and works on held-out images. While targets are
     found, the next candidates are searched. If no label is found and all were looked at, one patch that
     moves every label in step (all-to-all) is searched. With few labels a patch for each pair
-    (source-specific) is searched too.
+    (source-specific) is searched too, if a faint change moves the images of one source far.
 
     Reference: the form of the patch is Neural Cleanse's (Wang et al., IEEE S&P 2019), the universal
     perturbation that of Moosavi-Dezfooli et al. (CVPR 2017); the cascade is ours.
 
     Args:
         candidates: labels that are searched at a time where there are many; 1 or more.
-        controls: labels drawn at random beside them; 5 or more.
+        controls: labels drawn at random beside them, half of them at first; 5 or more.
         patch_steps: updates of each patch that begins all over the image; 1 or more.
         window_steps: updates of each patch that begins in a window; 1 or more.
         additive_steps: updates of each additive perturbation; 1 or more.

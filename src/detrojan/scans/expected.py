@@ -8,8 +8,8 @@ from detrojan.judging.policy import POLICY
 from detrojan.scans.settings import Settings
 from detrojan.search.windows import FIRST_LOOK, ONE_IN, SECOND_LOOK
 
-#: windows per side that a label's search begins with, and a pair's
-GRID, PAIR_GRID = 4, 3
+#: windows per side that a label's search begins with
+GRID = 4
 #: passes for a label in the probes: three steps on six images, six on eight for the best ones
 PROBES = 3 * 6 + POLICY.second_look * POLICY.faint_steps * POLICY.faint_images
 #: after so many updates of few labels' patches it is looked whether that decides it
@@ -24,7 +24,7 @@ class Expected:
 
     Attributes:
         decided: where some labels stand out at once.
-        silent: where none does, so that pairs of labels are looked at too.
+        silent: where none does, so that pairs of labels are looked at too, and none of these stands out.
         labels: labels that are searched, beside each other.
         each: passes for each of them.
 
@@ -63,7 +63,8 @@ def expected(method: Settings, looks: int, classes: int, *, few: bool, ranked: b
 
     """
     labels = method.candidates + method.controls if ranked else max(looks, min(classes, method.controls))
-    local = windows_cost(GRID) + (2 if few else 1) * method.plan("window", many=ranked).cost
+    # of few labels hardly any is searched from its windows
+    local = windows_cost(GRID) + (0 if few else method.plan("window", many=ranked).cost)
     additive = method.plan("additive").cost
     base = additive
     if few or ranked:
@@ -77,12 +78,9 @@ def expected(method: Settings, looks: int, classes: int, *, few: bool, ranked: b
     spared = (method.controls - first_controls(method.controls)) * (base + local) if ranked else 0
     pairs = 0
     if looks == classes and not ranked:
-        shifts = min(POLICY.most_shifts, classes - 1)
-        pairs += shifts * (windows_cost(GRID) + POLICY.shift_steps * 16)
+        pairs += min(POLICY.most_shifts, classes - 1) * windows_cost(GRID)
         if classes <= POLICY.most_pair_labels:
-            pairs += (
-                classes * (classes - 1) * (windows_cost(PAIR_GRID) + POLICY.pair_steps * POLICY.pair_batch)
-            )
+            pairs += classes * (classes - 1) * POLICY.pair_screen_steps * POLICY.pair_screen_images
     return Expected(
         decided=labels * (additive + first) if few else whole - spared,
         silent=whole + pairs,

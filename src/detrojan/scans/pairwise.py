@@ -104,9 +104,11 @@ def look_at_shifts(
     images, truth = ready.search
     seen = windows(model, images, truth, jobs, run=run, title="all to all, windows", stop=stop)
     starts = seen.starts(1)
-    if len(seen.jobs) < len(jobs):
+    whole = len(seen.jobs) == len(jobs)
+    best = seen.losses[:, 0]
+    if not whole or float(best.min()) > POLICY.shift_lead * median(best):
         return Pairwise(
-            what="all to all", evidence=(), passes=seen.passes, complete=False, confirm=POLICY.confirm_shift
+            what="all to all", evidence=(), passes=seen.passes, complete=whole, confirm=POLICY.confirm_shift
         )
     plan = Plan(form="patch", steps=POLICY.shift_steps, goal=POLICY.shift_goal)
     found = search(

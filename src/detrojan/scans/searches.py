@@ -11,6 +11,8 @@ from typing import TypeVar
 
 import torch
 
+from detrojan.judging.outliers import median
+from detrojan.judging.policy import POLICY
 from detrojan.run import Run, Task
 from detrojan.scans.weighed import Weighed
 from detrojan.search.engine import search
@@ -62,8 +64,16 @@ class Searches(Weighed):
         if self._task is not None:
             self._task.advance(passes)
 
-    def _local(self, labels: Sequence[int], count: int) -> None:
-        """Search patches from each label's best windows."""
+    def _local(self, labels: Sequence[int], count: int, *, choosy: bool = False) -> None:
+        """Search patches from each label's best windows.
+
+        Args:
+            labels: to search.
+            count: windows of each label.
+            choosy: leave out the labels for which no window does far more than it does for others; their
+                patches have begun everywhere already, and hardly become smaller.
+
+        """
         if not labels or not self._time_for("small patches"):
             return
         images, truth = self.ready.search
@@ -81,6 +91,12 @@ class Searches(Weighed):
         self._spent(seen.passes)
         self._note("windows", complete=len(seen.jobs) == len(labels))
         starts = seen.starts(count)
+        if choosy and len(seen.jobs):
+            usual = median(seen.losses[:, 0])
+            best = dict(zip(seen.jobs, seen.losses[:, 0].tolist(), strict=True))
+            starts = {
+                job: raw for job, raw in starts.items() if best[Job(job.aim)] <= POLICY.window_lead * usual
+            }
         self._starts |= starts
         self._seek(self.method.plan("window", many=self.looks > ALL), list(starts), "small patches", starts)
 

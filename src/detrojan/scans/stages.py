@@ -195,7 +195,7 @@ class Stages(Searches):
             looks = Looks(jobs=jobs, steps=FIRST_LOOKS, settled=self._settled_by) if until_decided else None
             self._seek(self.method.plan("patch", many=self.looks > ALL), jobs, "patch triggers", choose=looks)
         if windows and not (until_decided and self._decided()):
-            self._local(labels, windows)
+            self._local(labels, windows, choosy=until_decided)
 
     def _decided(self) -> bool:
         """Whether some labels stand out beyond doubt, and no other one at all."""
