@@ -290,12 +290,13 @@ class _Outcome:
 
     def _not_looked_at(self) -> str:
         """Return what was not looked for."""
-        looks = {look.what for look in self.work.pairs}
+        looks = {look.what: look.evidence for look in self.work.pairs}
         if not looks:
             return "backdoors of pairs of labels, such as all-to-all ones, were not looked for"
         if self.work.model.num_classes > POLICY.most_pair_labels:
             return "no patch moves all labels in step; triggers for one source label were not looked for"
-        return "no patch moves all labels in step, and none is abnormally small for one source label"
+        one = "none is abnormally small" if looks.get("source to target") else "no faint change tells of one"
+        return f"no patch moves all labels in step, and {one} for one source label"
 
     def _doubt(self) -> str:
         """Return why silence means nothing, or an empty text."""
