@@ -22,7 +22,7 @@ class PairScreen:
 
     Attributes:
         lead: of the pair that gives way most, how far its margin lies above the second one's, in spreads.
-        deviation: of the pair that stands out most from its source, its target and its reverse, how far.
+        deviation: how far the same pair stands out from its source, its target and its reverse, in spreads.
         passes: forward+backward passes of one sample.
         complete: whether no pair was left out.
 
@@ -51,8 +51,8 @@ def screen_pairs(
     """Find for each pair a change of one faint strength that moves a few images of the source to the target.
 
     Where only one pair has a backdoor, a faint change moves that source's images far, and it does so for
-    no other source of that target. So two things are asked of the margins: is one pair ahead of all others,
-    and does one stand out once sources, targets and likeness are taken out (median polish)?
+    no other source of that target. So two things are asked of the first pair by margin: is it far ahead of
+    all others, or does it stand out once sources, targets and likeness are taken out (median polish)?
 
     Args:
         model: the network.
@@ -79,11 +79,12 @@ def screen_pairs(
     if not bool(seen.margins.isfinite().all()):
         return PairScreen(lead=0.0, deviation=0.0, passes=seen.passes, complete=False)
     left = residuals({job: -float(margin) for job, margin in zip(jobs, seen.margins, strict=True)})
-    spread = MAD_TO_SIGMA * median(torch.tensor([abs(value) for value in left.values()]))
-    first, second = seen.margins.topk(2).values.tolist()
+    spread = max(1e-6, MAD_TO_SIGMA * median(torch.tensor([abs(value) for value in left.values()])))
+    most = seen.margins.topk(2)
+    first, second = most.values.tolist()
     return PairScreen(
-        lead=(first - second) / max(spread, 1e-6),
-        deviation=-min(left.values()) / max(spread, 1e-6),
+        lead=(first - second) / spread,
+        deviation=-left[jobs[int(most.indices[0])]] / spread,
         passes=seen.passes,
         complete=True,
     )
