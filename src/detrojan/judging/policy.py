@@ -33,8 +33,8 @@ class Policy:
         turns: in which order the probes hand in labels for the shortlist.
         fewest_for_tail: fewer labels than this do not show the tail of the probes' scores.
         most_shifts: how many shifts of all labels are compared; the first is y + 1.
-        window_lead: of few labels, those are searched from windows whose loss there is at most this share
-            of the median.
+        window_lead: few labels are searched from windows where the smallest loss there is at most this share
+            of theirs.
         shift_lead: shifts are searched where the smallest loss in a window is at most this share of theirs.
         shift_steps: updates of each all-to-all patch.
         shift_goal: share of a batch that it must move.

@@ -70,8 +70,8 @@ class Searches(Weighed):
         Args:
             labels: to search.
             count: windows of each label.
-            choosy: leave out the labels for which no window does far more than it does for others; their
-                patches have begun everywhere already, and hardly become smaller.
+            choosy: search none where no window does far more for one label than for the others: all patches
+                have begun everywhere already, and hardly become smaller.
 
         """
         if not labels or not self._time_for("small patches"):
@@ -91,12 +91,9 @@ class Searches(Weighed):
         self._spent(seen.passes)
         self._note("windows", complete=len(seen.jobs) == len(labels))
         starts = seen.starts(count)
-        if choosy and len(seen.jobs):
-            usual = median(seen.losses[:, 0])
-            best = dict(zip(seen.jobs, seen.losses[:, 0].tolist(), strict=True))
-            starts = {
-                job: raw for job, raw in starts.items() if best[Job(job.aim)] <= POLICY.window_lead * usual
-            }
+        best = seen.losses[:, 0]
+        if choosy and len(best) and float(best.min()) > POLICY.window_lead * median(best):
+            return  # a label that is searched from its windows alone would be smaller by that alone
         self._starts |= starts
         self._seek(self.method.plan("window", many=self.looks > ALL), list(starts), "small patches", starts)
 
