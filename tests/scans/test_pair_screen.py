@@ -19,13 +19,15 @@ def test_sources_targets_and_likeness_are_taken_out():
     random = torch.Generator().manual_seed(0)
     rows, columns = torch.rand(6, generator=random) * 9, torch.rand(6, generator=random) * 9
     values = {job: float(rows[job.aim.source or 0] + columns[job.target]) for job in PAIRS}
-    assert max(map(abs, residuals(values).values())) < 1e-6
     backdoor, alike = (2, 5), [(0, 1), (1, 0)]
     for source, target in [backdoor, *alike]:
-        values[Job(Aim(target=target, source=source))] -= 3.0
+        values[Job(Aim(target=target, source=source))] -= 5.0
     left = {(job.aim.source, job.target): value for job, value in residuals(values).items()}
-    assert left[backdoor] == pytest.approx(-3.0, abs=0.01)
-    assert all(left[pair] == pytest.approx(-3.0 * (1 - POLICY.mutual), abs=0.01) for pair in alike)
+    assert min(left, key=left.__getitem__) == backdoor
+    assert left[backdoor] < -3
+    assert all(left[pair] > 0.6 * left[backdoor] for pair in alike)
+    others = [abs(value) for pair, value in left.items() if pair not in {backdoor, *alike}]
+    assert sorted(others)[len(others) // 2] < 0.5 < torch.tensor(list(values.values())).std()
 
 
 @pytest.mark.parametrize(

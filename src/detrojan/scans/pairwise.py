@@ -104,8 +104,7 @@ def look_at_shifts(
     images, truth = ready.search
     seen = windows(model, images, truth, jobs, run=run, title="all to all, windows", stop=stop)
     starts = seen.starts(1)
-    whole = len(seen.jobs) == len(jobs)
-    best = seen.losses[:, 0]
+    whole, best = len(seen.jobs) == len(jobs), seen.losses[:, 0]
     if not whole or float(best.min()) > POLICY.shift_lead * median(best):
         return Pairwise(
             what="all to all", evidence=(), passes=seen.passes, complete=whole, confirm=POLICY.confirm_shift
