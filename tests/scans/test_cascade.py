@@ -280,3 +280,12 @@ def test_patches_are_searched_for_the_better_half_of_the_candidates(twins, monke
     monkeypatch.setattr(work, "_local", lambda labels, _, choosy: searched.update(windows=list(labels)))
     work._candidates([1, 2, 4], [3, 7])
     assert searched == {"additive": [1, 2, 4, 3, 7], "patch": [4, 1, 3, 7], "windows": [4, 1, 3, 7]}
+
+
+def test_a_flagged_label_that_an_early_look_settled_is_searched_to_the_end(twins):
+    result = Cascade(samples=300).scan(twins.backdoored, twins.test, run=Run(seed=1))
+    (flagged,) = result.flagged
+    tested = result.details["sizes"][str(flagged.label)]
+    assert result.passes < 0.75 * 10 * (640 + 1280)
+    assert flagged.trigger.l1 < tested["patch"]
+    assert flagged.attack_success > 0.9

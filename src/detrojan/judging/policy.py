@@ -92,7 +92,7 @@ class Policy:
     fewest_for_tail: int = _set(50, "judgement", "ranks of few labels cannot be rare")
 
     most_shifts: int = _set(16, "cost", "one search for each; y + 1 is the shift of the literature")
-    window_lead: float = _set(0.5, "measured", "clean networks: 0.55 and more; targets: below 0.1")
+    window_lead: float = _set(0.25, "measured", "clean networks: 0.55 and more; targets: below 0.1")
     shift_lead: float = _set(0.5, "measured", "clean networks: 0.53 to 0.72; all to all: below 0.01")
     shift_steps: int = _set(60, "cost", "all shifts are searched side by side")
     shift_goal: float = _set(0.8, "judgement", "an all-to-all trigger fails on some labels")

@@ -82,7 +82,7 @@ def expected(method: Settings, looks: int, classes: int, *, few: bool, ranked: b
         if classes <= POLICY.most_pair_labels:
             pairs += classes * (classes - 1) * POLICY.pair_screen_steps * POLICY.pair_screen_images
     return Expected(
-        decided=labels * (additive + first) if few else whole - spared,
+        decided=labels * (additive + first) + patch.cost if few else whole - spared,
         silent=whole + pairs,
         labels=labels,
         each=base + local,

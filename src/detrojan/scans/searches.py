@@ -97,6 +97,31 @@ class Searches(Weighed):
         self._starts |= starts
         self._seek(self.method.plan("window", many=self.looks > ALL), list(starts), "small patches", starts)
 
+    def _short(self, plan: Plan, jobs: Sequence[Job]) -> list[Job]:
+        """Return the jobs whose patches had fewer updates than planned, since a look ended their search."""
+        found = self.found["patch"]
+        return [job for job in jobs if job in found and found[job].steps < plan.steps]
+
+    def _refine(self, plan: Plan) -> None:
+        """Search the flagged labels' patches to the end, where a look ended their search.
+
+        The search is the same, so it only goes further. What is found is shown if it works; the sizes that
+        were tested stay as they were, since all labels' had the same number of updates.
+        """
+        short = self._short(plan, [entry.job for entry in self.flagged()])
+        if not short or self.stop():
+            return
+        found = self._timed(
+            "stronger triggers",
+            lambda: search(self.model, *self.ready.search, short, plan, run=self.run, stop=self.stop),
+        )
+        self._spent(found.passes)
+        for job, change in found.found.items():
+            success = self.success(change.trigger, job.target)
+            if math.isfinite(change.size) and success >= self.method.confirm:
+                self._shown[job] = (change.trigger, "patch", success)
+                self._placed.pop(job, None)
+
     def _strengthen(self) -> None:
         """Search labels again whose triggers are far too small but fail on held-out images.
 

@@ -191,10 +191,16 @@ class Stages(Searches):
     ) -> None:
         """Search patches for these labels: everywhere, and from the best windows."""
         jobs = [Job(Aim(target=label)) for label in labels]
+        plan = self.method.plan("patch", many=self.looks > ALL)
         if everywhere:
             looks = Looks(jobs=jobs, steps=FIRST_LOOKS, settled=self._settled_by) if until_decided else None
-            self._seek(self.method.plan("patch", many=self.looks > ALL), jobs, "patch triggers", choose=looks)
-        if windows and not (until_decided and self._decided()):
+            self._seek(plan, jobs, "patch triggers", choose=looks)
+        if until_decided and self._decided():
+            self._refine(plan)
+            return
+        if until_decided and self._short(plan, jobs):  # what a look settled does not hold on other images
+            self._seek(plan, jobs, "patch triggers")
+        if windows:
             self._local(labels, windows, choosy=until_decided)
 
     def _decided(self) -> bool:
