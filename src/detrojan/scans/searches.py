@@ -70,8 +70,7 @@ class Searches(Weighed):
         Args:
             labels: to search.
             count: windows of each label.
-            choosy: search none where no window does far more for one label than for the others: all patches
-                have begun everywhere already, and hardly become smaller.
+            choosy: search none where no window does far more for one label than for the others.
 
         """
         if not labels or not self._time_for("small patches"):
@@ -93,7 +92,7 @@ class Searches(Weighed):
         starts = seen.starts(count)
         best = seen.losses[:, 0]
         if choosy and len(best) and float(best.min()) > POLICY.window_lead * median(best):
-            return  # a label that is searched from its windows alone would be smaller by that alone
+            return  # all patches have begun everywhere already, and hardly become smaller
         self._starts |= starts
         self._seek(self.method.plan("window", many=self.looks > ALL), list(starts), "small patches", starts)
 

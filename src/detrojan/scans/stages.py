@@ -9,6 +9,7 @@ from functools import partial
 
 import torch
 
+from detrojan.judging.policy import POLICY
 from detrojan.scans.expected import FIRST_LOOKS, Expected, expected, first_controls, within
 from detrojan.scans.looks import Looks
 from detrojan.scans.pairwise import Pairwise, look_at_pairs, look_at_shifts
@@ -201,7 +202,7 @@ class Stages(Searches):
         if until_decided and self._short(plan, jobs):  # what a look settled does not hold on other images
             self._seek(plan, jobs, "patch triggers")
         if windows:
-            self._local(labels, windows, choosy=until_decided)
+            self._local(labels, windows, choosy=until_decided and not self._doubtful())
 
     def _decided(self) -> bool:
         """Whether some labels stand out beyond doubt, and no other one at all."""
@@ -212,6 +213,11 @@ class Stages(Searches):
         certain = {entry.job for entry in evidence if entry.job in strong and entry.p_value < CERTAIN}
         rest = [entry for entry in evidence if entry.job not in certain]
         return bool(certain) and all(e.p_value >= DOUBTFUL and e.ratio > NEAR for e in rest)
+
+    def _doubtful(self) -> bool:
+        """Whether some label may be one that needs an abnormally small trigger, or may become one."""
+        evidence = self.evidence()
+        return not evidence or any(e.p_value < POLICY.suspect_chance or e.ratio <= NEAR for e in evidence)
 
     def _settled_by(self, sizes: Mapping[Job, float]) -> bool:
         """Whether patches of these sizes would decide it, if they work on held-out images too."""
