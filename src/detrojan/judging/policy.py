@@ -106,7 +106,7 @@ class Policy:
     pair_screen_steps: int = _set(8, "cost", "a tenth of what it takes to search all pairs")
     pair_screen_images: int = _set(8, "cost", "a tenth of what it takes to search all pairs")
     pair_lead: float = _set(0.9, "measured", "clean networks: up to 0.5; one source's backdoor: 1.2 to 2.1")
-    pair_deviation: float = _set(3.5, "measured", "clean networks: up to 2.3; such a backdoor: 4.4 and 4.7")
+    pair_deviation: float = _set(4.0, "measured", "clean networks: up to 3.7; such a backdoor: 4.4 and 4.7")
     pair_steps: int = _set(40, "cost", "132 pairs of 12 labels")
     pair_batch: int = _set(8, "cost", "132 pairs of 12 labels")
     finalists: int = _set(8, "cost", "more care only for those that may be flagged")
