@@ -21,8 +21,8 @@ from detrojan.models.loading import load_model
 from detrojan.models.preprocessing import Preprocessing
 from detrojan.run import Run
 from detrojan.scans import stages
-from detrojan.scans.expected import FIRST_LOOKS
 from detrojan.scans.cascade import Cascade
+from detrojan.scans.expected import FIRST_LOOKS
 from detrojan.search.jobs import Job
 from detrojan.triggers.aim import Aim
 from twins import CLASSES, TARGET
