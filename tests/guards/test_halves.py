@@ -30,6 +30,12 @@ def test_of_few_scores_the_boundary_lies_beyond_all():
     assert boundary_at(torch.arange(9.0), 0.5) == 4
 
 
+def test_above_a_score_that_many_share_nobody_is_rejected():
+    scores = torch.cat([torch.arange(20.0), torch.full((80,), 50.0)])
+    assert boundary_at(scores, 0.05) == math.nextafter(50.0, math.inf)
+    assert boundary_at(scores, 0.9) == pytest.approx(9, abs=1)
+
+
 def test_the_halves_share_no_image_and_few_images_are_refused(twins):
     data = few_signs(60, 11)
     known, rest = halves(Consistency(), twins.backdoored, data, run=RUN)

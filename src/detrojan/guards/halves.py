@@ -111,11 +111,14 @@ def boundary_at(scores: torch.Tensor, frr: float) -> float:
     """Return what the score of a further clean input reaches with probability `frr`.
 
     Of N exchangeable scores, a further one exceeds the k-th smallest with probability 1 - k / (N + 1);
-    between them it is interpolated. Beyond the largest one the boundary lies just above it.
+    between them it is interpolated. Beyond the largest one the boundary lies just above it, and so it does
+    above a score that many inputs share, where more than the asked share would reach it.
     """
     place = (len(scores) + 1) * (1 - frr)
     ordered = scores.double().sort().values
     low = math.floor(place)
     if low >= len(ordered):
         return float(torch.nextafter(ordered[-1], ordered.new_tensor(math.inf)))
-    return float(torch.lerp(ordered[low - 1], ordered[low], place - low))
+    limit = torch.lerp(ordered[low - 1], ordered[low], place - low)
+    shared = int((ordered >= limit).sum()) > len(ordered) - low + 1
+    return float(torch.nextafter(limit, ordered.new_tensor(math.inf)) if shared else limit)
