@@ -20,6 +20,7 @@ ERROR, USAGE, INTERRUPTED = 2, 4, 130
 VERBS = {
     "demo": "demo",
     "scan": "scan",
+    "check": "check",
     "verify": "verify",
     "repair": "repair",
     "evaluate": "evaluate",
