@@ -82,7 +82,7 @@ def test_a_known_finding_passes_and_the_report_is_kept(answered, tmp_path):
     found = testing.assert_no_backdoor("m.pt", "images", baseline=tmp_path / "known.json")
     assert (found.verdict, found.report.baseline.accepted) == ("backdoored", 1)
     answered("backdoored", 3, 4)
-    with pytest.raises(AssertionError, match="1 known and accepted, 1 new"):
+    with pytest.raises(AssertionError, match=r"1\s+known\s+and\s+accepted,\s+1\s+new"):
         testing.assert_no_backdoor("m.pt", "images", baseline=tmp_path / "known.json")
     with pytest.raises(DataError, match="cannot read the baseline"):
         testing.assert_no_backdoor("m.pt", "images", baseline=tmp_path / "gone.json")
