@@ -1,5 +1,6 @@
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -7,11 +8,13 @@ import time
 
 import numpy as np
 import pytest
+import torch
 
 from detrojan.benchmark.execute import execute
 from detrojan.benchmark.making import Workshop
 from detrojan.benchmark.results import add_rows, read_rows, start_rows
 from detrojan.errors import DataError, InputError, OptionError
+from detrojan.runner.processes import Processes
 
 
 def test_an_attack_succeeds_a_defence_helps_and_the_row_says_where_it_came_from(bench):
@@ -194,3 +197,32 @@ def test_a_results_file_is_never_damaged_and_a_foreign_file_never_touched(tmp_pa
         assert path.read_text() == whole
     with pytest.raises(InputError, match="cannot be read"):
         read_rows(tmp_path / "nothing")
+
+
+def test_cells_side_by_side_give_the_same_rows_and_train_each_network_once(bench, plan_text):
+    short = plan_text + '\n[[grid]]\nattacks = ["none", "badnets"]\ndefences = ["none"]\n'
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        _, alone = bench.run(short)
+        before = bench.out.read_text()
+        bench.out.unlink()
+        for place in bench.folder.glob("cache/*-*"):
+            shutil.rmtree(place)
+        summary, beside = bench.run(short, engine=Processes(2))
+    finally:
+        torch.set_num_threads(threads)
+    assert (summary.done, summary.failed) == (2, ())
+    assert [without_times(row) for row in beside.values()] == [without_times(row) for row in alone.values()]
+    assert [json.loads(line)["cell"] for line in bench.out.read_text().splitlines()] == [
+        json.loads(line)["cell"] for line in before.splitlines()
+    ]
+    trained = [json.loads(path.read_text()) for path in bench.folder.glob("cache/*/made.json")]
+    assert len(trained) == 2, "the twin and the attacked network"
+    assert len({row["seconds"]["twin"] for row in beside.values()}) == 1, "trained by one, read by the other"
+
+
+def without_times(row):
+    """Return a row without what a clock says."""
+    row = {**row, "provenance": {**row["provenance"], "seconds": 0, "when": ""}}
+    return json.dumps({**row, "seconds": {}}, sort_keys=True)

@@ -2,7 +2,7 @@ import json
 
 import pytest
 
-from detrojan.benchmark.results import SCHEMA, read_rows
+from detrojan.benchmark.results import SCHEMA, order_rows, read_rows
 from detrojan.errors import DataError, InputError
 
 ROW = {
@@ -85,3 +85,13 @@ def test_a_number_beyond_what_a_float_holds_is_told(tmp_path):
     path.write_text(path.read_text().replace("0.125", "1e999"))
     with pytest.raises(DataError, match="expected finite numbers, got 1e999"):
         read_rows(path)
+
+
+def test_rows_come_into_the_order_of_the_cells_and_other_lines_stay(tmp_path):
+    path = tmp_path / "r.jsonl"
+    lines = [json.dumps({"cell": cell, "n": n}) + "\n" for n, cell in enumerate("cxbab")]
+    path.write_text("".join(lines))
+    order_rows(path, ["a", "b", "c"])
+    rows = [json.loads(line) for line in path.read_text().splitlines()]
+    assert [row["cell"] for row in rows] == ["a", "x", "b", "b", "c"]
+    assert [row["n"] for row in rows] == [3, 1, 2, 4, 0]

@@ -7,10 +7,13 @@ import hashlib
 import json
 import logging
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
+
+from filelock import FileLock
 
 from detrojan.errors import DetrojanError, InputError
 from detrojan.files import replacing_folder
@@ -66,12 +69,52 @@ class Cache:
         """
         key = key_of([kind, depends])
         place = self.folder / f"{kind}-{key[:24]}"
+        found = self._found(place, code, read)
+        if found is not None:
+            return found
+        with self._lock(place.name):
+            found = self._found(place, code, read)
+            return found or self._made(kind, key, depends, code, make=make, write=write)
+
+    @contextmanager
+    def _lock(self, name: str) -> Iterator[None]:
+        """Let one process at a time make an artefact; the others wait, and find it then."""
+        folder = self.folder / "locks"
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            lock = FileLock(folder / f"{name}.lock")
+            lock.acquire()
+        except OSError as error:
+            raise InputError(f"cannot write to {folder}: {error.strerror or error}") from error
+        try:
+            yield
+        finally:
+            lock.release()
+
+    def _found(
+        self, place: Path, code: str, read: Callable[[Path, dict[str, Any]], T]
+    ) -> tuple[T, dict[str, Any]] | None:
+        """Return what lies there, if it can be used."""
         record = self._record(place, code)
-        if record is not None:
-            try:
-                return read(place, record), record
-            except (DetrojanError, OSError, ValueError, KeyError, RuntimeError) as error:
-                logger.warning("%s cannot be used and is made again: %s", place, error)
+        if record is None:
+            return None
+        try:
+            return read(place, record), record
+        except (DetrojanError, OSError, ValueError, KeyError, RuntimeError) as error:
+            logger.warning("%s cannot be used and is made again: %s", place, error)
+            return None
+
+    def _made(
+        self,
+        kind: str,
+        key: str,
+        depends: Any,
+        code: str,
+        *,
+        make: Callable[[Path], T],
+        write: Callable[[T, Path], dict[str, Any]],
+    ) -> tuple[T, dict[str, Any]]:
+        place = self.folder / f"{kind}-{key[:24]}"
         running = self.folder / "running" / f"{kind}-{key_of([key, code])[:24]}"
         made = make(running)
         try:

@@ -4,24 +4,31 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Collection
+from collections import Counter
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from detrojan.benchmark.cache import key_of
+from detrojan.benchmark.cache import Cache, key_of
 from detrojan.benchmark.judging import Judge
 from detrojan.benchmark.making import Subject, Workshop, modules_of
+from detrojan.benchmark.materials import Paths
 from detrojan.benchmark.measuring import Measured, NotApplicableError, measure
 from detrojan.benchmark.parts import NONE, Cell, DefencePlan
+from detrojan.benchmark.plan import Plan
 from detrojan.benchmark.provenance import code_digest, surroundings
-from detrojan.benchmark.results import Row, add_rows, start_rows
+from detrojan.benchmark.results import Row, add_rows, order_rows, start_rows
 from detrojan.benchmark.scanning import read_scan, write_scan
 from detrojan.benchmark.settings import method_of
 from detrojan.errors import DetrojanError, InterruptedRunError, OptionError
 from detrojan.findings import ScanResult
 from detrojan.method import Method
+from detrojan.run import Run
+from detrojan.runner.base import Engine
+from detrojan.runner.here import Here
 from detrojan.scans.base import Scan
 
 logger = logging.getLogger(__name__)
@@ -46,7 +53,12 @@ class Summary:
 
 
 def execute(
-    workshop: Workshop, out: Path, *, any_code: bool = False, attacks: Collection[str] = ()
+    workshop: Workshop,
+    out: Path,
+    *,
+    any_code: bool = False,
+    attacks: Collection[str] = (),
+    engine: Engine | None = None,
 ) -> Summary:
     """Run every cell of a plan whose result is not yet in `out`.
 
@@ -55,6 +67,7 @@ def execute(
         out: the results file, one JSON object per line.
         any_code: results of other versions of the code count as finished.
         attacks: only cells with these attacks, by their names in the plan; empty for all.
+        engine: who computes the cells; None for this process. The results end in the plan's order.
 
     Raises:
         InputError, DataError: the file cannot be used.
@@ -74,24 +87,109 @@ def execute(
         for row in start_rows(out)
         if row["status"] in {"done", "not applicable"}
     }
-    done = kept = skipped = 0
-    failed: list[tuple[Cell, str]] = []
-    with workshop.progress.task(workshop.plan.name, len(cells)) as task:
-        for cell in cells:
-            job = _Job(workshop, cell)
-            known = finished.get(job.key)
-            if known is not None and (any_code or known == job.code):
-                kept += 1
-                task.advance(1, note=job.title)
-                continue
-            row = job.row()
-            add_rows(out, [row])
-            done += row["status"] == "done"
-            skipped += row["status"] == "not applicable"
-            if row["status"] == "failed":
-                failed.append((cell, row["reason"]))
-            task.advance(1, note=job.title)
-    return Summary(done=done, kept=kept, skipped=skipped, failed=tuple(failed))
+    jobs = [_Job(workshop, cell) for cell in cells]
+    todo = [
+        job for job in jobs if (known := finished.get(job.key)) is None or not (any_code or known == job.code)
+    ]
+    counts = Counter[str]()
+    failed: dict[str, tuple[Cell, str]] = {}
+    for job, row in _rows(workshop, todo, engine or Here()):
+        add_rows(out, [row])
+        counts[str(row["status"])] += 1
+        if row["status"] == "failed":
+            failed[job.key] = (job.cell, row["reason"])
+    if engine is not None:
+        order_rows(out, [job.key for job in jobs])
+    return Summary(
+        done=counts["done"],
+        kept=len(jobs) - len(todo),
+        skipped=counts["not applicable"],
+        failed=tuple(failed[job.key] for job in todo if job.key in failed),
+    )
+
+
+@dataclass(frozen=True)
+class _Item:
+    """A cell to compute; its text is what people call it."""
+
+    cell: Cell
+    title: str
+
+    def __str__(self) -> str:
+        return self.title
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Means:
+    """What a workshop is made of, elsewhere too."""
+
+    plan: Plan
+    paths: Paths
+    cache: Cache
+    device: str
+    mixed_precision: bool | None
+
+    def workshop(self) -> Workshop:
+        """Return the workshop of this process; what cells share is at hand in it."""
+        key = key_of([self.plan.model_dump(mode="json"), str(self)])
+        if key not in _AT_HAND:
+            _AT_HAND.clear()
+            _AT_HAND[key] = Workshop(**vars(self))
+        return _AT_HAND[key]
+
+
+#: the workshop of this process, by what it is made of
+_AT_HAND: dict[str, Workshop] = {}
+
+
+def _cell_row(means: _Means, run: Run, item: _Item) -> Row:
+    """Compute a cell in any process."""
+    workshop = means.workshop()
+    workshop.progress = run.progress
+    return _Job(workshop, item.cell).row()
+
+
+def _rows(workshop: Workshop, jobs: Sequence[_Job], engine: Engine) -> Iterator[tuple[_Job, Row]]:
+    """Yield each cell's row as it becomes known.
+
+    Raises:
+        Exception: what went wrong in a cell without being an error of ours.
+
+    """
+    run = Run(device=workshop.device, progress=workshop.progress)
+    if isinstance(engine, Here):
+        work: Callable[[Run, _Item], Row] = partial(_row_of, workshop)
+    else:
+        jobs = _spread(jobs)
+        work = partial(_cell_row, _Means(
+            plan=workshop.plan, paths=workshop.paths, cache=workshop.cache, device=workshop.device,
+            mixed_precision=workshop.mixed_precision,
+        ))  # fmt: skip
+    items = [_Item(job.cell, job.title) for job in jobs]
+    for outcome in engine.outcomes(work, items, run=run, title=workshop.plan.name):
+        job = jobs[outcome.place]
+        if outcome.lost:
+            yield job, job.lost(str(outcome.error))
+        elif outcome.error is not None:
+            raise outcome.error
+        else:
+            yield job, outcome.value
+
+
+def _row_of(workshop: Workshop, _run: Run, item: _Item) -> Row:
+    """Compute a cell in this process."""
+    return _Job(workshop, item.cell).row()
+
+
+def _spread(jobs: Sequence[_Job]) -> list[_Job]:
+    """Return cells with those first that need different networks: nobody waits for another one's training."""
+    seen: Counter[str] = Counter()
+    places: list[tuple[int, int]] = []
+    for number, job in enumerate(jobs):
+        subject = key_of(job.workshop.depends(job.cell))
+        places.append((seen[subject], number))
+        seen[subject] += 1
+    return [jobs[number] for _, number in sorted(places)]
 
 
 class _Job:
@@ -126,6 +224,15 @@ class _Job:
             "inputs": self.defence.inputs if self.defence.room == "guards" else None,
         }
 
+    def lost(self, reason: str) -> Row:
+        """Return the row of a cell that no worker finished."""
+        return {
+            **self._head(),
+            "status": "failed",
+            "reason": reason,
+            "provenance": {**surroundings(self.workshop.device), "seconds": None, "when": _now()},
+        }
+
     def row(self) -> Row:
         """Compute the cell; an error becomes a row too, and is tried again by the next run."""
         begun = time.monotonic()
@@ -144,7 +251,7 @@ class _Job:
             "provenance": {
                 **surroundings(self.workshop.device),
                 "seconds": round(time.monotonic() - begun, 3),
-                "when": datetime.now(UTC).isoformat(timespec="seconds"),
+                "when": _now(),
             },
         }
 
@@ -248,6 +355,10 @@ class _Job:
             read=lambda place, _record: read_scan(place),
         )
         return result, record["seconds"]
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")
 
 
 def _method(plan: DefencePlan) -> Method:

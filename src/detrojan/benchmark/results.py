@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 import math
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 from detrojan.errors import DataError, InputError
+from detrojan.files import replacing
 
 SCHEMA = "detrojan.bench/1"
 Row = dict[str, Any]
@@ -129,6 +130,34 @@ def start_rows(path: Path) -> list[Row]:
     except OSError as error:
         raise InputError(f"cannot write results to {path}: {error.strerror or error}") from error
     return read_rows(path)
+
+
+def order_rows(path: Path, cells: Sequence[str]) -> None:
+    """Bring the rows of some cells into an order; the lines of all others stay where they are.
+
+    Args:
+        path: the results.
+        cells: the cells' digests in their order.
+
+    Raises:
+        InputError: the file cannot be written.
+
+    """
+    places = {cell: number for number, cell in enumerate(cells)}
+    try:
+        lines = path.read_text("utf-8").splitlines(keepends=True)
+        known = {number: json.loads(line)["cell"] for number, line in enumerate(lines) if line.strip()}
+        ours = [number for number, cell in known.items() if cell in places]
+        wanted = sorted(ours, key=lambda number: places[known[number]])
+        if wanted == ours:
+            return
+        ordered = list(lines)
+        for number, source in zip(ours, wanted, strict=True):
+            ordered[number] = lines[source]
+        with replacing(path) as scratch:
+            scratch.write_text("".join(ordered), "utf-8")
+    except OSError as error:
+        raise InputError(f"cannot write results to {path}: {error.strerror or error}") from error
 
 
 def add_rows(path: Path, rows: Iterable[Row]) -> None:

@@ -7,9 +7,11 @@ from typing import TYPE_CHECKING
 
 import click
 
+from detrojan.cli.engine_options import engine_options
 from detrojan.cli.options import FILE, debug_option
 from detrojan.cli.state import current, start_logging
 from detrojan.errors import DataError, OptionError
+from detrojan.jobs.sources import EngineSource
 
 if TYPE_CHECKING:
     from detrojan.benchmark.results import Row
@@ -68,6 +70,7 @@ def command() -> None:
     metavar="NAME",
     help="Only cells with this attack of the plan. May be repeated.",
 )
+@engine_options("here")
 @click.option(
     "--any-code", is_flag=True, help="Also take over what another version of the code has computed."
 )
@@ -83,6 +86,7 @@ def run(
     threads: int | None,
     mixed_precision: bool | None,
     attacks: tuple[str, ...],
+    engine: EngineSource,
     any_code: bool,
     verbose: bool,
 ) -> int:
@@ -100,9 +104,11 @@ def run(
     from detrojan.cli.progress import RichProgress  # noqa: PLC0415
     from detrojan.cli.surroundings import check_device  # noqa: PLC0415
     from detrojan.machine import device_named, tune  # noqa: PLC0415
+    from detrojan.runner.base import engine_named  # noqa: PLC0415
 
     start_logging(verbose=verbose)
     check_writable(out)
+    workers = None if engine == EngineSource(engine="here") else engine_named(**vars(engine))
     state = current()
     device = device_named(device or "auto")
     check_device(device)
@@ -122,7 +128,7 @@ def run(
         progress=RichProgress(state.console),
     )
     try:
-        summary = execute(workshop, target, any_code=any_code, attacks=attacks)
+        summary = execute(workshop, target, any_code=any_code, attacks=attacks, engine=workers)
     except KeyboardInterrupt:
         state.note("stopped; the same command goes on from here")
         return 130

@@ -22,6 +22,7 @@ VERBS = {
     "scan": "scan",
     "check": "check",
     "verify": "verify",
+    "fleet": "fleet",
     "repair": "repair",
     "evaluate": "evaluate",
     "attack": "attack",

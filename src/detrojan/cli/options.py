@@ -56,7 +56,7 @@ class OutputOptions:
         return any(kind.pictured and self.files.get(name) is not None for name, kind in outputs().items())
 
 
-def _group(kind: type[Any], name: str, options: list[Callable[[Verb], Verb]]) -> Callable[[Verb], Verb]:
+def group(kind: type[Any], name: str, options: list[Callable[[Verb], Verb]]) -> Callable[[Verb], Verb]:
     """Return a decorator that adds `options` and hands them to the verb as one `kind` called `name`."""
 
     def decorate(verb: Verb) -> Verb:
@@ -87,7 +87,7 @@ def _memory(_context: click.Context, _parameter: click.Parameter, value: int | N
 
 def model_options(verb: Verb) -> Verb:
     """Add MODEL and what says how it is built and fed."""
-    return _group(
+    return group(
         ModelSource,
         "model",
         [
@@ -175,7 +175,7 @@ def data_options(
         what: what the images have to be.
 
     """
-    return _group(
+    return group(
         DataSource,
         "data",
         [
@@ -214,14 +214,14 @@ def data_options(
 
 def run_options(verb: Verb) -> Verb:
     """Add seed, device, threads, checkpoint and how much is said."""
-    return _group(RunOptions, "surroundings", [*_device_options(), *_state_options(), *_saying_options()])(
+    return group(RunOptions, "surroundings", [*_device_options(), *_state_options(), *_saying_options()])(
         verb
     )
 
 
 def short_run_options(verb: Verb) -> Verb:
     """Add seed, device, threads and how much is said: for verbs whose work is too short to keep its state."""
-    return _group(RunOptions, "surroundings", [*_device_options(), *_saying_options()])(verb)
+    return group(RunOptions, "surroundings", [*_device_options(), *_saying_options()])(verb)
 
 
 def seedless_run_options(verb: Verb) -> Verb:

@@ -1,4 +1,4 @@
-"""Where a job's model and data come from: plain values, as options, a request or a plan state them."""
+"""Where a job's model, data and workers come from: plain values, as options, a request or a plan say."""
 
 from __future__ import annotations
 
@@ -80,3 +80,19 @@ class DataSource:
     crop: bool = False
     unlabelled: bool = False
     strict: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class EngineSource:
+    """Who does the parts of a job.
+
+    Attributes:
+        engine: its name.
+        workers: parts at the same time; None for what is usual.
+        address: of a cluster; None where there is none.
+
+    """
+
+    engine: str
+    workers: int | None = None
+    address: str | None = None

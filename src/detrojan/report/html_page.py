@@ -88,7 +88,7 @@ def render_page(
     """
     css = Markup(resources.files("detrojan.report").joinpath("page.css").read_text("utf-8"))  # noqa: S704 - ours
     return (
-        _environment()
+        environment()
         .get_template("page.html.jinja")
         .render(
             title=printable(title, 200),
@@ -127,13 +127,14 @@ def filled(
     template: str, *, title: str, said: str, version: str, mood: str = "plain", **values: Any
 ) -> Section:
     """Return a section made from one of our templates; what it is given is escaped there."""
-    body = _environment().get_template(template).render(said=said, mood=mood, **values)
+    body = environment().get_template(template).render(said=said, mood=mood, **values)
     # The template has escaped every value: this only tells the outer one so.
     return Section(title, said, Markup(body), version, mood)  # noqa: S704
 
 
 @cache
-def _environment() -> Environment:
+def environment() -> Environment:
+    """Return the templates of this package; they escape what they are given."""
     from jinja2 import Environment, PackageLoader, StrictUndefined  # noqa: PLC0415 - only pages need it
 
     return Environment(

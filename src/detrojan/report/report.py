@@ -286,7 +286,7 @@ def run_facts(
     return RunFacts(
         seed=run.seed,
         versions={
-            "detrojan": _own_version(),
+            "detrojan": own_version(),
             "torch": str(torch.__version__),
             "numpy": np.__version__,
             "python": platform.python_version(),
@@ -310,7 +310,8 @@ def _by_name(methods: Sequence[Method]) -> dict[str, Any]:
     return values
 
 
-def _own_version() -> str:
+def own_version() -> str:
+    """Return the version of detrojan."""
     try:
         return metadata.version("detrojan")
     except metadata.PackageNotFoundError:

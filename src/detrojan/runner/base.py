@@ -116,11 +116,11 @@ def engines() -> dict[str, type[Engine]]:
     return {kind.name: kind for kind in classes("detrojan.runner", Engine)}  # type: ignore[type-abstract]
 
 
-def engine_named(chosen: str, *, workers: int | None = None, address: str | None = None) -> Engine:
+def engine_named(engine: str, *, workers: int | None = None, address: str | None = None) -> Engine:
     """Return the engine that is called so.
 
     Args:
-        chosen: its name.
+        engine: its name.
         workers: parts that are done at the same time, 1 or more; None for what is usual.
         address: of the cluster; None where there is none.
 
@@ -129,11 +129,11 @@ def engine_named(chosen: str, *, workers: int | None = None, address: str | None
 
     """
     known = engines()
-    if chosen not in known:
-        raise OptionError(f"expected an engine out of {', '.join(known)}, got {chosen!r}")
+    if engine not in known:
+        raise OptionError(f"expected an engine out of {', '.join(known)}, got {engine!r}")
     if workers is not None and workers < 1:
         raise OptionError(f"expected 1 worker or more, got {workers}")
-    return known[chosen].made(workers, address)
+    return known[engine].made(workers, address)
 
 
 def told(error: Exception) -> tuple[str, str, str]:

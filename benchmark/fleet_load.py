@@ -1,0 +1,156 @@
+"""Measures `detrojan fleet scan`: time against workers, and kill -9 with a resume, five times.
+
+The fleet has 40 small files: networks with and without a backdoor, copies, and files that are damaged, made
+to run code, or of formats that are not read. Each call is a process of its own, as a user starts it.
+
+    python benchmark/fleet_load.py --out /tmp/fleet-load
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from detrojan.attacks.badnets import BadNets
+from detrojan.data.dataset import Dataset
+from detrojan.learning.fitting import Fitting, fit
+from detrojan.learning.fresh import start_net
+from detrojan.models.writing import save_model
+from detrojan.run import Run
+
+KINDS, SIDE = 6, 16
+PLACES = ((1, 1), (1, 6), (1, 11), (9, 1), (9, 6), (9, 11))
+POLICY = """
+[models]
+data = "clean.npz"
+
+[scan]
+method = "neural_cleanse"
+set = ["steps=90", "mini_batches=2", "batch_size=16", "samples=200", "statistic=median"]
+"""
+
+
+class Runs:
+    """Unpickling it would end the process."""
+
+    def __reduce__(self) -> Any:
+        """Return what would be called."""
+        return os._exit, (3,)
+
+
+def blobs(count: int, seed: int) -> Dataset:
+    """Return grey pictures, each with a bright blob where its label says."""
+    chance = torch.Generator().manual_seed(seed)
+    labels = torch.arange(count) % KINDS
+    images = torch.rand(count, 1, SIDE, SIDE, generator=chance) * 0.27
+    for image, label in zip(images, labels.tolist(), strict=True):
+        top, left = PLACES[label]
+        image[0, top : top + 5, left : left + 5] += 0.5
+    return Dataset(images.clamp(0, 1), labels)
+
+
+def make(folder: Path) -> None:
+    """Write the fleet: 16 clean networks, 4 with a backdoor, 8 copies, and 12 files that cannot be judged."""
+    models = folder / "models"
+    models.mkdir(parents=True)
+    how = Fitting(epochs=6, batch_size=32, optimizer="adam", learning_rate=2e-3, weight_decay=0)
+    for seed in range(20):
+        run, data = Run(seed=seed), blobs(600, seed)
+        if seed % 5 == 0:
+            data = BadNets(target=3, poison_rate=0.2).poison(data, run=run).data
+        net = start_net("mnist_cnn", data.shape, classes=KINDS, run=run)
+        fit(net, data, how, run=run)
+        save_model(net, models / f"net_{seed:02}.safetensors")
+    for seed in range(8):
+        shutil.copy(models / f"net_{seed:02}.safetensors", models / f"copy_{seed:02}.safetensors")
+    whole = (models / "net_01.safetensors").read_bytes()
+    for place in range(4):
+        (models / f"cut_{place}.safetensors").write_bytes(whole[: 500 + 900 * place])
+        torch.save({"weight": Runs(), "place": place}, models / f"evil_{place}.pt")
+        (models / f"chat_{place}.gguf").write_bytes(b"GGUF" + bytes(60 + place))
+    clean = blobs(480, 99)
+    pixels = (clean.images.permute(0, 2, 3, 1) * 255).to(torch.uint8).numpy()
+    np.savez(folder / "clean.npz", images=pixels, labels=clean.require_labels("writing").numpy())
+    (folder / "policy.toml").write_text(POLICY, "utf-8")
+
+
+def start(folder: Path, out: Path, engine: str, workers: int) -> subprocess.Popen[bytes]:
+    """Start a call; each worker has one computing thread."""
+    words = ["fleet", "scan", folder / "models", "--policy", folder / "policy.toml", "--out", out]
+    words += ["--engine", engine, "--workers", workers, "--threads", workers]
+    return subprocess.Popen(  # noqa: S603 - our own command
+        [sys.executable, "-m", "detrojan", *map(str, words)],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+
+
+def known(out: Path) -> list[dict[str, Any]]:
+    """Return what the record says of each model, without times."""
+    models = json.loads((out / "fleet.json").read_text("utf-8"))["models"]
+    return [{name: value for name, value in one.items() if name not in {"seconds", "when"}} for one in models]
+
+
+def timed(folder: Path, engine: str, workers: int) -> tuple[float, list[dict[str, Any]]]:
+    """Return the seconds of a whole call, and what it found."""
+    out = folder / f"out-{engine}-{workers}"
+    shutil.rmtree(out, ignore_errors=True)
+    begun = time.monotonic()
+    start(folder, out, engine, workers).wait()
+    return time.monotonic() - begun, known(out)
+
+
+def killed(
+    folder: Path, usual: float, chance: random.Random
+) -> tuple[float, int, float, list[dict[str, Any]]]:
+    """Kill a call and do it again; return when, verdicts by then, seconds of the second, what it found."""
+    out = folder / "out-killed"
+    shutil.rmtree(out, ignore_errors=True)
+    first, moment = start(folder, out, "processes", 2), chance.uniform(0.25, 0.9) * usual
+    time.sleep(moment)
+    os.kill(first.pid, signal.SIGKILL)
+    first.wait()
+    kept = sum(one["status"] == "scanned" for one in known(out)) if (out / "fleet.json").exists() else 0
+    begun = time.monotonic()
+    start(folder, out, "processes", 2).wait()
+    return moment, kept, time.monotonic() - begun, known(out)
+
+
+def main() -> None:
+    """Make the fleet and print two tables."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--out", type=Path, required=True, help="a folder for the fleet and the results")
+    parser.add_argument("--kills", type=int, default=5, help="how often a call is killed")
+    args = parser.parse_args()
+    if not (args.out / "policy.toml").exists():
+        make(args.out)
+    print("| engine | workers | seconds | backdoors | same as one process |\n|---|---|---|---|---|")
+    usual, found = 0.0, None
+    for engine, workers in (("here", 1), ("processes", 1), ("processes", 2)):
+        usual, said = timed(args.out, engine, workers)
+        found = found or said
+        bad = sum(one.get("verdict") == "backdoored" and one["status"] == "scanned" for one in said)
+        print(
+            f"| {engine} | {workers} | {usual:.1f} | {bad} | {'yes' if said == found else 'no'} |", flush=True
+        )
+    print("\n| killed after | verdicts kept | seconds of the next call | same record |\n|---|---|---|---|")
+    chance = random.Random(7)  # noqa: S311 - no secret
+    for _ in range(args.kills):
+        moment, kept, seconds, said = killed(args.out, usual, chance)
+        print(f"| {moment:.1f} s | {kept} | {seconds:.1f} | {'yes' if said == found else 'no'} |", flush=True)
+
+
+if __name__ == "__main__":
+    main()

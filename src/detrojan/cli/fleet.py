@@ -1,0 +1,90 @@
+"""`detrojan fleet`: judge many models by one policy."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from detrojan.cli.engine_options import engine_options
+from detrojan.cli.options import FILE, RunOptions, format_option, short_run_options
+from detrojan.cli.state import current
+from detrojan.jobs.sources import EngineSource
+
+
+@click.group(
+    "fleet",
+    short_help="Judge many models by one policy.",
+    epilog="\b\nExample:\n  detrojan fleet scan models/ --policy fleet.toml --out fleet --workers 4",
+)
+def command() -> None:
+    """Judge folders, lists and caches of models by one policy."""
+
+
+@command.command(
+    "scan",
+    epilog="\b\nExamples:\n"
+    "  detrojan fleet scan models/ --data photos/ --out fleet\n"
+    "  detrojan fleet scan 'models/**/*.pt' list.csv --policy fleet.toml --budget 3600 --workers 4",
+)
+@click.argument("targets", nargs=-1, required=True)
+@click.option(
+    "--policy",
+    type=FILE,
+    metavar="FILE",
+    help="How models are judged, and what fails (TOML).  [default: none]",
+)
+@click.option(
+    "--data", metavar="PATH", help="Clean images; before the policy's.  [default: none, made-up images]"
+)
+@click.option(
+    "--out", type=FILE, metavar="DIR", default=Path("fleet"), show_default=True, help="Where results go."
+)
+@click.option(
+    "--budget",
+    type=click.FloatRange(min=0, min_open=True),
+    metavar="SECONDS",
+    help="Begin no scan after this time; what is left waits for the next call.  [default: no limit]",
+)
+@format_option()
+@engine_options("processes")
+@short_run_options
+def scan(
+    targets: tuple[str, ...],
+    policy: Path | None,
+    data: str | None,
+    out: Path,
+    budget: float | None,
+    format_: str,
+    engine: EngineSource,
+    surroundings: RunOptions,
+) -> int:
+    """Judge all models that TARGETS name: files, folders, patterns, lists, the Hugging Face cache.
+
+    Each model first gets a look without data. Then the most suspicious ones are scanned first. The same
+    command goes on where it was stopped, and skips what is unchanged. A file that cannot be judged is
+    skipped with its reason.
+
+    Exit codes: 0 nothing fails by the policy, 1 a backdoor found or an unsafe file, 2 error, 3 a model
+    without a verdict, 4 wrong usage.
+    """
+    from detrojan.cli.outputs import check_folder, show, write  # noqa: PLC0415 - `--help` shall be fast
+    from detrojan.cli.surroundings import start  # noqa: PLC0415
+    from detrojan.jobs.fleet.finding import find_models  # noqa: PLC0415
+    from detrojan.jobs.fleet.policy import read_policy  # noqa: PLC0415
+    from detrojan.jobs.fleet.work import Fleet  # noqa: PLC0415
+    from detrojan.report.records.fleet import fleet_text  # noqa: PLC0415
+    from detrojan.runner.base import engine_named  # noqa: PLC0415
+
+    run = start(surroundings)
+    worker = engine_named(**vars(engine))
+    said = read_policy(policy, data, surroundings.seed)
+    check_folder(out, writes=("fleet.json", "index.html"))
+    fleet = Fleet(find_models(targets), said, run=run, engine=worker, out=out, budget=budget)
+    summary = fleet.scan()
+    current().note(f"{summary.unchanged} unchanged, {summary.judged} scanned now")
+    if format_ == "json":
+        write(summary.record.to_json())
+    else:
+        show(fleet_text(summary.record, str(out)))
+    return summary.record.exit_code
