@@ -10,7 +10,7 @@ import click
 from detrojan.cli.engine_options import engine_options
 from detrojan.cli.options import FILE, debug_option
 from detrojan.cli.state import current, start_logging
-from detrojan.errors import DataError, OptionError
+from detrojan.errors import DataError, InterruptedRunError, OptionError
 from detrojan.jobs.sources import EngineSource
 
 if TYPE_CHECKING:
@@ -129,7 +129,7 @@ def run(
     )
     try:
         summary = execute(workshop, target, any_code=any_code, attacks=attacks, engine=workers)
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, InterruptedRunError):
         state.note("stopped; the same command goes on from here")
         return 130
     click.echo(

@@ -9,6 +9,7 @@ import click
 from detrojan.cli.engine_options import engine_options
 from detrojan.cli.options import FILE, RunOptions, format_option, short_run_options
 from detrojan.cli.state import current
+from detrojan.errors import InterruptedRunError
 from detrojan.jobs.sources import EngineSource
 
 
@@ -80,8 +81,12 @@ def scan(
     worker = engine_named(**vars(engine))
     said = read_policy(policy, data, surroundings.seed)
     check_folder(out, writes=("fleet.json", "index.html"))
-    fleet = Fleet(find_models(targets), said, run=run, engine=worker, out=out, budget=budget)
-    summary = fleet.scan()
+    fleet = Fleet(find_models(targets, out), said, run=run, engine=worker, out=out, budget=budget)
+    try:
+        summary = fleet.scan()
+    except (KeyboardInterrupt, InterruptedRunError):
+        current().note(f"stopped; what is known is in {out}, and the same command goes on from there")
+        return 130
     current().note(f"{summary.unchanged} unchanged, {summary.judged} scanned now")
     if format_ == "json":
         write(summary.record.to_json())

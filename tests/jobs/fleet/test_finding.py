@@ -7,7 +7,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from detrojan.errors import DataError, InputError
+from detrojan.errors import DataError, InputError, OptionError
 from detrojan.jobs.fleet.finding import find_models, read_list
 
 
@@ -53,6 +53,16 @@ def test_the_hubs_cache_gives_a_model_for_each_snapshot(tmp_path):
         for file in files:
             (tmp_path / name / file).write_text("{}")
     assert names([tmp_path], tmp_path) == ["org/net@01234567", "solo@aa/net.onnx"]
+
+
+def test_the_folder_of_the_results_is_not_looked_into_and_names_are_unique(folder, tmp_path):
+    (folder / "deep" / "out").mkdir()
+    (folder / "deep" / "out" / "label_3.safetensors").touch()
+    found = find_models([str(folder / "deep")], without=folder / "deep" / "out")
+    assert [one.path.name for one in found.models] == ["c.h5"]
+    (tmp_path / "l.csv").write_text("name,model\nx,a.pt\nx,b.pt\n")
+    with pytest.raises(OptionError, match="got 'x' twice"):
+        find_models([str(tmp_path / "l.csv")])
 
 
 def test_a_list_states_how_each_model_is_fed_and_on_what_it_is_judged(tmp_path):

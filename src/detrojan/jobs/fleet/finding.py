@@ -6,12 +6,13 @@ import csv
 import glob
 import json
 import os
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from detrojan.errors import DataError, DetrojanError, InputError, ModelError
+from detrojan.errors import DataError, DetrojanError, InputError, ModelError, OptionError
 from detrojan.files import refuse_special
 from detrojan.jobs.fleet.feeding import Feeding, is_list, refuse_code
 from detrojan.models.formats.base import Content, formats
@@ -78,11 +79,13 @@ class Search:
     Attributes:
         models: each once, in the order in which they were found.
         ignored: how many files are no models.
+        without: a folder that is not looked into: the one of the results.
 
     """
 
     models: list[Found] = field(default_factory=list)
     ignored: int = 0
+    without: Path | None = None
     _known: set[tuple[str, str]] = field(default_factory=set)
 
     def add(self, found: Found) -> None:
@@ -93,19 +96,21 @@ class Search:
             self.models.append(found)
 
 
-def find_models(targets: Sequence[str]) -> Search:
+def find_models(targets: Sequence[str], without: Path | None = None) -> Search:
     """Return the models that targets name.
 
     Args:
         targets: each a model's file or folder, a folder of models, the hub's cache, a pattern such as
             `models/**/*.pt`, or a list: CSV, TSV or JSON lines with a column `model` and, as columns, what
             `Feeding` may state.
+        without: a folder that is not looked into: the one of the results.
 
     Raises:
         InputError: nothing is there, or a list that cannot be read.
+        OptionError: a name that two models have.
 
     """
-    search = Search()
+    search = Search(without=without)
     for target in targets:
         path = Path(target)
         if _exists(path):
@@ -119,6 +124,9 @@ def find_models(targets: Sequence[str]) -> Search:
                 _look(search, Path(match))
             elif Path(match).is_file():
                 search.add(Found(name=match, path=Path(match)))
+    twice = [name for name, count in Counter(one.name for one in search.models).items() if count > 1]
+    if twice:
+        raise OptionError(f"expected another name for each model, got {twice[0]!r} twice")
     return search
 
 
@@ -138,6 +146,8 @@ def _add(search: Search, path: Path) -> None:
 
 def _look(search: Search, folder: Path) -> None:
     """Look through a folder; a folder that is a model is one model."""
+    if search.without is not None and folder.resolve() == search.without.resolve():
+        return
     if folder.name.startswith(_HUB):
         _look_in_hub(search, folder)
         return

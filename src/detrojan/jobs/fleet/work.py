@@ -241,17 +241,3 @@ def _said(outcome: Outcome) -> object:
 
 def _ours(error: Exception) -> DetrojanError:
     return error if isinstance(error, DetrojanError) else InputError(str(error))
-
-
-def unique_names(models: Sequence[Found]) -> None:
-    """Refuse two models of one name.
-
-    Raises:
-        OptionError: there are two.
-
-    """
-    seen: set[str] = set()
-    for model in models:
-        if model.name in seen:
-            raise OptionError(f"expected a name for each model, got {model.name!r} twice")
-        seen.add(model.name)
