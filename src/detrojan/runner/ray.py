@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Self, TypeVar
@@ -20,6 +21,8 @@ T = TypeVar("T")
 _SHARE = 0.8
 #: seconds between two looks at what has ended, so that Ctrl-C is noticed
 _EVERY = 0.5
+#: seconds that a cluster is given to answer
+_PATIENCE = 10.0
 
 
 @dataclass(frozen=True)
@@ -102,6 +105,7 @@ def _joined(ray: Any, address: str | None, workers: int | None) -> bool:
     """Join the cluster, unless this process has; return whether this call did."""
     if ray.is_initialized():
         return False
+    _check_there(address)
     own = {} if address is not None else {"num_cpus": workers, "include_dashboard": False}
     try:
         ray.init(address=address, log_to_driver=False, logging_level="error", configure_logging=False, **own)
@@ -109,6 +113,22 @@ def _joined(ray: Any, address: str | None, workers: int | None) -> bool:
         reason = str(error).strip().partition("\n")[0]
         raise OptionError(f"expected a Ray cluster at {address or 'this machine'}: {reason}") from error
     return True
+
+
+def _check_there(address: str | None) -> None:
+    """Refuse an address at which nobody listens: Ray would try for minutes.
+
+    Raises:
+        OptionError: nobody does.
+
+    """
+    host, _, port = (address or "").removeprefix("ray://").rpartition(":")
+    if not (host and port.isdecimal()):
+        return  # "auto", or none
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), timeout=_PATIENCE).close()
+    except (OSError, OverflowError) as error:
+        raise OptionError(f"expected a Ray cluster at {address}: {error}") from error
 
 
 class _Work:
