@@ -112,8 +112,15 @@ def test_what_is_unchanged_is_skipped_and_what_changed_is_not(fleet, scanned, cl
     out = tmp_path / "out"
     shutil.copytree(scanned, out)
     words = ("fleet", "scan", fleet / "models", "--out", out, "--engine", "here", "--policy")
-    again = cli.call(*words, fleet / "policy.toml")
-    assert again.exit_code == 1
+    files = {name: tmp_path / name for name in ("sarif", "junit", "cyclonedx", "prometheus")}
+    asked = [word for name, file in files.items() for word in (f"--{name}", file)]
+    again = cli.call(*words, fleet / "policy.toml", *asked)
+    assert again.exit_code == 1, again.output
+    assert all(
+        "evil.pt" in file.read_text() and "copy.safetensors" in file.read_text() for file in files.values()
+    )
+    rules = [one["ruleId"] for one in json.loads(files["sarif"].read_text())["runs"][0]["results"]]
+    assert len(rules) == 5, "two models with the backdoor, three files that could not be judged"
     assert "5 unchanged, 0 scanned now" in again.stderr
     assert (out / "fleet.json").read_bytes() == (scanned / "fleet.json").read_bytes()
     mild = fleet / "mild.toml"

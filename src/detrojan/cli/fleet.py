@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from detrojan.cli.engine_options import engine_options
-from detrojan.cli.options import FILE, RunOptions, format_option, short_run_options
+from detrojan.cli.options import FILE, OutputOptions, RunOptions, output_options, short_run_options
 from detrojan.cli.state import current
 from detrojan.errors import InterruptedRunError
 from detrojan.jobs.sources import EngineSource
@@ -47,7 +47,7 @@ def command() -> None:
     metavar="SECONDS",
     help="Begin no scan after this time; what is left waits for the next call.  [default: no limit]",
 )
-@format_option()
+@output_options("fleet")
 @engine_options("processes")
 @short_run_options
 def scan(
@@ -56,7 +56,7 @@ def scan(
     data: str | None,
     out: Path,
     budget: float | None,
-    format_: str,
+    output: OutputOptions,
     engine: EngineSource,
     surroundings: RunOptions,
 ) -> int:
@@ -69,10 +69,17 @@ def scan(
     Exit codes: 0 nothing fails by the policy, 1 a backdoor found or an unsafe file, 2 error, 3 a model
     without a verdict, 4 wrong usage.
     """
-    from detrojan.cli.outputs import check_folder, show, write  # noqa: PLC0415 - `--help` shall be fast
+    from detrojan.cli.outputs import (  # noqa: PLC0415 - `--help` shall be fast
+        check_folder,
+        check_writable,
+        show,
+        write,
+        write_gathered,
+    )
     from detrojan.cli.surroundings import start  # noqa: PLC0415
     from detrojan.jobs.fleet.finding import find_models  # noqa: PLC0415
     from detrojan.jobs.fleet.policy import read_policy  # noqa: PLC0415
+    from detrojan.jobs.fleet.results import results_of  # noqa: PLC0415
     from detrojan.jobs.fleet.work import Fleet  # noqa: PLC0415
     from detrojan.report.records.fleet import fleet_text  # noqa: PLC0415
     from detrojan.runner.base import engine_named  # noqa: PLC0415
@@ -81,6 +88,7 @@ def scan(
     worker = engine_named(**vars(engine))
     said = read_policy(policy, data, surroundings.seed)
     check_folder(out, writes=("fleet.json", "index.html"))
+    check_writable(*output.files.values())
     fleet = Fleet(find_models(targets, out), said, run=run, engine=worker, out=out, budget=budget)
     try:
         summary = fleet.scan()
@@ -88,7 +96,8 @@ def scan(
         current().note(f"stopped; what is known is in {out}, and the same command goes on from there")
         return 130
     current().note(f"{summary.unchanged} unchanged, {summary.judged} scanned now")
-    if format_ == "json":
+    write_gathered(results_of(summary.record, out), output)
+    if output.format_ == "json":
         write(summary.record.to_json())
     else:
         show(fleet_text(summary.record, str(out)))

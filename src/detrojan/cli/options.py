@@ -226,7 +226,7 @@ def short_run_options(verb: Verb) -> Verb:
 
 def seedless_run_options(verb: Verb) -> Verb:
     """Add device, threads and how much is said: for a verb whose seed is stated elsewhere."""
-    return _group(RunOptions, "surroundings", [*_device_options()[1:], *_saying_options()])(verb)
+    return group(RunOptions, "surroundings", [*_device_options()[1:], *_saying_options()])(verb)
 
 
 def _device_options() -> list[Callable[[Verb], Verb]]:

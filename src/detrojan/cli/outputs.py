@@ -6,7 +6,7 @@ import json
 import os
 import sys
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from rich.console import RenderableType
 
     from detrojan.report.pictures import TriggerPictures
+    from detrojan.report.problems import Result
     from detrojan.report.report import AnyReport
 
 
@@ -144,6 +145,23 @@ def write_files(
 
     files = {file: kind for name, kind in outputs().items() if (file := output.files.get(name)) is not None}
     _save({file: kind.render(result, pictures) for file, kind in files.items()})
+
+
+def write_gathered(results: Iterable[Result], output: OutputOptions) -> None:
+    """Write many results to the files for other tools that the options name.
+
+    Raises:
+        InputError: a file cannot be written.
+
+    """
+    from detrojan.files import save_text  # noqa: PLC0415
+    from detrojan.report.outputs.base import Gathering, outputs  # noqa: PLC0415
+
+    chosen = {kind: file for name, kind in outputs().items() if (file := output.files.get(name)) is not None}
+    found = list(results) if chosen else []
+    for kind, file in chosen.items():
+        assert isinstance(kind, Gathering)
+        save_text(file, kind.render_all(found))
 
 
 def emit_values(values: Mapping[str, Any], output: OutputOptions, text: RenderableType) -> None:

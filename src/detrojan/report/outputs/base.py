@@ -47,7 +47,7 @@ class Output(ABC):
 class Gathering(Output):
     """Base of the outputs for other tools: one text may hold any number of results."""
 
-    verbs = ("scan", "repair", "filter")
+    verbs = ("scan", "repair", "filter", "fleet")
 
     def render(self, report: Any, pictures: Mapping[int, TriggerPictures] | None = None) -> str:
         """Return one result as text."""
