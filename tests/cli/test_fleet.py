@@ -65,7 +65,8 @@ def scanned(fleet, cli):
     torch.set_num_threads(threads)
     assert done.exit_code == 1, done.output
     assert "0 unchanged, 2 scanned now" in done.stderr
-    assert "backdoor found 1, unsafe file 1, skipped 2, no evidence 1, duplicate 1" in done.stdout
+    said = " ".join(done.stdout.split())
+    assert "6 models: backdoor found 1, unsafe file 1, skipped 2, no evidence 1, duplicate 1" in said
     return fleet / "out"
 
 
@@ -85,7 +86,7 @@ def test_each_model_has_its_result_and_none_stops_the_others(scanned, cli):
     assert json.loads((scanned / bad["report"]).read_text())["targets"] == [cli.TARGET]
     assert "Backdoor found" in (scanned / bad["page"]).read_text()
     assert found["a.safetensors"]["verdict"] == "no evidence"
-    assert "verdict" not in found["cut.safetensors"]
+    assert found["cut.safetensors"]["verdict"] is None
     assert "GGUF" in found["chat.gguf"]["reason"]
     copy = found["sub/copy.safetensors"]
     assert copy["same_as"].endswith("/b.safetensors")
