@@ -76,13 +76,13 @@ def look(run: Run, item: Look) -> FirstLook | Problem:
 
     """
     try:
-        format_of(item.source.model)
+        kind = format_of(item.source.model)
     except DetrojanError as error:
         return problem_of(error, "unsupported")
     try:
         model = load_model_of(without_auto(item.source), run)
     except DetrojanError as error:
-        return problem_of(error, "unreadable")
+        return problem_of(error, "unreadable" if kind.kind else "unsupported")
     chance, label = _clue(model)
     return FirstLook(
         format=model.origin.format,
