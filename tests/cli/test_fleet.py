@@ -117,9 +117,8 @@ def test_what_is_unchanged_is_skipped_and_what_changed_is_not(fleet, scanned, cl
     asked = [word for name, file in files.items() for word in (f"--{name}", file)]
     again = cli.call(*words, fleet / "policy.toml", *asked)
     assert again.exit_code == 1, again.output
-    assert all(
-        "evil.pt" in file.read_text() and "copy.safetensors" in file.read_text() for file in files.values()
-    )
+    assert all("evil.pt" in file.read_text() for file in files.values())
+    assert all("copy.safetensors" in files[name].read_text() for name in ("sarif", "junit", "prometheus"))
     rules = [one["ruleId"] for one in json.loads(files["sarif"].read_text())["runs"][0]["results"]]
     assert len(rules) == 5, "two models with the backdoor, three files that could not be judged"
     assert "5 unchanged, 0 scanned now" in again.stderr
@@ -134,13 +133,10 @@ def test_what_is_unchanged_is_skipped_and_what_changed_is_not(fleet, scanned, cl
 
 
 def test_killed_at_any_moment_the_same_call_goes_on_to_the_same_record(fleet, scanned, cli, tmp_path):
-    """Two processes, killed after the first verdict; what is left is done by the same call in two more."""
+    """A call with a worker is killed after its first verdict; the next one works in this process."""
     out = tmp_path / "out"
-    words = (
-        "fleet", "scan", fleet / "models", "--policy", fleet / "policy.toml", "--out", out, "--workers", 2,
-        "--threads", 2,
-    )  # fmt: skip
-    first = cli.process(*words, cache=tmp_path)
+    words = ("fleet", "scan", fleet / "models", "--policy", fleet / "policy.toml", "--out", out)
+    first = cli.process(*words, "--workers", 1, "--threads", 1, cache=tmp_path)
     until = time.monotonic() + 120
     while not (out / "fleet.json").exists() or '"status": "scanned"' not in (out / "fleet.json").read_text():
         assert time.monotonic() < until
@@ -148,9 +144,8 @@ def test_killed_at_any_moment_the_same_call_goes_on_to_the_same_record(fleet, sc
         time.sleep(0.05)
     os.kill(first.pid, signal.SIGKILL)
     first.communicate()
-    second = cli.process(*words, cache=tmp_path)
-    _, said = second.communicate(timeout=120)
-    assert second.returncode == 1, said
+    done = cli.call(*words, "--engine", "here")
+    assert done.exit_code == 1, done.output
     here, there = known(scanned), known(out)
     for found in (here, there):
         found["a.safetensors"].pop("reason")  # holds a figure, which threads may round in another order

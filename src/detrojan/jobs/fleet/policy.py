@@ -58,7 +58,7 @@ class Policy(Part):
         return scan_named(self.scan.method, self.scan.set, self.models.samples, self.scan.budget)
 
     def digest(self) -> str:
-        """Return a digest of what results depend on, but for the data and the files that are named."""
+        """Return a digest of what results depend on, except for the data and the files that are named."""
         method = self.method()
         values = {"method": method.name, **method.hyper_parameters(), "seed": self.scan.seed}
         return digest_of(values)
