@@ -14,6 +14,7 @@ from detrojan.errors import DataError, InterruptedRunError, OptionError
 from detrojan.jobs.sources import EngineSource
 
 if TYPE_CHECKING:
+    from detrojan.benchmark.plan import Plan
     from detrojan.benchmark.results import Row
 
 
@@ -115,9 +116,7 @@ def run(
     tune(threads)
     profile = profile or ("cpu" if torch.device(device).type == "cpu" else "full")
     loaded = load_plan(plan, profile)
-    sizes = ", ".join(f"{name} {value}" for name, value in loaded.sizes.model_dump().items() if value)
-    cells = [cell for cell in loaded.cells() if not attacks or cell.attack in attacks]
-    state.note(f"profile {profile}{f': {sizes}' if sizes else ''}; {len(cells)} cells; on {device}")
+    state.note(f"{_size_of(loaded, attacks)}; on {device}")
     target = out or Path(f"{plan.stem}-{profile}.jsonl")
     workshop = Workshop(
         plan=loaded,
@@ -139,6 +138,13 @@ def run(
     for cell, reason in summary.failed:
         state.note(f"failed: {cell.data} {cell.network} {cell.attack} {cell.defence}: {reason}")
     return 2 if summary.failed else 0
+
+
+def _size_of(plan: Plan, attacks: tuple[str, ...]) -> str:
+    """Return how much a plan uses of everything in its profile."""
+    sizes = ", ".join(f"{name} {value}" for name, value in plan.sizes.model_dump().items() if value)
+    cells = [cell for cell in plan.cells() if not attacks or cell.attack in attacks]
+    return f"profile {plan.profile}{f': {sizes}' if sizes else ''}; {len(cells)} cells"
 
 
 @command.command("table", epilog="\b\nExample:\n  detrojan bench table results.jsonl --format markdown")
