@@ -111,13 +111,11 @@ def run(
     check_writable(out)
     workers = None if engine == EngineSource(engine="here") else engine_named(**vars(engine))
     state = current()
-    device = device_named(device or "auto")
-    check_device(device)
+    check_device(device := device_named(device or "auto"))
     tune(threads)
     profile = profile or ("cpu" if torch.device(device).type == "cpu" else "full")
-    loaded = load_plan(plan, profile)
+    loaded, target = load_plan(plan, profile), out or Path(f"{plan.stem}-{profile}.jsonl")
     state.note(f"{_size_of(loaded, attacks)}; on {device}")
-    target = out or Path(f"{plan.stem}-{profile}.jsonl")
     workshop = Workshop(
         plan=loaded,
         paths=_paths(paths),
