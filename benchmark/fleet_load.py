@@ -153,9 +153,11 @@ def main() -> None:
         make(args.out)
     print("| engine | workers | seconds | backdoors | same as one process |\n|---|---|---|---|---|")
     usual, found = 0.0, None
+    alike: list[bool] = []
     for engine, workers in () if args.only_kills else (("here", 1), ("processes", 1), ("processes", 2)):
         usual, said = timed(args.out, engine, workers)
         found = found or said
+        alike.append(said == found)
         bad = sum(one.get("verdict") == "backdoored" and one["status"] == "scanned" for one in said)
         print(
             f"| {engine} | {workers} | {usual:.1f} | {bad} | {'yes' if said == found else 'no'} |", flush=True
@@ -165,7 +167,10 @@ def main() -> None:
     chance = random.Random(7)  # noqa: S311 - no secret
     for _ in range(args.kills):
         moment, kept, seconds, said = killed(args.out, usual, chance)
+        alike.append(said == found)
         print(f"| {moment:.1f} s | {kept} | {seconds:.1f} | {'yes' if said == found else 'no'} |", flush=True)
+    if not all(alike):
+        raise SystemExit(1)
 
 
 if __name__ == "__main__":
