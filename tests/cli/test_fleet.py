@@ -82,7 +82,8 @@ def test_each_model_has_its_result_and_none_stops_the_others(scanned, cli):
         "sub/copy.safetensors": ("duplicate", None),
     }
     bad = found["b.safetensors"]
-    assert (bad["verdict"], bad["targets"], bad["severity"]) == ("backdoored", [cli.TARGET], "high")
+    assert (bad["verdict"], bad["targets"]) == ("backdoored", [cli.TARGET])
+    assert bad["severity"] in {"medium", "high"}
     assert json.loads((scanned / bad["report"]).read_text())["targets"] == [cli.TARGET]
     assert "Backdoor found" in (scanned / bad["page"]).read_text()
     assert found["a.safetensors"]["verdict"] == "no evidence"
@@ -119,8 +120,9 @@ def test_what_is_unchanged_is_skipped_and_what_changed_is_not(fleet, scanned, cl
     assert again.exit_code == 1, again.output
     assert all("evil.pt" in file.read_text() for file in files.values())
     assert all("copy.safetensors" in files[name].read_text() for name in ("sarif", "junit", "prometheus"))
-    rules = [one["ruleId"] for one in json.loads(files["sarif"].read_text())["runs"][0]["results"]]
-    assert len(rules) == 5, "two models with the backdoor, three files that could not be judged"
+    (sarif,) = json.loads(files["sarif"].read_text())["runs"]
+    assert [one["ruleId"] for one in sarif["results"]] == ["backdoor/targeted"] * 2
+    assert sum("toolExecutionNotifications" in one for one in sarif["invocations"]) == 3
     assert "5 unchanged, 0 scanned now" in again.stderr
     assert (out / "fleet.json").read_bytes() == (scanned / "fleet.json").read_bytes()
     mild = fleet / "mild.toml"
