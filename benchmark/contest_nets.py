@@ -19,7 +19,7 @@ import numpy as np
 import torch
 
 from detrojan import __version__, machine
-from detrojan.cli.progress import RichProgress
+from detrojan.console.progress import RichProgress
 from detrojan.data.reading import read_data
 from detrojan.metrics.accuracy import attack_success
 from detrojan.models.classifier import Classifier

@@ -25,7 +25,7 @@ import torch
 
 from detrojan import __version__, machine
 from detrojan.attacks.badnets import BadNets
-from detrojan.cli.progress import RichProgress
+from detrojan.console.progress import RichProgress
 from detrojan.data.dataset import Dataset
 from detrojan.data.reading import read_data
 from detrojan.learning.augmentation import shift

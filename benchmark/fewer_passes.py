@@ -17,8 +17,8 @@ from pathlib import Path
 import torch
 
 from detrojan import __version__, machine
-from detrojan.cli.progress import RichProgress
-from detrojan.cli.types import Labels
+from detrojan.console.progress import RichProgress
+from detrojan.console.types import Labels
 from detrojan.data.dataset import Dataset
 from detrojan.data.reading import read_data
 from detrojan.models.classifier import Classifier

@@ -19,7 +19,7 @@ import torch
 from contest_nets import true_triggers
 
 from detrojan import machine
-from detrojan.cli.progress import RichProgress
+from detrojan.console.progress import RichProgress
 from detrojan.data.reading import read_data
 from detrojan.metrics.accuracy import attack_success
 from detrojan.models.classifier import Classifier

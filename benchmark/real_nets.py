@@ -21,7 +21,7 @@ import torch
 
 from detrojan import machine
 from detrojan.attacks.badnets import BadNets
-from detrojan.cli.progress import RichProgress
+from detrojan.console.progress import RichProgress
 from detrojan.data.dataset import Dataset
 from detrojan.data.equalise import equalise
 from detrojan.data.reading import read_data

@@ -10,7 +10,7 @@ import pytest
 import yaml
 
 from detrojan.cli.serve import TOKEN, UPSTREAM_TOKEN, command
-from detrojan.cli.state import State
+from detrojan.console.state import State
 from detrojan.serve.routes import _routes
 from prose import ROOT
 

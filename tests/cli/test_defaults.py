@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from detrojan.cli.defaults import defaults_for as read_defaults
 from detrojan.cli.guard import command as guard
 from detrojan.cli.scan import command as scan
+from detrojan.console.defaults import defaults_for as read_defaults
 
 
 def defaults_for(verb, command, args):

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from detrojan.cli import types
-from detrojan.cli.options import (
+from detrojan.console import types
+from detrojan.console.options import (
     FILE,
     OutputOptions,
     RunOptions,
@@ -19,7 +19,7 @@ from detrojan.cli.options import (
     run_options,
     set_option,
 )
-from detrojan.cli.state import current
+from detrojan.console.state import current
 from detrojan.errors import OptionError
 from detrojan.jobs.sources import DataSource
 
@@ -109,8 +109,8 @@ def command(
     covers. An attack that trains the network itself leaves no poisoned data. Without --net only the
     data and the triggers are made.
     """
-    from detrojan.cli.outputs import check_folder, emit_values  # noqa: PLC0415 - `--help` shall be fast
-    from detrojan.cli.surroundings import kept, start  # noqa: PLC0415
+    from detrojan.console.outputs import check_folder, emit_values  # noqa: PLC0415 - `--help` shall be fast
+    from detrojan.console.surroundings import kept, start  # noqa: PLC0415
     from detrojan.jobs.attacking import WRITES, Job, attack_data, write_folder  # noqa: PLC0415
     from detrojan.jobs.settings import changed  # noqa: PLC0415
     from detrojan.learning.fitting import Fitting  # noqa: PLC0415

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from detrojan.cli.options import FILE, debug_option
+from detrojan.console.options import FILE, debug_option
 
 
 @click.group(

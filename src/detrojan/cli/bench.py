@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 
 import click
 
-from detrojan.cli.engine_options import engine_options
-from detrojan.cli.options import FILE, debug_option
-from detrojan.cli.state import current, start_logging
+from detrojan.console.engine_options import engine_options
+from detrojan.console.options import FILE, debug_option
+from detrojan.console.state import current, start_logging
 from detrojan.errors import DataError, InterruptedRunError, OptionError
 from detrojan.jobs.sources import EngineSource
 
@@ -101,9 +101,9 @@ def run(
     from detrojan.benchmark.execute import execute  # noqa: PLC0415
     from detrojan.benchmark.making import Workshop  # noqa: PLC0415
     from detrojan.benchmark.plan import load_plan  # noqa: PLC0415
-    from detrojan.cli.outputs import check_writable  # noqa: PLC0415
-    from detrojan.cli.progress import RichProgress  # noqa: PLC0415
-    from detrojan.cli.surroundings import check_device  # noqa: PLC0415
+    from detrojan.console.outputs import check_writable  # noqa: PLC0415
+    from detrojan.console.progress import RichProgress  # noqa: PLC0415
+    from detrojan.console.surroundings import check_device  # noqa: PLC0415
     from detrojan.machine import device_named, tune  # noqa: PLC0415
     from detrojan.runner.base import engine_named  # noqa: PLC0415
 
@@ -163,7 +163,7 @@ def table(results: tuple[Path, ...], format_: str, out: Path | None) -> int:
     Beside each cell stand the documents' figures, where the plan gave some.
     """
     from detrojan.benchmark.tables import render, tables  # noqa: PLC0415
-    from detrojan.cli.outputs import check_writable  # noqa: PLC0415
+    from detrojan.console.outputs import check_writable  # noqa: PLC0415
     from detrojan.files import save_text  # noqa: PLC0415
 
     check_writable(out)
@@ -190,7 +190,7 @@ def plot(results: tuple[Path, ...], defence: str, out: Path) -> int:
     the defender stops. Of a training: the losses of clean and of poisoned samples by epoch.
     """
     from detrojan.benchmark.plots import picture  # noqa: PLC0415
-    from detrojan.cli.outputs import check_writable  # noqa: PLC0415
+    from detrojan.console.outputs import check_writable  # noqa: PLC0415
     from detrojan.files import save_bytes  # noqa: PLC0415
 
     check_writable(out)

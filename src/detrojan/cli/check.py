@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from detrojan.cli.options import FILE, OutputOptions, debug_option, format_option, memory_option
+from detrojan.console.options import FILE, OutputOptions, debug_option, format_option, memory_option
 
 
 @click.command(
@@ -30,8 +30,8 @@ def command(files: tuple[Path, ...], strict: bool, json_file: Path | None, forma
     Exit codes: 0 nothing found, 1 a file runs code or is suspect, 2 error, 3 a file could not be judged
     (with --strict), 4 wrong usage.
     """
-    from detrojan.cli.outputs import check_writable, emit_values  # noqa: PLC0415 - `--help` shall be fast
-    from detrojan.cli.state import start_logging  # noqa: PLC0415
+    from detrojan.console.outputs import check_writable, emit_values  # noqa: PLC0415 - `--help` shall be fast
+    from detrojan.console.state import start_logging  # noqa: PLC0415
     from detrojan.jobs.checking import check_files  # noqa: PLC0415
     from detrojan.report.records.check import CheckRecord, check_text  # noqa: PLC0415
 

@@ -8,8 +8,8 @@ from typing import Any
 
 import click
 
-from detrojan.cli.options import FILE, OutputOptions, RunOptions, format_option, run_options, set_option
-from detrojan.cli.state import current
+from detrojan.console.options import FILE, OutputOptions, RunOptions, format_option, run_options, set_option
+from detrojan.console.state import current
 
 
 @click.command(
@@ -64,8 +64,8 @@ def command(
     repair's JSON, all three models, and a sign with the sticker and without. Exit codes: 0 all went as
     it should, 1 something did not.
     """
-    from detrojan.cli.outputs import check_folder, emit_values  # noqa: PLC0415
-    from detrojan.cli.surroundings import kept, start  # noqa: PLC0415
+    from detrojan.console.outputs import check_folder, emit_values  # noqa: PLC0415
+    from detrojan.console.surroundings import kept, start  # noqa: PLC0415
     from detrojan.jobs import demo  # noqa: PLC0415
     from detrojan.jobs.demo_page import write_folder  # noqa: PLC0415
     from detrojan.jobs.settings import methods_named  # noqa: PLC0415

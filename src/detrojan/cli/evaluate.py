@@ -8,8 +8,8 @@ from typing import Any
 
 import click
 
-from detrojan.cli import types
-from detrojan.cli.options import (
+from detrojan.console import types
+from detrojan.console.options import (
     FILE,
     OutputOptions,
     RunOptions,
@@ -18,7 +18,7 @@ from detrojan.cli.options import (
     output_options,
     short_run_options,
 )
-from detrojan.cli.state import current
+from detrojan.console.state import current
 from detrojan.errors import OptionError
 from detrojan.jobs.sources import DataSource, ModelSource
 
@@ -64,8 +64,8 @@ def command(
     --n-plus-one` writes it, two more shares are reported. One is how many stamped images it catches,
     the other how many clean ones it calls backdoored. Such a clean image counts as answered wrongly.
     """
-    from detrojan.cli.outputs import check_writable, emit  # noqa: PLC0415 - `--help` shall be fast
-    from detrojan.cli.surroundings import start  # noqa: PLC0415
+    from detrojan.console.outputs import check_writable, emit  # noqa: PLC0415 - `--help` shall be fast
+    from detrojan.console.surroundings import start  # noqa: PLC0415
     from detrojan.jobs.evaluating import evaluate, load_judged, stamped_pictures  # noqa: PLC0415
     from detrojan.jobs.triggers import load_trigger  # noqa: PLC0415
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from detrojan.cli.options import (
+from detrojan.console.options import (
     FILE,
     OutputOptions,
     RunOptions,
@@ -18,7 +18,7 @@ from detrojan.cli.options import (
     run_options,
     set_option,
 )
-from detrojan.cli.state import current
+from detrojan.console.state import current
 from detrojan.errors import OptionError
 from detrojan.jobs.sources import DataSource
 
@@ -78,8 +78,8 @@ def command(
     indices (the positions of the flagged ones). Exit codes: 0 nothing is flagged, 1 something is, 2
     error, 4 wrong usage. The method spectral always flags a share, so its exit code says nothing.
     """
-    from detrojan.cli.outputs import check_folder, check_writable, emit_values, write_files  # noqa: PLC0415 - `--help` shall be fast
-    from detrojan.cli.surroundings import kept, start  # noqa: PLC0415
+    from detrojan.console.outputs import check_folder, check_writable, emit_values, write_files  # noqa: PLC0415 - `--help` shall be fast
+    from detrojan.console.surroundings import kept, start  # noqa: PLC0415
     from detrojan.data.positions import read_positions  # noqa: PLC0415
     from detrojan.filters.base import Filter  # noqa: PLC0415
     from detrojan.jobs.filtering import WRITES, filter_record, network_for, write_folder  # noqa: PLC0415

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import click
 
-from detrojan.cli.engine_options import engine_options
-from detrojan.cli.options import FILE, OutputOptions, RunOptions, output_options, short_run_options
-from detrojan.cli.state import current
+from detrojan.console.engine_options import engine_options
+from detrojan.console.options import FILE, OutputOptions, RunOptions, output_options, short_run_options
+from detrojan.console.state import current
 from detrojan.errors import InterruptedRunError
 from detrojan.jobs.sources import EngineSource
 
@@ -69,14 +69,14 @@ def scan(
     Exit codes: 0 nothing fails by the policy, 1 a backdoor found or an unsafe file, 2 error, 3 a model
     without a verdict, 4 wrong usage.
     """
-    from detrojan.cli.outputs import (  # noqa: PLC0415 - `--help` shall be fast
+    from detrojan.console.outputs import (  # noqa: PLC0415 - `--help` shall be fast
         check_folder,
         check_writable,
         show,
         write,
         write_gathered,
     )
-    from detrojan.cli.surroundings import start  # noqa: PLC0415
+    from detrojan.console.surroundings import start  # noqa: PLC0415
     from detrojan.jobs.fleet.finding import find_models  # noqa: PLC0415
     from detrojan.jobs.fleet.policy import read_policy  # noqa: PLC0415
     from detrojan.jobs.fleet.results import results_of  # noqa: PLC0415

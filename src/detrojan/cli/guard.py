@@ -8,8 +8,8 @@ from typing import Any
 
 import click
 
-from detrojan.cli import types
-from detrojan.cli.options import (
+from detrojan.console import types
+from detrojan.console.options import (
     FILE,
     OutputOptions,
     RunOptions,
@@ -19,7 +19,7 @@ from detrojan.cli.options import (
     set_option,
     short_run_options,
 )
-from detrojan.cli.state import current
+from detrojan.console.state import current
 from detrojan.jobs.sources import DataSource, ModelSource
 
 _JSON = click.option("--json", "json_file", type=FILE, metavar="FILE", help="Also write the JSON here.")
@@ -86,8 +86,8 @@ def calibrate(
     The folder holds the guard and a copy of the model, so that it can be used by itself. It also holds
     scores.png, the distribution of the clean inputs' scores with the boundary.
     """
-    from detrojan.cli.outputs import check_folder, check_writable, emit_values  # noqa: PLC0415 - `--help` shall be fast
-    from detrojan.cli.surroundings import start  # noqa: PLC0415
+    from detrojan.console.outputs import check_folder, check_writable, emit_values  # noqa: PLC0415 - `--help` shall be fast
+    from detrojan.console.surroundings import start  # noqa: PLC0415
     from detrojan.guards.base import Guard  # noqa: PLC0415
     from detrojan.guards.bundle import bundle_files, check_bundle  # noqa: PLC0415
     from detrojan.jobs.guarding import write_guard, write_page  # noqa: PLC0415
@@ -147,8 +147,8 @@ def check(
 
     Exit codes: 0 no input is suspicious, 1 at least one is, 2 error, 4 wrong usage.
     """
-    from detrojan.cli.outputs import check_folder, check_writable, emit_values  # noqa: PLC0415
-    from detrojan.cli.surroundings import start  # noqa: PLC0415
+    from detrojan.console.outputs import check_folder, check_writable, emit_values  # noqa: PLC0415
+    from detrojan.console.surroundings import start  # noqa: PLC0415
     from detrojan.guards.bundle import load_bundle  # noqa: PLC0415
     from detrojan.jobs import guarding  # noqa: PLC0415
     from detrojan.jobs.inputs import check_shape  # noqa: PLC0415
@@ -204,8 +204,8 @@ def explain(
 
     Exit codes: 0 no input is suspicious, 1 at least one is, 2 error, 4 wrong usage.
     """
-    from detrojan.cli.outputs import check_folder, check_writable, emit_values  # noqa: PLC0415
-    from detrojan.cli.surroundings import start  # noqa: PLC0415
+    from detrojan.console.outputs import check_folder, check_writable, emit_values  # noqa: PLC0415
+    from detrojan.console.surroundings import start  # noqa: PLC0415
     from detrojan.guards.bundle import load_bundle  # noqa: PLC0415
     from detrojan.jobs.explaining import clean_of, explain_all  # noqa: PLC0415
     from detrojan.jobs.inputs import check_shape  # noqa: PLC0415
@@ -266,8 +266,8 @@ def measure(
     the attack's success without the guard and with it. Take other images than it was set up with: on
     those the FRR is simply the one asked for.
     """
-    from detrojan.cli.outputs import check_folder, check_writable, emit_values  # noqa: PLC0415
-    from detrojan.cli.surroundings import start  # noqa: PLC0415
+    from detrojan.console.outputs import check_folder, check_writable, emit_values  # noqa: PLC0415
+    from detrojan.console.surroundings import start  # noqa: PLC0415
     from detrojan.guards.bundle import load_bundle  # noqa: PLC0415
     from detrojan.jobs import guarding  # noqa: PLC0415
     from detrojan.jobs.inputs import load_data  # noqa: PLC0415

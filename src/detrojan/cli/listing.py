@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from detrojan.cli.options import OutputOptions, debug_option, format_option
+from detrojan.console.options import OutputOptions, debug_option, format_option
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -40,7 +40,7 @@ def command(what: str | None, pattern: str | None, format_: str) -> int:
     from rich.console import Group  # noqa: PLC0415 - `--help` shall be fast
 
     from detrojan import catalog  # noqa: PLC0415
-    from detrojan.cli.outputs import emit_values  # noqa: PLC0415
+    from detrojan.console.outputs import emit_values  # noqa: PLC0415
 
     kinds = [what] if what else [*catalog.rooms(), *OTHERS]
     found = {kind: entries(kind, pattern) for kind in kinds}

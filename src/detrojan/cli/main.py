@@ -10,8 +10,8 @@ from typing import Any, NoReturn
 
 import click
 
-from detrojan.cli.defaults import defaults_for
-from detrojan.cli.state import State
+from detrojan.console.defaults import defaults_for
+from detrojan.console.state import State
 from detrojan.errors import DetrojanError
 
 #: exit codes beside those that a verb gives itself

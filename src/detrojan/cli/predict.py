@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from detrojan.cli.options import (
+from detrojan.console.options import (
     FILE,
     OutputOptions,
     RunOptions,
@@ -15,7 +15,7 @@ from detrojan.cli.options import (
     model_options,
     short_run_options,
 )
-from detrojan.cli.state import current
+from detrojan.console.state import current
 from detrojan.jobs.sources import DataSource, ModelSource
 
 
@@ -54,8 +54,8 @@ def command(
     delivered model falls for a trigger. With such a model, or with --guard, the exit code is 1 where an
     input is called backdoored.
     """
-    from detrojan.cli.outputs import check_writable, emit_values  # noqa: PLC0415 - `--help` shall be fast
-    from detrojan.cli.surroundings import start  # noqa: PLC0415
+    from detrojan.console.outputs import check_writable, emit_values  # noqa: PLC0415 - `--help` shall be fast
+    from detrojan.console.surroundings import start  # noqa: PLC0415
     from detrojan.guards.bundle import load_guard  # noqa: PLC0415
     from detrojan.jobs.feeding import settle, without_auto  # noqa: PLC0415
     from detrojan.jobs.inputs import check_shape, load_model_of  # noqa: PLC0415

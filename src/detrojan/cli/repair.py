@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
-from detrojan.cli import types
-from detrojan.cli.options import (
+from detrojan.console import types
+from detrojan.console.options import (
     FILE,
     OutputOptions,
     RunOptions,
@@ -20,7 +20,7 @@ from detrojan.cli.options import (
     run_options,
     set_option,
 )
-from detrojan.cli.state import current
+from detrojan.console.state import current
 from detrojan.errors import OptionError
 from detrojan.jobs.sources import DataSource, ModelSource
 
@@ -109,8 +109,8 @@ def command(
     usage. A repair is not verified where a scan is inconclusive or cannot be made, or where there is no
     trigger to measure with.
     """
-    from detrojan.cli.outputs import check_model_place, check_triggers, check_writable  # noqa: PLC0415 - `--help` shall be fast
-    from detrojan.cli.surroundings import kept, start  # noqa: PLC0415
+    from detrojan.console.outputs import check_model_place, check_triggers, check_writable  # noqa: PLC0415 - `--help` shall be fast
+    from detrojan.console.surroundings import kept, start  # noqa: PLC0415
     from detrojan.jobs import repair_job  # noqa: PLC0415
     from detrojan.jobs.inputs import load_inputs  # noqa: PLC0415
     from detrojan.jobs.scanning import scan_named  # noqa: PLC0415
@@ -155,7 +155,7 @@ def _repaired(
     output: OutputOptions,
 ) -> int:
     """Repair, write the models, scan again, report, and return the exit code."""
-    from detrojan.cli.outputs import emit  # noqa: PLC0415
+    from detrojan.console.outputs import emit  # noqa: PLC0415
     from detrojan.jobs.repair_job import ended, write_models  # noqa: PLC0415
     from detrojan.report.pictures import pictures_of  # noqa: PLC0415
 
@@ -198,7 +198,7 @@ def _check_sources(how: dict[str, Any], n_plus_one_file: Path | None) -> None:
 
 def _stopped(given: Given, output: OutputOptions) -> NoReturn:
     """Show the scan that was stopped; its state is kept, and --resume goes on from it."""
-    from detrojan.cli.outputs import emit  # noqa: PLC0415
+    from detrojan.console.outputs import emit  # noqa: PLC0415
 
     assert given.report is not None
     emit(given.report, output)
@@ -207,7 +207,7 @@ def _stopped(given: Given, output: OutputOptions) -> NoReturn:
 
 def _nothing_to_repair(given: Given, output: OutputOptions) -> int:
     """Show the scan that flagged no label, and return the exit code."""
-    from detrojan.cli.outputs import emit  # noqa: PLC0415
+    from detrojan.console.outputs import emit  # noqa: PLC0415
 
     assert given.report is not None
     emit(given.report, output)

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import click
 
-from detrojan.cli import types
-from detrojan.cli.options import (
+from detrojan.console import types
+from detrojan.console.options import (
     FILE,
     OutputOptions,
     RunOptions,
@@ -19,7 +19,7 @@ from detrojan.cli.options import (
     run_options,
     set_option,
 )
-from detrojan.cli.state import current
+from detrojan.console.state import current
 from detrojan.jobs.sources import DataSource, ModelSource
 
 
@@ -83,8 +83,8 @@ def command(
     unlikely chance alone makes the finding (high: p < 0.001, medium: p < 0.01). Ctrl-C ends the cascade
     with what is known so far. Any other method writes nothing then, and goes on with --resume.
     """
-    from detrojan.cli.outputs import check_triggers, check_writable, emit  # noqa: PLC0415 - `--help` shall be fast
-    from detrojan.cli.surroundings import kept, start  # noqa: PLC0415
+    from detrojan.console.outputs import check_triggers, check_writable, emit  # noqa: PLC0415 - `--help` shall be fast
+    from detrojan.console.surroundings import kept, start  # noqa: PLC0415
     from detrojan.jobs.baselines import read_baseline  # noqa: PLC0415
     from detrojan.jobs.inputs import load_inputs  # noqa: PLC0415
     from detrojan.jobs.scanning import scan_model, scan_named, usual_scan  # noqa: PLC0415

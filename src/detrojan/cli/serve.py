@@ -9,8 +9,8 @@ from typing import Any
 
 import click
 
-from detrojan.cli.options import FILE, RunOptions, Verb, short_run_options
-from detrojan.cli.state import current
+from detrojan.console.options import FILE, RunOptions, Verb, short_run_options
+from detrojan.console.state import current
 
 #: the token is not an option: other users of the machine see a call's words
 TOKEN, UPSTREAM_TOKEN = "DETROJAN_SERVE_TOKEN", "DETROJAN_UPSTREAM_TOKEN"
@@ -109,7 +109,7 @@ def command(
     Every option can be stated in the environment too, --mode as DETROJAN_SERVE_MODE, or in the table
     [serve] of detrojan.toml.
     """
-    from detrojan.cli.surroundings import start  # noqa: PLC0415 - `--help` shall be fast
+    from detrojan.console.surroundings import start  # noqa: PLC0415 - `--help` shall be fast
     from detrojan.serve.opening import open_guard  # noqa: PLC0415
     from detrojan.serve.options import ServeOptions, read_token  # noqa: PLC0415
     from detrojan.serve.server import Server, check_libraries  # noqa: PLC0415

@@ -9,8 +9,8 @@ from typing import Any
 
 import click
 
-from detrojan.cli import types
-from detrojan.cli.options import (
+from detrojan.console import types
+from detrojan.console.options import (
     FILE,
     OutputOptions,
     RunOptions,
@@ -19,7 +19,7 @@ from detrojan.cli.options import (
     run_options,
     set_option,
 )
-from detrojan.cli.state import current
+from detrojan.console.state import current
 from detrojan.errors import OptionError
 from detrojan.jobs.sources import DataSource
 
@@ -73,8 +73,8 @@ def command(
     isolated.npz and isolated.png. Exit codes: 0 done, 1 the network has hardly learned, or a known
     --trigger works on 5% of the images or more, 2 error, 3 what was isolated is doubtful, 4 wrong usage.
     """
-    from detrojan.cli.outputs import check_folder, check_writable, emit_values  # noqa: PLC0415 - `--help` shall be fast
-    from detrojan.cli.surroundings import kept, start  # noqa: PLC0415
+    from detrojan.console.outputs import check_folder, check_writable, emit_values  # noqa: PLC0415 - `--help` shall be fast
+    from detrojan.console.surroundings import kept, start  # noqa: PLC0415
     from detrojan.data.positions import read_positions  # noqa: PLC0415
     from detrojan.jobs import training  # noqa: PLC0415
     from detrojan.jobs.inputs import training_data  # noqa: PLC0415

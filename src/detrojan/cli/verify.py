@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from detrojan.cli.options import FILE, OutputOptions, RunOptions, format_option, seedless_run_options
+from detrojan.console.options import FILE, OutputOptions, RunOptions, format_option, seedless_run_options
 from detrojan.jobs.sources import DataSource, ModelSource
 
 if TYPE_CHECKING:
@@ -46,8 +46,8 @@ def command(
 
     Exit codes: 0 the same, 1 another file, other data or another verdict, 2 error, 4 wrong usage.
     """
-    from detrojan.cli.outputs import check_writable, emit_values  # noqa: PLC0415 - `--help` shall be fast
-    from detrojan.cli.surroundings import start  # noqa: PLC0415
+    from detrojan.console.outputs import check_writable, emit_values  # noqa: PLC0415 - `--help` shall be fast
+    from detrojan.console.surroundings import start  # noqa: PLC0415
     from detrojan.jobs.verifying import read_report, verify  # noqa: PLC0415
     from detrojan.report.records.verify import verify_text  # noqa: PLC0415
 

@@ -9,7 +9,7 @@ import pytest
 from click.testing import CliRunner
 
 from detrojan.cli.main import main
-from detrojan.cli.overwriting import _words
+from detrojan.console.overwriting import _words
 from detrojan.data.formats.base import Place, formats, kinds, words
 from detrojan.data.reading import data_digest, read_data, splits_of
 from detrojan.data.splits import training_splits

@@ -6,8 +6,8 @@ import click
 import pytest
 from click.testing import CliRunner
 
-from detrojan.cli.options import OutputOptions, output_options
-from detrojan.cli.outputs import emit
+from detrojan.console.options import OutputOptions, output_options
+from detrojan.console.outputs import emit
 from detrojan.report.outputs.base import outputs
 
 NEW = '''

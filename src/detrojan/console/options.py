@@ -10,8 +10,8 @@ from typing import Any
 
 import click
 
-from detrojan.cli import types
-from detrojan.cli.state import current
+from detrojan.console import types
+from detrojan.console.state import current
 from detrojan.jobs.sources import DataSource, ModelSource
 from detrojan.report.outputs.base import outputs
 

@@ -11,9 +11,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from detrojan.cli.options import OutputOptions
-from detrojan.cli.overwriting import claim_file, claim_folder
-from detrojan.cli.state import current
+from detrojan.console.options import OutputOptions
+from detrojan.console.overwriting import claim_file, claim_folder
+from detrojan.console.state import current
 from detrojan.errors import InputError
 
 if TYPE_CHECKING:

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import click
 
-from detrojan.cli.options import Verb, group
+from detrojan.console.options import Verb, group
 from detrojan.jobs.sources import EngineSource
 
 

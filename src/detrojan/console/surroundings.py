@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from detrojan.cli.options import RunOptions
-from detrojan.cli.state import current, start_logging
+from detrojan.console.options import RunOptions
+from detrojan.console.state import current, start_logging
 from detrojan.errors import InputError, OptionError
 from detrojan.report.outputs.base import outputs
 
@@ -39,7 +39,7 @@ def start(options: RunOptions) -> Run:
         OptionError: a device that is not there, or a seed of more than 64 bits.
 
     """
-    from detrojan.cli.progress import RichProgress  # noqa: PLC0415 - imports torch
+    from detrojan.console.progress import RichProgress  # noqa: PLC0415 - imports torch
     from detrojan.machine import device_named, tune  # noqa: PLC0415
     from detrojan.run import InTurn, Run  # noqa: PLC0415
     from detrojan.runner.processes import Processes  # noqa: PLC0415

@@ -5,7 +5,7 @@ import io
 import pytest
 from rich.console import Console
 
-from detrojan.cli.progress import RichProgress, clock, rate_text
+from detrojan.console.progress import RichProgress, clock, rate_text
 
 
 class Clock:

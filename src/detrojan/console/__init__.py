@@ -1,0 +1,1 @@
+"""What all verbs of the command line share: options, defaults, progress, and where results go."""
