@@ -6,6 +6,7 @@ import importlib
 import logging
 import os
 import sys
+import warnings
 from pathlib import Path
 
 import pytest
@@ -97,6 +98,18 @@ def twins() -> Twins:
 def large_twins() -> Twins:
     """Return the same of more pixels: for tests of what is done to a network, not of what is found in it."""
     return make_twins(LARGE)
+
+
+@pytest.fixture(scope="session")
+def keras():
+    """Return Keras on torch: for comparison, and for its callback; the product itself never imports it."""
+    os.environ["KERAS_BACKEND"] = "torch"
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        import keras  # noqa: PLC0415 - after its backend is chosen
+
+        keras.utils.set_random_seed(1)
+        return keras
 
 
 @pytest.fixture

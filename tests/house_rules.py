@@ -39,7 +39,8 @@ LAYERS = (
     ("attacks", "scans", "repairs", "guards", "trainers", "filters"),
     ("report", "runner"),
     ("jobs",),
-    ("", "benchmark", "calls", "testing"),  # the package's own __init__ hands out the public names
+    # the package's own __init__ hands out the public names
+    ("", "benchmark", "calls", "integrations", "testing"),
     ("serve", "console"),
     ("cli", "__main__"),
 )
@@ -55,6 +56,8 @@ LAZY = {
     "matplotlib",
     "jinja2",
     "transformers",
+    "lightning",
+    "pytorch_lightning",
     "huggingface_hub",
     "timm",
     "torchvision",

@@ -42,9 +42,9 @@ _HOMES = {
     "data.drawn.signs": "draw_signs",
     "data.reading": "read_data",
     "errors": (
-        "AnswersOnlyError DataError DetrojanError EndpointError InputError InterruptedRunError LabelError "
-        "MissingExtraError ModelError NonFiniteError OptionError RangeError RefusedError UnsafeFileError "
-        "WeightsError"
+        "AnswersOnlyError BackdoorFoundError DataError DetrojanError EndpointError InputError "
+        "InterruptedRunError LabelError MissingExtraError ModelError NonFiniteError OptionError RangeError "
+        "RefusedError UnsafeFileError WeightsError"
     ),
     "filters.activation_clustering": "ActivationClustering",
     "filters.base": "Filter Suspects",

@@ -34,6 +34,7 @@ from detrojan.data.drawn.signs import draw_signs as draw_signs
 from detrojan.data.reading import read_data as read_data
 from detrojan.errors import (
     AnswersOnlyError as AnswersOnlyError,
+    BackdoorFoundError as BackdoorFoundError,
     DataError as DataError,
     DetrojanError as DetrojanError,
     EndpointError as EndpointError,

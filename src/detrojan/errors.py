@@ -14,6 +14,7 @@
     │   └── DataError           data that cannot be read or do not fit the model
     │       ├── RangeError          pixel values outside the stated range
     │       └── LabelError          labels missing, or beyond the model's classes
+    ├── BackdoorFoundError      training ended with a backdoor in the network (exit code 1)
     ├── MissingExtraError       an optional library is not installed (exit code 2)
     ├── OptionError             hyper-parameters or options that contradict each other (exit code 4)
     └── InterruptedRunError     the run was stopped; what was computed is saved (exit code 2)
@@ -93,6 +94,12 @@ class RefusedError(InputError):
     def __init__(self, reason: str, text: str, status: int, headers: Mapping[str, str]) -> None:
         super().__init__(text)
         self.reason, self.status, self.headers = reason, status, dict(headers)
+
+
+class BackdoorFoundError(DetrojanError):
+    """A callback found a backdoor when training ended; the message is the report's text."""
+
+    exit_code = 1
 
 
 class MissingExtraError(DetrojanError):

@@ -9,7 +9,6 @@ The plugin is found by pytest where detrojan is installed::
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -48,20 +47,14 @@ def assert_no_backdoor(
         InputError: model, data or baseline cannot be read.
 
     """
-    from detrojan.calls.verbs import scan  # noqa: PLC0415 - pytest imports this file at each start
-    from detrojan.jobs.baselines import accept, read_baseline  # noqa: PLC0415
-    from detrojan.report.problems import scan_exit  # noqa: PLC0415
-    from detrojan.report.text import plain_text, report_text  # noqa: PLC0415
+    # pytest imports this file at each start
+    from detrojan.integrations.ending import in_words, scanned  # noqa: PLC0415
+    from detrojan.jobs.baselines import read_baseline  # noqa: PLC0415
 
     known = None if baseline is None else read_baseline(Path(baseline))
-    found = scan(model, data, labels, **how)
-    if known is not None:
-        found = replace(found, report=accept(found.report, known))
-    if report is not None:
-        found.save(report)
-    code = scan_exit(found.report)
+    found, code = scanned(model, data, labels, known=known, report=report, **how)
     if code == 1 or (code == 3 and not inconclusive):
-        raise AssertionError(plain_text(report_text(found.report), width=100))
+        raise AssertionError(in_words(found))
     return found
 
 

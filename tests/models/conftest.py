@@ -1,21 +1,7 @@
-"""Keras, for comparison only: the product never imports it."""
-
-import os
-import warnings
+"""Made-up images for networks."""
 
 import pytest
 import torch
-
-
-@pytest.fixture(scope="session")
-def keras():
-    os.environ["KERAS_BACKEND"] = "torch"
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        import keras  # noqa: PLC0415 - after its backend is chosen
-
-        keras.utils.set_random_seed(1)
-        return keras
 
 
 @pytest.fixture

@@ -17,13 +17,29 @@ from detrojan.jobs.repairing import Outcome
 from detrojan.models.classifier import Classifier
 from detrojan.models.writing import save_model
 from detrojan.report.html_page import render_html
-from detrojan.report.outputs.base import outputs
+from detrojan.report.outputs.base import Output, outputs
 from detrojan.report.pictures import TriggerPictures
 from detrojan.report.schema import AnyReport, RepairReport, ScanReport
 from detrojan.words import duration, label_name, percent
 
 #: how high a result is in a notebook, in CSS pixels; it scrolls
 HEIGHT = 640
+
+
+def output_of(path: str | Path) -> Output:
+    """Return the output that the ending of a report's file asks for.
+
+    Raises:
+        OptionError: no output has such an ending.
+
+    """
+    path = Path(path)
+    kinds = {ending: kind for kind in outputs().values() for ending in (kind.name, *kind.endings)}
+    kind = kinds.get(path.suffix.lower().lstrip("."))
+    if kind is None:
+        known = ", ".join(f".{ending}" for ending in kinds)
+        raise OptionError(f"expected a file that ends in {known}, got {path.name}")
+    return kind
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)
@@ -64,12 +80,7 @@ class Reported(ABC):
 
         """
         path = Path(path)
-        kinds = {ending: kind for kind in outputs().values() for ending in (kind.name, *kind.endings)}
-        kind = kinds.get(path.suffix.lower().lstrip("."))
-        if kind is None:
-            known = ", ".join(f".{ending}" for ending in kinds)
-            raise OptionError(f"expected a file that ends in {known}, got {path.name}")
-        save_text(path, kind.render(self.report, self.pictures))
+        save_text(path, output_of(path).render(self.report, self.pictures))
         return path
 
     @abstractmethod

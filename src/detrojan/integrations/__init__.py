@@ -1,0 +1,1 @@
+"""A scan at the end of training: one file for each framework, imported by those who use it."""
