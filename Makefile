@@ -31,7 +31,7 @@ test: setup
 # torchvision's published builds do not work beside the PyTorch of .venv. Triton's client is pure Python; it asks
 # for an older ml-dtypes than keras and onnx do, only for types that the tests do not use.
 .venv-extras/.installed: pyproject.toml constraints.txt constraints-extras.txt scripts/setup
-	@scripts/setup .venv-extras dev,timm,art,ray,otel,readers,lightning constraints-extras.txt
+	@scripts/setup .venv-extras dev,timm,art,ray,otel,mlflow,readers,lightning constraints-extras.txt
 	@.venv-extras/bin/python -m pip install --quiet --disable-pip-version-check --no-input -c constraints-extras.txt \
 		schemathesis geventhttpclient python-rapidjson accelerate
 	@.venv-extras/bin/python -m pip install --quiet --disable-pip-version-check --no-input --no-deps \

@@ -70,6 +70,8 @@ LAZY = {
     "structlog",
     "prometheus_client",
     "opentelemetry",
+    "mlflow",
+    "yaml",
 }
 #: their published builds do not work beside CPU-only torch
 NEVER = {"onnx2torch"}

@@ -26,7 +26,8 @@ def command() -> None:
     "scan",
     epilog="\b\nExamples:\n"
     "  detrojan fleet scan models/ --data photos/ --out fleet\n"
-    "  detrojan fleet scan 'models/**/*.pt' list.csv --policy fleet.toml --budget 3600 --workers 4",
+    "  detrojan fleet scan 'models/**/*.pt' list.csv --policy fleet.toml --budget 3600 --workers 4\n"
+    "  detrojan fleet scan mlflow:http://host:5000 --policy fleet.toml",
 )
 @click.argument("targets", nargs=-1, required=True)
 @click.option(
@@ -60,7 +61,7 @@ def scan(
     engine: EngineSource,
     surroundings: RunOptions,
 ) -> int:
-    """Judge all models that TARGETS name: files, folders, patterns, lists, the Hugging Face cache.
+    """Judge all models that TARGETS name: files, folders, patterns, lists, the Hugging Face cache, MLflow.
 
     Each model first gets a look without data. Then the most suspicious ones are scanned first. The same
     command goes on where it was stopped, and skips what is unchanged. A file that cannot be judged is

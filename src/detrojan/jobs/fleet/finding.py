@@ -1,4 +1,4 @@
-"""Finds the models that a fleet consists of: in folders, by patterns, in lists, in the hub's cache."""
+"""Finds a fleet's models: in folders, by patterns, in lists, in the hub's cache, in registries."""
 
 from __future__ import annotations
 
@@ -8,45 +8,17 @@ import json
 import os
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from detrojan.errors import DataError, DetrojanError, InputError, ModelError, OptionError
 from detrojan.files import refuse_special
 from detrojan.jobs.fleet.feeding import Feeding, is_list, refuse_code
-from detrojan.models.formats.base import Content, formats
+from detrojan.jobs.fleet.found import ENDINGS, Found, Search, is_model_folder
+from detrojan.jobs.fleet.registry import is_registry, registered
 from detrojan.models.loading import format_of
 from detrojan.quarantine import quarantined
 
-#: endings that models have: such a file of a folder is one of the fleet, whether it can be read or not
-ENDINGS = frozenset(
-    [
-        ".bin",
-        ".caffemodel",
-        ".ckpt",
-        ".gguf",
-        ".h5",
-        ".hdf5",
-        ".joblib",
-        ".keras",
-        ".mlmodel",
-        ".model",
-        ".msgpack",
-        ".onnx",
-        ".pb",
-        ".pdparams",
-        ".pickle",
-        ".pkl",
-        ".pt",
-        ".pt2",
-        ".pth",
-        ".safetensors",
-        ".t7",
-        ".tflite",
-        ".torchscript",
-    ]
-)
 #: what a column of a list may be called that holds the model
 COLUMNS = ("model", "path", "file")
 _MOST_ROWS, _LONGEST = 1_000_000, 1 << 28
@@ -54,64 +26,27 @@ _MOST_ROWS, _LONGEST = 1_000_000, 1 << 28
 _HUB = "models--"
 
 
-@dataclass(frozen=True, kw_only=True)
-class Found:
-    """A model that was found, and what is stated of it alone.
-
-    Attributes:
-        name: what people call it.
-        path: its file or folder.
-        stated: what a list says of how it is fed and judged.
-        problem: why what a list says of it cannot be used, or empty.
-
-    """
-
-    name: str
-    path: Path
-    stated: Feeding = field(default_factory=Feeding)
-    problem: str = ""
-
-
-@dataclass
-class Search:
-    """What was found so far.
-
-    Attributes:
-        models: each once, in the order in which they were found.
-        ignored: how many files are no models.
-        without: a folder that is not looked into: the one of the results.
-
-    """
-
-    models: list[Found] = field(default_factory=list)
-    ignored: int = 0
-    without: Path | None = None
-    _known: set[tuple[str, str]] = field(default_factory=set)
-
-    def add(self, found: Found) -> None:
-        """Add a model, unless it was found before."""
-        place = (os.path.abspath(found.path), found.stated.model_dump_json(exclude_unset=True))  # noqa: PTH100
-        if place not in self._known:
-            self._known.add(place)
-            self.models.append(found)
-
-
 def find_models(targets: Sequence[str], without: Path | None = None) -> Search:
     """Return the models that targets name.
 
     Args:
         targets: each a model's file or folder, a folder of models, the hub's cache, a pattern such as
-            `models/**/*.pt`, or a list: CSV, TSV or JSON lines with a column `model` and, as columns, what
-            `Feeding` may state.
+            `models/**/*.pt`, a list: CSV, TSV or JSON lines with a column `model` and, as columns, what
+            `Feeding` may state; or a registry of MLflow, such as `mlflow:http://host:5000`.
         without: a folder that is not looked into: the one of the results.
 
     Raises:
-        InputError: nothing is there, or a list that cannot be read.
-        OptionError: a name that two models have.
+        InputError: nothing is there, or a list or a registry that cannot be read.
+        MissingExtraError: a registry needs a library that is not installed.
+        OptionError: a name that two models have, or a registry that is spelled wrongly.
 
     """
     search = Search(without=without)
     for target in targets:
+        if is_registry(target):
+            for found in registered(target):
+                search.add(found)
+            continue
         path = Path(target)
         if _exists(path):
             _add(search, path)
@@ -151,7 +86,7 @@ def _look(search: Search, folder: Path) -> None:
     if folder.name.startswith(_HUB):
         _look_in_hub(search, folder)
         return
-    if _is_model_folder(folder):
+    if is_model_folder(folder):
         search.add(Found(name=str(folder), path=folder))
         return
     try:
@@ -176,7 +111,7 @@ def _look_in_hub(search: Search, folder: Path) -> None:
     name = "/".join(folder.name.removeprefix(_HUB).split("--"))
     snapshots = sorted(path for path in folder.glob("snapshots/*") if path.is_dir())
     for path in snapshots:
-        if _is_model_folder(path):
+        if is_model_folder(path):
             search.add(Found(name=f"{name}@{path.name[:8]}", path=path))
         else:
             files = sorted(file for file in path.iterdir() if file.suffix.lower() in ENDINGS)
@@ -190,15 +125,6 @@ def _stays(path: Path, folder: Path) -> bool:
     try:
         return path.resolve(strict=True).parent == folder.resolve() and path.is_file()
     except (OSError, RuntimeError):
-        return False
-
-
-def _is_model_folder(folder: Path) -> bool:
-    """Tell whether a folder is one model."""
-    content = Content(folder)
-    try:
-        return any(one.folder and one.recognises(content) for one in formats())
-    except DetrojanError:
         return False
 
 

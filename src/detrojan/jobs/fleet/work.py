@@ -12,7 +12,7 @@ from typing import TypeVar
 from detrojan.data.drawn.synthetic import NONE
 from detrojan.errors import DetrojanError, InputError, OptionError
 from detrojan.jobs.fleet.feeding import Feeding
-from detrojan.jobs.fleet.finding import Found, Search
+from detrojan.jobs.fleet.found import Found, Search
 from detrojan.jobs.fleet.judging import PAGE, REPORT, Late, Task, Verdict, judge
 from detrojan.jobs.fleet.ledger import RECORD, STATE, Ledger, folder_of, known_models, read_record
 from detrojan.jobs.fleet.looking import Look, Problem, content_of, look, memory_for, problem_of
@@ -128,6 +128,9 @@ class Fleet:
         try:
             if found.problem:
                 raise OptionError(found.problem)
+            if found.fetch is not None:
+                found = replace(found, path=found.fetch(), fetch=None)
+                model = model.model_copy(update={"path": str(found.path)})
             values["sha256"], values["bytes"] = content_of(found.path)
             identity = feeding.identity(self._data_digest(feeding))
             values["key"] = digest_of(
