@@ -1,1 +1,1 @@
-"""A scan at the end of training: one file for each framework, imported by those who use it."""
+"""Scans at the end of training, and in runs of MLflow: one file for each framework, imported by its users."""

@@ -68,6 +68,14 @@ def scanned(
     return found, scan_exit(found.report)
 
 
+def figures(found: ScanOutcome) -> dict[str, int]:
+    """Return what a log of figures can hold."""
+    return {
+        "detrojan_exit_code": scan_exit(found.report),
+        "detrojan_flagged_labels": len(found.findings),
+    }
+
+
 def in_words(found: ScanOutcome) -> str:
     """Return the report as plain text."""
     return plain_text(report_text(found.report), width=100)
@@ -143,7 +151,7 @@ class Ending:
     def _scan(self, model: ModelLike, called: str, **usual: Any) -> dict[str, int]:
         """Scan the model and return what a framework's log can hold; `_end` then raises or warns."""
         with _in_place(model):
-            self.found, code = scanned(
+            self.found, _ = scanned(
                 model,
                 self._data,
                 self._labels,
@@ -152,7 +160,7 @@ class Ending:
                 called=called,
                 **{**usual, **self._how},
             )
-        return {"detrojan_exit_code": code, "detrojan_flagged_labels": len(self.found.findings)}
+        return figures(self.found)
 
     def _end(self) -> None:
         """Raise or warn, if there is reason to.
