@@ -39,6 +39,9 @@ LONG = (
     "tests/repairs/test_direction_pruning.py",
     "tests/cli/test_bench.py",
     "tests/attacks/test_dynamic.py",
+    "tests/runner/test_processes.py",
+    "tests/cli/test_fleet.py",
+    "tests/deploy/test_pipelines.py",
 )
 
 

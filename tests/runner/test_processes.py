@@ -11,15 +11,11 @@ from pathlib import Path
 import pytest
 import torch
 
-from blobs import blobs
 from detrojan.errors import DataError, DetrojanError, MissingExtraError, OptionError
-from detrojan.learning.fitting import Fitting
-from detrojan.learning.fresh import train_net
 from detrojan.machine import is_tuned
 from detrojan.run import InTurn, Run
 from detrojan.runner.here import Here
 from detrojan.runner.processes import Processes
-from detrojan.scans.neural_cleanse import NeuralCleanse
 
 
 def drawn(shift, run, item):
@@ -185,16 +181,3 @@ def test_ctrl_c_ends_all_processes_after_they_have_saved(tmp_path):
     assert "Traceback" not in err
     assert all(place.with_suffix(".stopped").exists() for place in places)
     assert not any(is_running(int(path.read_text())) for path in begun)
-
-
-def test_a_scan_says_the_same_in_one_process_and_in_several():
-    data = blobs(300, 2)
-    how = Fitting(epochs=3, batch_size=32, optimizer="adam", learning_rate=2e-3, weight_decay=0)
-    model = train_net("mnist_cnn", data, how, classes=6, run=Run(seed=1))
-    scan = NeuralCleanse(restarts=2, steps=12, samples=120)
-    found = [scan.scan(model, data, run=Run(seed=3, runner=runner)) for runner in (InTurn(), Processes(2))]
-    assert found[0].verdict == found[1].verdict
-    assert found[0].passes == found[1].passes
-    for here, there in zip(found[0].findings, found[1].findings, strict=True):
-        assert (here.label, here.size, here.p_value) == (there.label, there.size, there.p_value)
-        assert torch.equal(here.trigger.mask, there.trigger.mask)
