@@ -42,7 +42,12 @@ class Part(BaseModel):
 def wrong_places(error: ValidationError, whole: str = "record", most: int = 3) -> str:
     """Return the first places that do not keep to a schema, each with what was expected there."""
     wrong = [
-        f"{'.'.join(map(str, item['loc'])) or whole}: {item['msg'].removeprefix('Value error, ')}"
+        f"{'.'.join(map(str, item['loc'])) or whole}: "
+        + (
+            "there is no such key"
+            if item["type"] == "extra_forbidden"
+            else item["msg"].removeprefix("Value error, ")
+        )
         for item in error.errors(include_url=False, include_input=False)
     ]
     more = f" (and {len(wrong) - most} more)" if len(wrong) > most else ""

@@ -84,7 +84,7 @@ FIT = {
         ({"threshold": 10**400}, "threshold: Input should be"),
         ({"threshold": True}, "threshold: Input should be a valid number"),
         ({"threshold": float("nan")}, "threshold: Input should be a finite number"),
-        ({"more": 1}, "more: Extra inputs are not permitted"),
+        ({"more": 1}, "more: there is no such key"),
         ({"hyper_parameters": {"copies": 3}}, "expected the hyper-parameters boundary, contrast, copies"),
         ({"values": {"fit": {"mean": 1}}}, "expected the values of a fit"),
         ({"values": {}}, "expected the values of a fit"),

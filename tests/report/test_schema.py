@@ -89,7 +89,7 @@ def test_plain_values_hold_only_what_json_can():
 @pytest.mark.parametrize(
     ("values", "text"),
     [
-        ({"extra": 1}, "extra: Extra inputs are not permitted"),
+        ({"extra": 1}, "extra: there is no such key"),
         ({"verdict": "clean"}, "verdict: Input should be 'backdoored', 'no evidence' or 'inconclusive'"),
         ({"targets": [4]}, r"expected targets \[3\] as in findings, got \[4\]"),
         ({"labels_tested": [1]}, "expected one entry of evidence for each of labels_tested"),
