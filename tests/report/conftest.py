@@ -160,6 +160,7 @@ def make_repair(classes=10, targets=(3,), *, names=(), verification=None):
         seconds=12.0,
         started=STARTED,
         output="out/repaired.keras",
+        output_sha256="cd" * 32,
         verification={
             "verdict": "no evidence",
             "reason": "No label stands out.",

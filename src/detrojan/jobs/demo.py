@@ -267,6 +267,7 @@ def _repaired(
         seconds=time.monotonic() - begun,
         started=started,
         output=str(out),
+        output_sha256=file_sha256(out),
         verification=verification_facts(again),
         warnings=again.warnings,
         command=command,

@@ -29,6 +29,7 @@ from detrojan.judging.outcome import UNMEASURED, shortcomings
 from detrojan.judging.preparing import FEWEST_IMAGES
 from detrojan.method import Method
 from detrojan.models.classifier import Classifier
+from detrojan.models.loading import format_of, model_sha256
 from detrojan.models.surgery.n_plus_one import n_plus_one
 from detrojan.models.writing import check_place, save_model
 from detrojan.repairs.base import Repair, Repaired
@@ -161,6 +162,7 @@ class Job:
             seconds=time.monotonic() - self.begun,
             started=self.started,
             output="" if out is None else str(out),
+            output_sha256=None if out is None else model_sha256(out, format_of(out)),
             verification=None if again is None else verification_facts(again),
             trigger_files=given.files or save_triggers(given.findings, folder, json_file),
             warnings=tuple(dict.fromkeys([*warnings, *(f"the new scan: {text}" for text in told)])),

@@ -115,7 +115,8 @@ def verify(
         check_repeatable(asked)
         inputs, repeated = _repeat(report, asked, run, scan=again)
     data_now = None if inputs is None else inputs.data.sha256
-    same = now == report.model.sha256
+    due = _subject(report)
+    same = now == due
     data_same = None if data_now is None else data_now == report.data.sha256
     said = judged(report) if isinstance(report, ScanReport | RepairReport) else None
     return VerifyRecord(
@@ -129,12 +130,20 @@ def verify(
         method=report.run.method or "no method",
         seed=report.run.seed,
         same=same and data_same is not False and (repeated is None or repeated.same_verdict),
-        model=Compared(path=str(model), reported=report.model.sha256, now=now, same=same),
+        delivered=not same and now == report.model.sha256,
+        model=Compared(path=str(model), reported=due, now=now, same=same),
         data=Compared(path=report.data.source, reported=report.data.sha256, now=data_now, same=data_same),
         repeatable=asked is not None and isinstance(report, ScanReport) and not _needs_trust(asked),
         differences=differences(report, run, asked),
         again=repeated,
     )
+
+
+def _subject(report: AnyReport) -> str:
+    """Return the digest of the file that a report is about: of a repair, the repaired one."""
+    if isinstance(report, RepairReport):
+        return report.output_sha256 or report.model.sha256
+    return report.model.sha256
 
 
 def _needs_trust(asked: Asked) -> bool:

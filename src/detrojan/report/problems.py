@@ -269,7 +269,7 @@ def _of_repair(report: RepairReport) -> Judged:
     return Judged(
         verb="repair",
         path=path,
-        sha256="" if report.output else report.model.sha256,
+        sha256=(report.output_sha256 or "") if report.output else report.model.sha256,
         verdict=outcome,
         said=said,
         problems=problems,

@@ -120,6 +120,7 @@ def repair_report(
     seconds: float,
     started: datetime,
     output: str | None = None,
+    output_sha256: str | None = None,
     verification: Mapping[str, Any] | None = None,
     trigger_files: Mapping[int, str] | None = None,
     warnings: Sequence[str] = (),
@@ -139,6 +140,7 @@ def repair_report(
         seconds: wall time.
         started: when it began; any time zone.
         output: the file of the repaired model, or None.
+        output_sha256: its digest, or None.
         verification: what a re-scan of the repaired model said: "verdict" and whatever else.
         trigger_files: the file of the recovered trigger, by label.
         warnings: what the reader must know beside what the measures say by themselves.
@@ -151,6 +153,7 @@ def repair_report(
         steps=[_step(step) for step in steps],
         verification=dict(verification or {}),
         output=output,
+        output_sha256=output_sha256,
         findings=flagged_labels(findings, model, trigger_files or {}),
         units=unit_facts(findings),
         model=model_facts(model),

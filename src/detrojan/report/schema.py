@@ -286,8 +286,9 @@ class ScanReport(Report):
 class RepairReport(Report):
     """A repair: what it was made from, what it did, and how the model answers before and after.
 
-    `verification` holds what a re-scan of the repaired model said (key "verdict" and others); it
-    is empty where none was made. `advice` and `taxonomy` are as those of a scan.
+    `model` is the delivered one, with its digest. `output` is the repaired file and `output_sha256` its
+    digest, both null where none was written. `verification` holds what a re-scan of the repaired model said
+    (key "verdict" and others); it is empty where none was made. `advice` and `taxonomy` are as of a scan.
     """
 
     schema_: Literal["detrojan.repair/2"] = Field(default="detrojan.repair/2", alias="schema")
@@ -296,6 +297,7 @@ class RepairReport(Report):
     steps: list[Step]
     verification: Values
     output: Words | None
+    output_sha256: Words | None = None
     findings: list[FlaggedLabel]
     units: list[UnitFacts]
     advice: list[AdviceFacts] = Field(default_factory=list)

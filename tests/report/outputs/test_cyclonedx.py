@@ -22,6 +22,7 @@ def test_each_model_and_its_data_are_components_with_digests(bom):
     assert card["modelParameters"]["modelArchitecture"] == "sign_cnn"
     assert card["quantitativeAnalysis"]["performanceMetrics"][0]["value"] == "0.995"
     repaired = next(entry for entry in bom["components"] if entry["name"] == "repaired.keras")
+    assert repaired["hashes"][0]["content"] == "cd" * 32
     assert repaired["pedigree"]["ancestors"][0]["hashes"][0]["content"] == "ab" * 32
 
 

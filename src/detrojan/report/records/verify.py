@@ -44,6 +44,7 @@ class Repeated(Part):
 class VerifyRecord(Record):
     """Whether a file is the one judged, by which version and method, when; and whether that can be repeated.
 
+    A report of a repair is about the repaired file; `delivered` says that the file is the one from before.
     `same` says that all that was compared is the same: the model, the data where they were looked at, and
     verdict and targets of a new scan where one was made. `differences` says what stands in the way of the
     same figures.
@@ -60,6 +61,7 @@ class VerifyRecord(Record):
     method: Words
     seed: int
     same: bool
+    delivered: bool = False
     model: Compared
     data: Compared
     repeatable: bool
@@ -69,7 +71,7 @@ class VerifyRecord(Record):
 
 def verify_text(record: VerifyRecord) -> RenderableType:
     """Return the record as a person reads it."""
-    head = "This is the file that was judged." if record.model.same else "This is another file."
+    head = _head(record)
     by = f"detrojan {record.version}, {record.method}, seed {record.seed}"
     lines = [
         head,
@@ -84,6 +86,14 @@ def verify_text(record: VerifyRecord) -> RenderableType:
     lines += [f"Differs: {printable(text, 300)}" for text in record.differences]
     style = "bold" if record.same else "bold red"
     return Text("\n").join([Text(lines[0], style=style), *map(Text, lines[1:])])
+
+
+def _head(record: VerifyRecord) -> str:
+    if record.delivered:
+        return "This is the file as it was delivered, from before the repair."
+    if not record.model.same:
+        return "This is another file."
+    return "This is the repaired file." if record.kind == "repair" else "This is the file that was judged."
 
 
 def _compared(what: str, one: Compared) -> str:
