@@ -134,6 +134,40 @@ def test_what_is_unchanged_is_skipped_and_what_changed_is_not(fleet, scanned, cl
     assert "before its turn" in known(out)["a.safetensors"]["reason"]
 
 
+def test_known_findings_are_accepted_each_under_its_own_path(fleet, scanned, cli, tmp_path):
+    out, known_file, sarif = tmp_path / "out", tmp_path / "known.json", tmp_path / "fleet.sarif"
+    shutil.copytree(scanned, out)
+    done = cli.call("baseline", "write", known_file, out / "fleet.json", "--reason", "a watermark")
+    assert done.exit_code == 0, done.output
+    assert "2 new, 2 in" in done.stdout
+    (fleet / "files.toml").write_text(POLICY + "\n[fail]\nunsafe = false\nskipped = false\n")
+    words = ("fleet", "scan", fleet / "models", "--out", out, "--policy", fleet / "files.toml")
+    words = (*words, "--engine", "here", "--sarif", sarif)
+    done = cli.call(*words, "--baseline", known_file)
+    assert done.exit_code == 0, done.output
+    assert "0 scanned now" in done.stderr
+    said = " ".join(done.stdout.split())
+    assert "accepted 1, no evidence 1, duplicate 1" in said
+    assert "2 known and accepted, 0 new." in said
+    record = json.loads((out / "fleet.json").read_text())
+    assert (record["failing"], record["exit_code"], record["baseline"]["accepted"]) == ([], 0, 2)
+    assert "accepted: a watermark" in (out / "index.html").read_text()
+    results = json.loads(sarif.read_text())["runs"][0]["results"]
+    assert [one["suppressions"][0]["justification"] for one in results] == ["a watermark"] * 2
+    held = json.loads(known_file.read_text())
+    held["entries"] = [entry for entry in held["entries"] if entry["model"].endswith("/b.safetensors")]
+    held["entries"][0]["sha256"] = "0" * 64
+    known_file.write_text(json.dumps(held))
+    done = cli.call(*words, "--baseline", known_file)
+    assert done.exit_code == 1
+    assert "was accepted for another file of this name" in done.stderr
+    failing = json.loads((out / "fleet.json").read_text())["failing"]
+    assert [name.rpartition("/")[2] for name in failing] == ["copy.safetensors"]
+    assert cli.call(*words).exit_code == 1
+    assert "baseline" not in json.loads((out / "fleet.json").read_text())
+    assert {model["baseline"] for model in known(out).values()} == {None}
+
+
 def test_killed_at_any_moment_the_same_call_goes_on_to_the_same_record(fleet, scanned, cli, tmp_path):
     """A call with a worker is killed after its first verdict; the next one works in this process."""
     out = tmp_path / "out"

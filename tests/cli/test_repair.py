@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import hashlib
 import json
 import re
 
@@ -56,22 +55,6 @@ def test_the_repaired_model_can_be_used_as_the_delivered_one(repaired, world, cl
     assert measured["clean_accuracy"] > 0.9
     assert 0.9 < measured["agreement"] <= 1
     assert measured["attack_success"] < 0.5
-
-
-def test_the_report_knows_the_repaired_file_by_its_digest(repaired, world, cli):
-    folder, _ = repaired
-    after = folder / "new" / "repaired.safetensors"
-    for model, code, says in (
-        (after, 0, "This is the repaired file."),
-        (world.model, 1, "This is the file as it was delivered, from before the repair."),
-        (world.clean, 1, "This is another file."),
-    ):
-        done = cli.call("verify", folder / "repair.json", model)
-        assert done.exit_code == code, done.output
-        assert done.stdout.startswith(says)
-    digests = [hashlib.sha256(path.read_bytes()).hexdigest() for path in (world.model, after)]
-    report = json.loads((folder / "repair.json").read_text())
-    assert [report["model"]["sha256"], report["output_sha256"]] == digests
 
 
 def test_the_detector_calls_stamped_inputs_backdoored(repaired, world, cli):

@@ -1,5 +1,6 @@
 """Reports are checked against files, and scans repeated."""
 
+import hashlib
 import json
 
 import numpy as np
@@ -82,6 +83,26 @@ def test_a_report_s_command_runs_no_code_and_asks_nobody(world, cli, changed, wo
     done = cli.call("verify", changed(run={"command": command}), world.model, "--again")
     assert done.exit_code == 2, done.output
     assert says in " ".join(done.stderr.split())
+
+
+def test_a_repair_s_report_is_about_the_repaired_file(world, cli, tmp_path):
+    after, report = tmp_path / "mended.safetensors", tmp_path / "repair.json"
+    done = cli.call(
+        "repair", world.model, "--data", world.data, "--trigger", f"{world.trigger}:{cli.TARGET}",
+        "--method", "unlearn", "--set", "unlearn.epochs=1", "--no-verify", "--out", after, "--json", report,
+    )  # fmt: skip
+    assert done.exit_code in {0, 1}, done.output
+    for model, code, says in (
+        (after, 0, "This is the repaired file."),
+        (world.model, 1, "This is the file as it was delivered, from before the repair."),
+        (world.clean, 1, "This is another file."),
+    ):
+        done = cli.call("verify", report, model)
+        assert done.exit_code == code, done.output
+        assert done.stdout.startswith(says)
+    digests = [hashlib.sha256(path.read_bytes()).hexdigest() for path in (world.model, after)]
+    said = json.loads(report.read_text())
+    assert [said["model"]["sha256"], said["output_sha256"]] == digests
 
 
 def test_what_cannot_be_verified_is_said(world, scanned, cli, changed, tmp_path):

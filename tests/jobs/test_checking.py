@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+from detrojan.errors import InputError
 from detrojan.jobs.checking import check_files
 from detrojan.learning.fresh import start_net
 from detrojan.models.writing import save_model
@@ -45,9 +46,15 @@ def test_what_cannot_be_judged_passes_unless_strict(tmp_path):
     (tmp_path / "notes.pt").write_text("no model")
     small = start_net("mnist_cnn", (1, 20, 20), classes=3, run=Run())
     save_model(small, tmp_path / "small.safetensors")
-    names = ("strange.pt", "notes.pt", "gone.pt", "small.safetensors")
+    names = ("strange.pt", "notes.pt", "small.safetensors")
     record = CheckRecord(files=list(check_files([tmp_path / name for name in names])))
-    assert [file.said for file in record.files] == ["not judged"] * 4
+    assert [file.said for file in record.files] == ["not judged"] * 3
     assert (record.exit_code(strict=False), record.exit_code(strict=True)) == (0, 3)
     assert "5 labels or more are needed to say what is usual, got 3" in record.files[-1].reason
-    assert plain_text(check_text(record), width=500).count(": not judged: ") == 4
+    assert plain_text(check_text(record), width=500).count(": not judged: ") == 3
+
+
+def test_a_file_that_does_not_exist_is_an_error_and_no_pass(tmp_path):
+    runs_code(tmp_path / "evil.pt")
+    with pytest.raises(InputError, match=r"gone\.pt does not exist"):
+        list(check_files([tmp_path / "evil.pt", tmp_path / "gone.pt"]))

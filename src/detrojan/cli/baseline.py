@@ -17,14 +17,15 @@ from detrojan.console.options import FILE, debug_option
     "  detrojan scan model.h5 --net deepid --data faces.npz --baseline known.json",
 )
 def command() -> None:
-    """Keep a file of known findings, which scans take with --baseline."""
+    """Keep a file of known findings, which scans and fleets take with --baseline."""
 
 
 @command.command(
     "write",
     short_help="Accept the findings of scans.",
     epilog="\b\nExample:\n"
-    '  detrojan baseline write known.json scan.json --reason "a watermark of ours" --expires 2027-06-30',
+    '  detrojan baseline write known.json scan.json --reason "a watermark of ours" --expires 2027-06-30\n'
+    "  detrojan baseline write known.json fleet/fleet.json --this-file-only",
 )
 @click.argument("baseline", metavar="FILE", type=FILE)
 @click.argument("reports", metavar="JSON...", type=FILE, nargs=-1, required=True)
@@ -41,7 +42,7 @@ def write(
     pinned: bool,
     inconclusive: bool,
 ) -> int:
-    """Add the findings of scans' JSON files to FILE, which is made where it is not there.
+    """Add the findings of scans' JSON files, or of a fleet's, to FILE, which is made where it is not there.
 
     Entries that are there already stay as they are. FILE is JSON: reasons, dates and whole entries may be
     changed or removed by hand.

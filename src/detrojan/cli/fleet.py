@@ -48,6 +48,13 @@ def command() -> None:
     metavar="SECONDS",
     help="Begin no scan after this time; what is left waits for the next call.  [default: no limit]",
 )
+@click.option(
+    "--baseline",
+    "baseline_file",
+    type=FILE,
+    metavar="FILE",
+    help="Known findings, which are marked and do not count (see: detrojan baseline write).",
+)
 @output_options("fleet")
 @engine_options("processes")
 @short_run_options
@@ -57,6 +64,7 @@ def scan(
     data: str | None,
     out: Path,
     budget: float | None,
+    baseline_file: Path | None,
     output: OutputOptions,
     engine: EngineSource,
     surroundings: RunOptions,
@@ -67,8 +75,8 @@ def scan(
     command goes on where it was stopped, and skips what is unchanged. A file that cannot be judged is
     skipped with its reason.
 
-    Exit codes: 0 nothing fails by the policy, 1 a backdoor found or an unsafe file, 2 error, 3 a model
-    without a verdict, 4 wrong usage.
+    Exit codes: 0 nothing fails by the policy, or all findings are accepted; 1 a backdoor found or an unsafe
+    file; 2 error; 3 a model without a verdict; 4 wrong usage.
     """
     from detrojan.console.outputs import (  # noqa: PLC0415 - `--help` shall be fast
         check_folder,
@@ -78,9 +86,9 @@ def scan(
         write_gathered,
     )
     from detrojan.console.surroundings import start  # noqa: PLC0415
+    from detrojan.jobs.baselines import read_baseline  # noqa: PLC0415
     from detrojan.jobs.fleet.finding import find_models  # noqa: PLC0415
     from detrojan.jobs.fleet.policy import read_policy  # noqa: PLC0415
-    from detrojan.jobs.fleet.results import results_of  # noqa: PLC0415
     from detrojan.jobs.fleet.work import Fleet  # noqa: PLC0415
     from detrojan.report.records.fleet import fleet_text  # noqa: PLC0415
     from detrojan.runner.base import engine_named  # noqa: PLC0415
@@ -90,14 +98,19 @@ def scan(
     said = read_policy(policy, data, surroundings.seed)
     check_folder(out, writes=("fleet.json", "index.html"))
     check_writable(*output.files.values())
-    fleet = Fleet(find_models(targets, out), said, run=run, engine=worker, out=out, budget=budget)
+    known = None if baseline_file is None else read_baseline(baseline_file)
+    fleet = Fleet(
+        find_models(targets, out), said, run=run, engine=worker, out=out, budget=budget, known=known
+    )
     try:
         summary = fleet.scan()
     except (KeyboardInterrupt, InterruptedRunError):
         current().note(f"stopped; what is known is in {out}, and the same command goes on from there")
         return 130
     current().note(f"{summary.unchanged} unchanged, {summary.judged} scanned now")
-    write_gathered(results_of(summary.record, out), output)
+    for text in summary.warnings:
+        current().note(f"warning: {text}", "bold yellow")
+    write_gathered(summary.results, output)
     if output.format_ == "json":
         write(summary.record.to_json())
     else:

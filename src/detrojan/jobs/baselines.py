@@ -14,6 +14,7 @@ from pydantic import Field, ValidationError
 
 from detrojan.errors import DataError, OptionError
 from detrojan.files import read_bounded, save_text
+from detrojan.jobs.fleet.results import fleet_in, report_of
 from detrojan.records import Label, Part, Words, wrong_places
 from detrojan.report.problems import (
     Problem,
@@ -216,7 +217,7 @@ def write_baseline(
 
     Args:
         path: the baseline.
-        reports: the scans' JSON.
+        reports: the scans' JSON, or the `fleet.json` of fleets.
         reason: why they are accepted.
         expires: the last day on which they are, YYYY-MM-DD; None for no end.
         pinned: whether they are accepted for the scanned files only, and not for others of their names.
@@ -260,23 +261,33 @@ def _values(baseline: Baseline) -> dict[str, Any]:
 
 
 def _entries(file: Path, baseline: Path) -> Iterator[Entry]:
-    """Yield an entry for each problem of a scan's report."""
+    """Yield an entry for each problem of a scan's report, or of the reports of a fleet."""
+    for report in _reports(file):
+        model = _portable(report.model.path, baseline)
+        if not model:
+            raise DataError(f"{file}: expected a scan of a model in a file: the report names none")
+        for problem in judged(report).problems:
+            yield Entry(
+                fingerprint=problem.fingerprint,
+                model=model,
+                rule=problem.rule.id,
+                label=problem.label,
+                source=problem.source,
+                offset=problem.offset,
+                sha256=report.model.sha256,
+            )
+
+
+def _reports(file: Path) -> Iterator[ScanReport]:
+    """Yield the report in a file; of a fleet's record, those of its models."""
+    if (fleet := fleet_in(file)) is not None:
+        found = (report_of(model, file.parent) for model in fleet.models)
+        yield from (report for report in found if report is not None)
+        return
     report = load_report(file)
     if not isinstance(report, ScanReport):
         raise DataError(f"{file}: expected a scan's JSON, got {report.schema_}")
-    model = _portable(report.model.path, baseline)
-    if not model:
-        raise DataError(f"{file}: expected a scan of a model in a file: the report names none")
-    for problem in judged(report).problems:
-        yield Entry(
-            fingerprint=problem.fingerprint,
-            model=model,
-            rule=problem.rule.id,
-            label=problem.label,
-            source=problem.source,
-            offset=problem.offset,
-            sha256=report.model.sha256,
-        )
+    yield report
 
 
 def _portable(path: str, baseline: Path) -> str:

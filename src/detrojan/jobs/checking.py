@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Literal
 
-from detrojan.errors import DetrojanError, ModelError, UnsafeFileError
+from detrojan.errors import DetrojanError, InputError, ModelError, UnsafeFileError
 from detrojan.judging.extremes import FEWEST_USUAL, high_p_values
 from detrojan.metrics.head_rows import row_clues
 from detrojan.models.classifier import Classifier
@@ -28,7 +28,13 @@ def check_files(paths: Sequence[Path], *, significance: float | None = None) -> 
         significance: p-value, corrected for all labels, below which a row is suspect; None for that of the
             scan.
 
+    Raises:
+        InputError: one of them does not exist; that is said before the work.
+
     """
+    for path in paths:
+        if not path.exists():
+            raise InputError(f"expected a model's file or folder; {path} does not exist")
     scan = HeadRows() if significance is None else HeadRows(significance=significance)
     for path in paths:
         try:

@@ -15,6 +15,7 @@ from detrojan.report.records.fleet import (
     RESULTS,
     FleetModel,
     FleetRecord,
+    baseline_line,
     common_folder,
     ranked,
     said_of,
@@ -28,6 +29,7 @@ _MOODS = {
     "inconclusive": "inconclusive",
     "skipped": "inconclusive",
     "no evidence": "no-evidence",
+    "accepted": "plain",
 }
 #: the columns: their heading, and whether they hold numbers
 _COLUMNS = (
@@ -60,6 +62,7 @@ def render_fleet(record: FleetRecord) -> str:
             rows=[_row(model, folder) for model in ranked(record.models)],
             folder=printable(folder, 120),
             ignored=record.ignored,
+            known=baseline_line(record),
             version=record.version,
             css=Markup(css),  # noqa: S704 - ours
             script=Markup(script),  # noqa: S704 - ours

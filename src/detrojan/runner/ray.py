@@ -62,7 +62,7 @@ class Ray(Engine):
             MissingExtraError: Ray is not installed.
 
         """
-        require("ray", extra="ray", what="work on a cluster")
+        require("ray", extra="ray", what="clusters")
         return cls(workers, address)
 
     def outcomes(
@@ -82,7 +82,7 @@ class Ray(Engine):
             InterruptedRunError: a part was stopped from outside.
 
         """
-        ray = require("ray", extra="ray", what="work on a cluster")
+        ray = require("ray", extra="ray", what="clusters")
         ours = _joined(ray, self.address, self.workers)
         try:
             there = replace(run, progress=SilentProgress(), runner=InTurn())

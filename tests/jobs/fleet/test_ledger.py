@@ -1,10 +1,8 @@
 from __future__ import annotations
 
-import pytest
-
-from detrojan.errors import DataError
-from detrojan.jobs.fleet.ledger import Ledger, folder_of, known_models, read_record
+from detrojan.jobs.fleet.ledger import Ledger, folder_of, known_models
 from detrojan.jobs.fleet.policy import Policy
+from detrojan.jobs.fleet.results import read_record
 from detrojan.report.records.fleet import FleetModel
 
 
@@ -39,14 +37,6 @@ def test_what_holds_is_known_again_and_what_may_change_is_not(tmp_path):
     found = known_models(ledger.record(), tmp_path)
     assert {name for name, _ in found} == {"scanned", "cut", "late"}
     assert known_models(None, tmp_path) == {}
-
-
-def test_a_record_that_is_none_is_refused(tmp_path):
-    assert read_record(tmp_path / "fleet.json") is None
-    for text in ("{", '{"schema": "detrojan.scan/2"}', "[]"):
-        (tmp_path / "fleet.json").write_text(text)
-        with pytest.raises(DataError, match="expected the record of a fleet"):
-            read_record(tmp_path / "fleet.json")
 
 
 def test_folders_are_readable_and_stay_within_the_fleets():

@@ -4,7 +4,7 @@ import pytest
 
 from detrojan.jobs.fleet.feeding import Feeding
 from detrojan.jobs.fleet.policy import Policy, read_policy
-from detrojan.report.records.fleet import FleetModel
+from detrojan.report.records.fleet import FleetModel, ModelBaseline
 
 
 def model(**values):
@@ -17,6 +17,11 @@ QUIET = model(status="scanned", verdict="no evidence")
 UNSAFE = model(status="skipped", category="unsafe")
 CUT = model(status="skipped", category="unreadable")
 LATE = model(status="waiting")
+NAMELESS = model(status="scanned", verdict="backdoored")
+KNOWN = BAD.model_copy(update={"baseline": ModelBaseline(accepted=1, new=0)})
+PARTLY = BAD.model_copy(update={"baseline": ModelBaseline(accepted=1, new=1, severity="low")})
+NEW = BAD.model_copy(update={"baseline": ModelBaseline(accepted=0, new=1, severity="medium")})
+KNOWN_OPEN = OPEN.model_copy(update={"baseline": ModelBaseline(accepted=1, new=0)})
 
 
 @pytest.mark.parametrize(
@@ -32,6 +37,13 @@ LATE = model(status="waiting")
         ({}, [QUIET, LATE], 3),
         ({}, [QUIET, OPEN], 3),
         ({"inconclusive": False}, [QUIET, OPEN, LATE], 0),
+        ({}, [NAMELESS], 1),
+        ({"severities": ["high"]}, [NAMELESS], 1),
+        ({"severities": []}, [NAMELESS], 0),
+        ({}, [KNOWN, KNOWN_OPEN], 0),
+        ({}, [PARTLY], 1),
+        ({}, [NEW], 1),
+        ({"severities": ["medium", "high"]}, [PARTLY], 0),
     ],
 )
 def test_the_exit_code_is_the_policys(fail, models, code):

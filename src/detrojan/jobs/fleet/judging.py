@@ -17,7 +17,7 @@ from detrojan.jobs.scanning import Scanned, scan_model, scan_named
 from detrojan.jobs.sources import DataSource, ModelSource
 from detrojan.report.html_page import render_html
 from detrojan.report.pictures import pictures_of
-from detrojan.report.records.fleet import LEVELS
+from detrojan.report.records.fleet import highest
 from detrojan.run import Run
 
 REPORT, PAGE, TRIGGERS = "scan.json", "scan.html", "triggers"
@@ -131,13 +131,9 @@ def _verdict(scanned: Scanned, started: datetime) -> Verdict:
     return Verdict(
         verdict=report.verdict,
         reason=report.reason,
-        severity=_highest([finding.severity for finding in report.findings]),
-        confidence=_highest([finding.confidence for finding in report.findings]),
+        severity=highest(finding.severity for finding in report.findings),
+        confidence=highest(finding.confidence for finding in report.findings),
         targets=list(report.targets),
         seconds=round(report.seconds, 2),
         when=started.isoformat(timespec="seconds").replace("+00:00", "Z"),
     )
-
-
-def _highest(levels: list[Level]) -> Level | None:
-    return max(levels, key=LEVELS.index, default=None)

@@ -2,26 +2,21 @@
 
 from __future__ import annotations
 
-import json
 import re
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from pydantic import ValidationError
-
-from detrojan.errors import DataError
-from detrojan.files import read_bounded, save_text
+from detrojan.files import save_text
+from detrojan.jobs.fleet.accepting import Acceptance
 from detrojan.jobs.fleet.policy import Policy
-from detrojan.records import wrong_places
 from detrojan.report.fleet_page import render_fleet
 from detrojan.report.records.fleet import Category, FleetModel, FleetRecord
 
 RECORD, PAGE, MODELS, STATE = "fleet.json", "index.html", "models", "state"
 #: reasons to skip a model that hold as long as the model and the policy are the same
 LASTING: frozenset[Category] = frozenset({"unsafe", "unsupported", "unreadable", "unusable"})
-_LARGEST = 1 << 30
 #: seconds between two pages, and two records of first looks, while the work goes on
 _EVERY = 5.0
 
@@ -34,11 +29,20 @@ class Ledger:
         policy: says what fails.
         version: of detrojan.
         ignored: files that are no models.
+        acceptance: what known findings are accepted, or None.
 
     """
 
-    def __init__(self, out: Path, policy: Policy, version: str, ignored: int) -> None:
+    def __init__(
+        self,
+        out: Path,
+        policy: Policy,
+        version: str,
+        ignored: int,
+        acceptance: Acceptance | None = None,
+    ) -> None:
         self.out = out
+        self._acceptance = acceptance
         self._policy, self._version, self._ignored = policy, version, ignored
         self._models: dict[str, FleetModel] = {}
         self._written = self._drawn = 0.0
@@ -69,7 +73,7 @@ class Ledger:
     def record(self) -> FleetRecord:
         """Return what is known, the duplicates with what was found out about their content."""
         models = [self._whole(model) for model in self._models.values()]
-        return FleetRecord(
+        record = FleetRecord(
             version=self._version,
             policy=self._policy.digest(),
             models=models,
@@ -77,13 +81,17 @@ class Ledger:
             failing=[model.name for model in models if self._policy.fails(model)],
             exit_code=self._policy.exit_code(models),
         )
+        if self._acceptance is None:
+            return record
+        return record.model_copy(update={"baseline": self._acceptance.facts(models)})
 
     def _whole(self, model: FleetModel) -> FleetModel:
         first = self._models.get(model.same_as or "")
-        if first is None:
-            return model
-        names = ("category", "first", "verdict", "severity", "confidence", "targets", "report", "page")
-        return model.model_copy(update={name: getattr(first, name) for name in names})
+        if first is not None:
+            names = ("category", "first", "verdict", "severity", "confidence", "targets", "report", "page")
+            model = model.model_copy(update={name: getattr(first, name) for name in names})
+        known = None if self._acceptance is None else self._acceptance.of(model)
+        return model.model_copy(update={"baseline": known})
 
     def write(self, *, page: bool = True) -> FleetRecord:
         """Write the record, and the page too; both are whole at any moment.
@@ -99,23 +107,6 @@ class Ledger:
             save_text(self.out / PAGE, render_fleet(record))
             self._drawn = time.monotonic()
         return record
-
-
-def read_record(path: Path) -> FleetRecord | None:
-    """Return the record of an earlier call; None where there is none.
-
-    Raises:
-        DataError: it is no record of a fleet.
-
-    """
-    if not path.exists():
-        return None
-    try:
-        return FleetRecord.model_validate(json.loads(read_bounded(path, _LARGEST, DataError)), strict=True)
-    except ValidationError as error:
-        raise DataError(f"{path}: expected the record of a fleet: {wrong_places(error)}") from error
-    except (OSError, ValueError, RecursionError) as error:
-        raise DataError(f"{path}: expected the record of a fleet: {error}") from error
 
 
 def known_models(record: FleetRecord | None, out: Path) -> Mapping[tuple[str, str], FleetModel]:

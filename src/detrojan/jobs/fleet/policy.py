@@ -64,16 +64,24 @@ class Policy(Part):
         return digest_of(values)
 
     def fails(self, model: FleetModel) -> bool:
-        """Tell whether a model fails by a finding, or as a file that would run code."""
+        """Tell whether a model fails by a finding, or as a file that would run code.
+
+        A finding that a baseline accepts does not count. A backdoor without a severity, whose target nobody
+        can name, fails wherever any severity does.
+        """
         if model.category == "unsafe":
             return self.fail.unsafe
-        return model.verdict == "backdoored" and model.severity in self.fail.severities
+        if model.verdict != "backdoored" or model.accepted:
+            return False
+        severity = model.severity if model.baseline is None else model.baseline.severity
+        return bool(self.fail.severities) if severity is None else severity in self.fail.severities
 
     def leaves_open(self, model: FleetModel) -> bool:
         """Tell whether a model without a verdict counts."""
         if model.status == "skipped":
             return self.fail.skipped
-        return self.fail.inconclusive and (model.status == "waiting" or model.verdict == "inconclusive")
+        unsaid = model.verdict == "inconclusive" and not model.accepted
+        return self.fail.inconclusive and (model.status == "waiting" or unsaid)
 
     def exit_code(self, models: Sequence[FleetModel]) -> int:
         """Return 1 where a model fails, 3 where one has no verdict and that counts, else 0."""

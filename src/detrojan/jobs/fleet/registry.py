@@ -21,6 +21,7 @@ from detrojan.files import replacing_folder
 from detrojan.jobs.fleet.artifacts import stated_weights, weights_in
 from detrojan.jobs.fleet.found import Found
 from detrojan.parsing.mlmodel import LARGEST, NAME
+from detrojan.report.records.fleet import REGISTERED
 
 #: what a target begins with that is a registry
 _WORD = "mlflow:"
@@ -147,7 +148,7 @@ def _all(search: Any) -> Iterator[Any]:
 
 def _found(client: Any, asked: _Registry, version: Any) -> Found:
     """Return a version with what fetches it; one that is not ready has its reason instead."""
-    name = f"registry:{version.name}/{version.version}"
+    name = f"{REGISTERED}{version.name}/{version.version}"
     key = hashlib.sha256(f"{asked.uri}\n{version.name}\n{version.version}".encode()).hexdigest()[:16]
     place = _cache() / "mlflow" / key
     if version.status not in {"READY", None}:

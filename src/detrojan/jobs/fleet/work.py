@@ -11,13 +11,17 @@ from typing import TypeVar
 
 from detrojan.data.drawn.synthetic import NONE
 from detrojan.errors import DetrojanError, InputError, OptionError
+from detrojan.jobs.baselines import Known
+from detrojan.jobs.fleet.accepting import Acceptance
 from detrojan.jobs.fleet.feeding import Feeding
 from detrojan.jobs.fleet.found import Found, Search
 from detrojan.jobs.fleet.judging import PAGE, REPORT, Late, Task, Verdict, judge
-from detrojan.jobs.fleet.ledger import RECORD, STATE, Ledger, folder_of, known_models, read_record
+from detrojan.jobs.fleet.ledger import RECORD, STATE, Ledger, folder_of, known_models
 from detrojan.jobs.fleet.looking import Look, Problem, content_of, look, memory_for, problem_of
 from detrojan.jobs.fleet.policy import Policy, digest_of
+from detrojan.jobs.fleet.results import read_record, results_of
 from detrojan.jobs.inputs import load_data
+from detrojan.report.problems import Result
 from detrojan.report.records.fleet import FleetModel, FleetRecord
 from detrojan.report.report import own_version
 from detrojan.run import Run
@@ -34,12 +38,16 @@ class Summary:
         record: what is known of all models.
         unchanged: how many of them were judged before.
         judged: how many were scanned now.
+        results: the reports of all models for other tools, known findings marked; read one by one.
+        warnings: what the reader has to know of the known findings.
 
     """
 
     record: FleetRecord
     unchanged: int
     judged: int
+    results: Iterator[Result]
+    warnings: list[str]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,17 +69,27 @@ class Fleet:
         engine: who does the work.
         out: the folder of the results.
         budget: seconds after which no scan begins, and those under way end as soon as they can.
+        known: findings that are accepted, or None.
 
     """
 
     def __init__(
-        self, search: Search, policy: Policy, *, run: Run, engine: Engine, out: Path, budget: float | None
+        self,
+        search: Search,
+        policy: Policy,
+        *,
+        run: Run,
+        engine: Engine,
+        out: Path,
+        budget: float | None,
+        known: Known | None = None,
     ) -> None:
         self._search, self._policy, self._engine, self._out = search, policy, engine, out
         self._run = replace(run, seed=policy.scan.seed)
         self._until = None if budget is None else time.time() + budget
         self._version = own_version()
-        self._ledger = Ledger(out, policy, self._version, search.ignored)
+        self._acceptance = None if known is None else Acceptance(known, out)
+        self._ledger = Ledger(out, policy, self._version, search.ignored, self._acceptance)
         self._digests: dict[str, str] = {}
 
     def scan(self) -> Summary:
@@ -97,7 +115,17 @@ class Fleet:
         judged = self._judge(waiting)
         if not self._open():
             shutil.rmtree(self._out / STATE, ignore_errors=True)
-        return Summary(record=self._ledger.write(), unchanged=unchanged, judged=judged)
+        return self._summary(self._ledger.write(), unchanged, judged)
+
+    def _summary(self, record: FleetRecord, unchanged: int, judged: int) -> Summary:
+        accepts = self._acceptance
+        return Summary(
+            record=record,
+            unchanged=unchanged,
+            judged=judged,
+            results=results_of(record, self._out) if accepts is None else accepts.results(record),
+            warnings=[] if accepts is None else accepts.warnings(record.models),
+        )
 
     def _open(self) -> list[FleetModel]:
         return [model for model in self._ledger.models if model.status == "waiting"]

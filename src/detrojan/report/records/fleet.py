@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from itertools import takewhile
 from typing import Literal
 
@@ -15,6 +15,7 @@ from rich.text import Text
 from detrojan.findings import Level, VerdictText
 from detrojan.records import Count, Label, Part, Share, Size, Words
 from detrojan.report.records.base import Record
+from detrojan.report.schema import BaselineFacts
 from detrojan.words import DASH, plural, printable
 
 #: what is known of a model: it was scanned, nothing can judge it, its content was judged under another
@@ -24,6 +25,8 @@ Status = Literal["scanned", "skipped", "duplicate", "waiting"]
 Category = Literal["missing", "unsafe", "unsupported", "unreadable", "unusable", "library", "lost", "fault"]
 #: how bad a finding is, the mildest first
 LEVELS: tuple[Level, ...] = ("low", "medium", "high")
+#: what the names of versions in a registry begin with
+REGISTERED = "registry:"
 
 
 class FirstLook(Part):
@@ -41,13 +44,28 @@ class FirstLook(Part):
     label: Label | None = None
 
 
+class ModelBaseline(Part):
+    """How many problems of a model a baseline accepts, and how many are new.
+
+    `severity` is the highest of the findings that are new, null where there is none. `reason` and `expires`
+    are those of the first problem that is accepted.
+    """
+
+    accepted: Count
+    new: Count
+    severity: Level | None = None
+    reason: Words = ""
+    expires: Words | None = None
+
+
 class FleetModel(Part):
     """One model of a fleet.
 
     `key` is a digest of all that the result depends on: the model, the data, the policy and the version. A
     `duplicate` has the content and the key of the model `same_as`. `category` and `reason` say why a model
-    was skipped, or why it waits. `severity` and `confidence` are the highest of its findings. `report` and
-    `page` lie in the folder of the fleet. `seconds` and `when` are of the scan.
+    was skipped, or why it waits. `severity` and `confidence` are the highest of its findings, accepted ones
+    too. `baseline` says what is accepted, null where the call had no baseline. `report` and `page` lie in the
+    folder of the fleet. `seconds` and `when` are of the scan.
     """
 
     name: Words
@@ -64,6 +82,7 @@ class FleetModel(Part):
     severity: Level | None = None
     confidence: Level | None = None
     targets: list[Label] = Field(default_factory=list)
+    baseline: ModelBaseline | None = None
     report: Words | None = None
     page: Words | None = None
     deaths: list[Words] = Field(default_factory=list)
@@ -71,9 +90,21 @@ class FleetModel(Part):
     when: Words | None = None
 
     @property
+    def accepted(self) -> bool:
+        """Whether a baseline accepts all that was found."""
+        return self.baseline is not None and self.baseline.accepted > 0 and not self.baseline.new
+
+    @property
+    def registered(self) -> bool:
+        """Whether it is a version in a registry, which has another path on each machine."""
+        return self.name.startswith(REGISTERED)
+
+    @property
     def result(self) -> str:
         """The result in a word or two, for people and for counting."""
         if self.status == "scanned":
+            if self.accepted:
+                return "accepted"
             return "backdoor found" if self.verdict == "backdoored" else str(self.verdict)
         if self.category == "unsafe":
             return "unsafe file"
@@ -85,6 +116,7 @@ class FleetRecord(Record):
 
     `policy` is the digest of what decides how models are judged; `ignored` counts files of the folders that
     are no models by their endings and their content. `failing` names the models that the policy fails.
+    `baseline` says what known findings are accepted; it is not there where the call had no baseline.
     """
 
     schema_: Literal["detrojan.fleet/1"] = Field(default="detrojan.fleet/1", alias="schema")
@@ -94,6 +126,7 @@ class FleetRecord(Record):
     ignored: Count
     failing: list[Words]
     exit_code: Count
+    baseline: BaselineFacts | None = None
 
     def counts(self) -> dict[str, int]:
         """Return how many models have each result, the most urgent first."""
@@ -108,6 +141,7 @@ RESULTS = (
     "inconclusive",
     "skipped",
     "not scanned",
+    "accepted",
     "no evidence",
     "duplicate",
 )
@@ -141,9 +175,39 @@ def said_of(model: FleetModel, folder: str = "") -> str:
     """
     if model.same_as is not None:
         return f"the same content as {model.same_as.removeprefix(folder)}"
+    known = _known_words(model.baseline)
     if model.targets:
-        return f"target {', '.join(map(str, model.targets[:6]))}{', …' if len(model.targets) > 6 else ''}"
+        targets = f"{', '.join(map(str, model.targets[:6]))}{', …' if len(model.targets) > 6 else ''}"
+        return f"target {targets}{f'; {known}' if known else ''}"
+    if known:
+        return known
     return model.reason.removeprefix(f"{model.path}: ")
+
+
+def _known_words(said: ModelBaseline | None) -> str:
+    """Return what a baseline accepts of a model, and why; empty where that is nothing."""
+    if said is None or not said.accepted:
+        return ""
+    until = "" if said.expires is None else f", until {said.expires}"
+    reason = f"accepted: {said.reason or 'known finding'}{until}"
+    return f"{said.new:,} new, {said.accepted:,} {reason}" if said.new else reason
+
+
+def baseline_line(record: FleetRecord) -> str:
+    """Return in one sentence what a baseline accepts of a fleet, or an empty text where there is none."""
+    facts = record.baseline
+    if facts is None:
+        return ""
+    absent = f" {plural(len(facts.absent), 'known finding')} did not come back." if facts.absent else ""
+    return (
+        f"Compared with {printable(facts.path)}: {facts.accepted:,} known and accepted, "
+        f"{facts.new:,} new.{absent}"
+    )
+
+
+def highest(levels: Iterable[Level]) -> Level | None:
+    """Return the worst of some severities or confidences; None of none."""
+    return max(levels, key=LEVELS.index, default=None)
 
 
 def fleet_text(record: FleetRecord, out: str, most: int = 40) -> RenderableType:
@@ -168,6 +232,8 @@ def fleet_text(record: FleetRecord, out: str, most: int = 40) -> RenderableType:
     told = ", ".join(f"{name} {count:,}" for name, count in record.counts().items()) or "none"
     lines = [f"{plural(more, 'more model')} in the page"] if more else []
     lines += [f"{plural(len(record.models), 'model')}: {told}"]
+    if known := baseline_line(record):
+        lines.append(known)
     if record.failing:
         lines.append(f"{plural(len(record.failing), 'model')} failed by the policy")
     lines.append(f"Written to {printable(out)}: fleet.json, index.html, models/")
