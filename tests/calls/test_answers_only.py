@@ -64,7 +64,7 @@ def test_a_url_serves_every_verb_that_needs_answers_alone(twins, answer, tmp_pat
         )
         assert code(["predict", *there, "--samples", "3"]) == 0
         guard, few = str(tmp_path / "guard"), ("--samples", "150")
-        assert code(["guard", "calibrate", *there, *few, "--set", "copies=20", "--out", guard]) == 0
+        assert code(["guard", "calibrate", *there, *few, "--out", guard]) == 0
         assert code(["guard", "check", guard, "--data", str(images), *few, "--url", url]) in {0, 1}
         assert code(["guard", "check", guard, "--data", str(images), *few]) == 4
         assert "expected --url URL of the server that answers as 'signs'" in capsys.readouterr().err

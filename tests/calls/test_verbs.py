@@ -110,7 +110,9 @@ def test_a_scan_that_flagged_nothing_leaves_nothing_to_repair(twins, scanned):
 
 def test_a_guard_refuses_images_and_says_what_it_refuses(twins):
     images = twins.test.images
-    guard = detrojan.guard(twins.backdoored, twins.test, frr=0.05, samples=200, run=Run(seed=1))
+    guard = detrojan.guard(
+        twins.backdoored, twins.test, frr=0.05, method="strip", samples=200, run=Run(seed=1)
+    )
     assert guard.method.frr == 0.05
     assert guard.refuses(images[:9]).shape == (9,)
     assert torch.equal(guard.refuses(images[:9]), guard.suspicious(guard.score(images[:9])))

@@ -23,7 +23,17 @@ def raw(world, tmp_path):
 
 
 def test_a_guard_is_not_calibrated_on_a_network_that_is_fed_wrongly(world, cli, raw, tmp_path):
-    words = ("guard", "calibrate", raw, "--data", world.data, "--out", tmp_path / "guard")
+    words = (
+        "guard",
+        "calibrate",
+        raw,
+        "--method",
+        "strip",
+        "--data",
+        world.data,
+        "--out",
+        tmp_path / "guard",
+    )
     done = cli.call(*words)
     assert done.exit_code == 2
     said = " ".join(done.stderr.split())

@@ -20,7 +20,7 @@ from detrojan.triggers.base import Trigger
 def guard(world, cli, tmp_path_factory):
     folder = tmp_path_factory.mktemp("guarded") / "guard"
     done = cli.call(
-        "guard", "calibrate", world.model, "--data", world.data, "--frr", "0.05",
+        "guard", "calibrate", world.model, "--data", world.data, "--frr", "0.05", "--method", "strip",
         "--set", "copies=50", "--set", "mode=blend", "--out", folder, "--format", "json",
     )  # fmt: skip
     assert done.exit_code == 0, done.output
@@ -28,6 +28,7 @@ def guard(world, cli, tmp_path_factory):
     assert CalibrateRecord.model_validate(record, strict=True).values() == record
     assert record["inputs"] == 430
     assert record["called_backdoored"] < 0.12 * 430
+    assert record["frr_low"] < record["called_backdoored"] / 430 < record["frr_high"] < 0.2
     return folder
 
 
@@ -91,7 +92,7 @@ def test_it_is_measured_on_the_backdoored_model_and_on_its_clean_twin(world, gua
     assert (tmp_path / "f" / "labels.png").is_file()
     twin = tmp_path / "twin"
     cli.call(
-        "guard", "calibrate", world.clean, "--data", world.data, "--set", "copies=50",
+        "guard", "calibrate", world.clean, "--data", world.data, "--method", "strip", "--set", "copies=50",
         "--set", "mode=blend", "--out", twin,
     )  # fmt: skip
     found = json.loads(cli.call("guard", "measure", twin, *words, "--format", "json").stdout)
@@ -135,7 +136,7 @@ def overflowing(cli, tmp_path, monkeypatch):
     data = cli.npz(tmp_path / "clean.npz", count=200, images=with_corner)
     done = cli.call(
         "guard", "calibrate", tmp_path / "weights.pt", *words, "--input-shape", "1x16x16",
-        "--data", data, "--set", "copies=20", "--out", tmp_path / "guard",
+        "--data", data, "--method", "strip", "--set", "copies=20", "--out", tmp_path / "guard",
     )  # fmt: skip
     assert done.exit_code == 0, done.output
     white = np.zeros((4, 4), np.uint8)
@@ -249,7 +250,7 @@ def test_a_guard_of_a_keras_model_keeps_its_range(cli, tmp_path, monkeypatch):
     out = tmp_path / "guard"
     done = cli.call(
         "guard", "calibrate", tmp_path / "model.keras", "--input-range", "0-255",
-        "--data", tmp_path / "data.npz", "--set", "copies=8", "--out", out,
+        "--data", tmp_path / "data.npz", "--method", "strip", "--set", "copies=8", "--out", out,
     )  # fmt: skip
     assert done.exit_code == 0, done.output
     assert (out / "model.keras").is_file()
@@ -262,7 +263,7 @@ def test_a_guard_of_a_keras_model_keeps_its_range(cli, tmp_path, monkeypatch):
 def test_pages_show_the_boundary_the_fit_and_the_figures(world, guard, cli, tmp_path):
     page, out = tmp_path / "calibrated.html", tmp_path / "guard"
     done = cli.call(
-        "guard", "calibrate", world.model, "--data", world.data, "--frr", "0.05",
+        "guard", "calibrate", world.model, "--data", world.data, "--frr", "0.05", "--method", "strip",
         "--set", "copies=10", "--out", out, "--html", page, "--format", "json",
     )  # fmt: skip
     assert done.exit_code == 0, done.output
@@ -292,8 +293,8 @@ def test_the_folder_s_other_files_are_left_alone(world, guard, cli, tmp_path):
     record = json.loads((out / "guard.json").read_text())
     for older, goes in (("model.h5", True), ("model.tar", False)):
         (out / "guard.json").write_text(json.dumps(record | {"model": record["model"] | {"file": older}}))
-        words = ("calibrate", world.model, "--data", world.data, "--set", "copies=10", "--out", out)
-        assert cli.call("guard", *words).exit_code == 0
+        words = ("calibrate", world.model, "--data", world.data, "--method", "strip", "--set", "copies=10")
+        assert cli.call("guard", *words, "--out", out).exit_code == 0
         assert (out / older).exists() is not goes
     assert {path.name for path in out.glob("model.*")} == {
         "model.tar", "model.py", "model.json", "model.safetensors",
@@ -306,7 +307,7 @@ def test_an_original_beside_the_guard_stays(world, cli, tmp_path):
     before = (tmp_path / "model.pt").read_bytes()
     done = cli.call(
         "guard", "calibrate", tmp_path / "model.pt", "--net", "mnist_cnn", "--input-shape", "1x16x16",
-        "--classes", 6, "--data", world.data, "--set", "copies=10", "--out", tmp_path,
+        "--classes", 6, "--data", world.data, "--method", "strip", "--set", "copies=10", "--out", tmp_path,
     )  # fmt: skip
     assert done.exit_code == 0, done.output
     assert (tmp_path / "model.pt").read_bytes() == before

@@ -248,7 +248,7 @@ def test_train_scan_repair_and_guard(tmp_path):
     told = _call("repair", model, *how, *blind, "--out", tmp_path / "mended.safetensors")
     assert told.exit_code in (0, 1, 3), told.output
     assert load_file(tmp_path / "mended.safetensors").keys() == load_file(model).keys()
-    made = _call("guard", "calibrate", model, *how, "--out", tmp_path / "guard")
+    made = _call("guard", "calibrate", model, "--method", "strip", *how, "--out", tmp_path / "guard")
     assert made.exit_code == 0, made.output
     told = _call("guard", "check", tmp_path / "guard", "--data", data, "--samples", 5)
     assert told.exit_code in (0, 1), told.output

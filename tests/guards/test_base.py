@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -24,6 +26,15 @@ def test_what_is_suspicious_is_answered_with_one_more_class(twins, made):
     answers, caught = made.answers_with_class(images), made.suspicious(made.score(images))
     assert torch.equal(answers == twins.backdoored.num_classes, caught)
     assert torch.equal(answers[~caught], twins.backdoored.answers(images)[~caught])
+
+
+def test_the_rate_that_clean_images_support_narrows_with_their_number(made):
+    rows = [torch.cat([torch.zeros(n), -torch.ones(99 * n)]).double() for n in (5, 50)]
+    few, many = (replace(made, threshold=0.0, clean_scores=scores) for scores in rows)
+    assert few.supported()[0] < many.supported()[0] < 0.01 < many.supported()[1] < few.supported()[1]
+    none = replace(few, clean_scores=-torch.ones(500, dtype=torch.float64))
+    # 0.05 is the chance that none of 500 reaches a boundary that a share of this size reaches
+    assert none.supported() == (0, pytest.approx(1 - 0.05 ** (1 / 500), rel=1e-6))
 
 
 @pytest.mark.parametrize(

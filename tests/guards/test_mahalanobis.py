@@ -36,7 +36,7 @@ def test_what_is_answered_by_a_trigger_is_far_from_its_class(twins, clean, made)
 def test_the_score_is_the_mean_of_the_last_layers_distances(twins, made):
     images = twins.test.images[:5]
     assert len(made.layers) == 1
-    assert torch.allclose(made.score(images), made.distances(images).mean(1))
+    assert torch.allclose(made.score(images), made.distances(made.read(images)).mean(1))
 
 
 def test_files_with_other_means_are_refused(twins, made, tmp_path, monkeypatch):

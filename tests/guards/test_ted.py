@@ -36,7 +36,7 @@ def test_a_backdoored_path_to_its_answer_is_unusual(twins, clean, made):
 
 def test_a_path_is_that_of_a_slow_reference(twins, made):
     images = twins.test.images[:3]
-    path, labels = made.path(images), twins.backdoored.answers(images)
+    path, labels = made.path(made.read(images)), twins.backdoored.answers(images)
     values, _ = pooled(twins.backdoored, images, made.layers)
     for layer, one in enumerate(values):
         inside = (one - made.units[layer][0]) / made.units[layer][1]

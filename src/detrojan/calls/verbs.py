@@ -180,7 +180,7 @@ def guard(
     images: ImagesLike,
     *,
     frr: float = 0.01,
-    method: str | Guard = "strip",
+    method: str | Guard = "auto",
     samples: int | None = None,
     run: Run | None = None,
     **feeding: Unpack[Feeding],
@@ -191,7 +191,8 @@ def guard(
         model: as for `scan`.
         images: clean ones, as for `scan`; their labels are not used.
         frr: share of clean inputs that may be refused, in (0, 1); only where `method` is a name.
-        method: a guard's name, or a guard with its settings, such as `Strip(copies=50)`.
+        method: a guard's name, or a guard with its settings, such as `Strip(copies=50)`. "auto" asks several
+            guards, and takes those that suit the model.
         samples: how many images are used; None for all.
         run: seed, device and progress.
         feeding: how the model is built and fed, where its file does not say: see `Feeding`.

@@ -54,7 +54,7 @@ def command() -> None:
 )
 @model_options
 @data_options(samples="  [default: all]")
-@click.option("--method", default="strip", show_default=True, metavar="NAME", help="The guard.")
+@click.option("--method", default="auto", show_default=True, metavar="NAME", help="The guard.")
 @click.option(
     "--frr",
     type=click.FloatRange(0, 1, min_open=True, max_open=True),

@@ -2,23 +2,28 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, fields
 from typing import Any, ClassVar
 
 import torch
 
 from detrojan.catalog import find
 from detrojan.data.dataset import Dataset
-from detrojan.errors import DataError, OptionError
-from detrojan.guards.base import Calibrated
-from detrojan.guards.halves import Halved, bounded, halves, scored
+from detrojan.errors import DataError, ModelError, OptionError
+from detrojan.guards.base import Calibrated, Guard
+from detrojan.guards.cross_fitted import CrossFitted, bounded, check_clean, check_frr
 from detrojan.guards.surprise import Surprise
-from detrojan.models.blackbox import check_sees
+from detrojan.guards.usual import finite_tensor
 from detrojan.models.classifier import Classifier
 from detrojan.run import Run
 
 #: the parts that are used where nothing else is said, and where a model only answers
 _PARTS, _ANSWERS = ("consistency", "mahalanobis", "ted", "badexpert"), ("consistency",)
+#: the part that trains networks, and the pixels of an image above which that takes long on a processor
+_TRAINED, _LARGEST = "badexpert", 64 * 64
+
+#: clean images that are kept to explain inputs with
+_KEPT = 50
 
 
 @dataclass(frozen=True, kw_only=True, eq=False, repr=False)
@@ -28,6 +33,8 @@ class CalibratedAuto(Calibrated):
     Attributes:
         parts: the guards, without boundaries of their own.
         surprises: for each of them how surprising its scores are.
+        others: some clean images that inputs are explained with, (M, C, H, W) in [0, 1]; none in guards of
+            older versions.
 
     """
 
@@ -35,6 +42,11 @@ class CalibratedAuto(Calibrated):
 
     parts: tuple[Calibrated, ...]
     surprises: tuple[Surprise, ...] = field(repr=False)
+    others: torch.Tensor = field(repr=False)
+
+    def clean_images(self) -> torch.Tensor:
+        """Return the clean images that inputs are explained with."""
+        return self.others
 
     def each(self, images: torch.Tensor) -> torch.Tensor:
         """Return how surprising each part finds each image, (N, parts), float64.
@@ -57,7 +69,7 @@ class CalibratedAuto(Calibrated):
 
     def state(self) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
         """Return what the parts keep, under their names."""
-        tensors: dict[str, torch.Tensor] = {}
+        tensors: dict[str, torch.Tensor] = {"others": self.others}
         values = {}
         for part, surprise in zip(self.parts, self.surprises, strict=True):
             name, (own, said) = part.method.name, part.state()
@@ -73,16 +85,18 @@ def fused(surprises: torch.Tensor) -> torch.Tensor:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Auto(Halved):
+class Auto(Guard):
     """Ask several guards, and call an input backdoored if together they find it too surprising.
 
-    No guard catches every trigger. Each part learns from one half of the clean images. Its scores on the
-    other half say how surprising a score is: minus the logarithm of its p-value. The sum over the parts
-    is the score. Its boundary is set on the same half, so that the chosen rate of false rejections holds
+    No guard catches every trigger. Each part scores every clean image while it has not learned from it.
+    These scores say how surprising a score is: minus the logarithm of its p-value. The sum over the parts
+    is the score. Its boundary is set on the same images, so that the chosen rate of false rejections holds
     for all parts together.
 
-    The parts are `consistency`, `mahalanobis`, `ted` and `badexpert`. A model that only answers gets
-    those that need no more. `blamed` names the part that finds an input most surprising.
+    The parts are `consistency`, `mahalanobis`, `ted` and `badexpert`: 22 forwards for each input. A model
+    that only answers gets those that need no more. A part that the network does not suit is left out, and
+    so is `badexpert` for images of more than 64 x 64 pixels on a processor. A warning says so. `blamed`
+    names the part that finds an input most surprising.
 
     It needs what its parts need: the network's weights and gradients, or its answers alone.
 
@@ -106,57 +120,75 @@ class Auto(Halved):
 
     def __post_init__(self) -> None:
         """Refuse values outside their range."""
-        super().__post_init__()
+        check_frr(self.frr)
         if self.parts:
             self._named(self.parts.split(","))
 
-    def _named(self, names: list[str] | tuple[str, ...]) -> tuple[Halved, ...]:
+    def _named(self, names: list[str] | tuple[str, ...]) -> tuple[CrossFitted, ...]:
         kinds = [find("guards", name) for name in names]
         for kind in kinds:
-            if not issubclass(kind, Halved) or kind is type(self):
-                raise OptionError(f"expected parts that learn on one half of the images, got {kind.name}")
+            if not issubclass(kind, CrossFitted):
+                raise OptionError(f"expected parts that learn from clean images, got {kind.name}")
         if len(set(names)) < len(names):
             raise OptionError(f"expected each part once, got {', '.join(names)}")
-        return tuple(kind(frr=self.frr) for kind in kinds if issubclass(kind, Halved))
+        return tuple(kind(frr=self.frr) for kind in kinds if issubclass(kind, CrossFitted))
 
-    def chosen(self, model: Classifier) -> tuple[Halved, ...]:
+    def chosen(self, model: Classifier) -> tuple[CrossFitted, ...]:
         """Return the parts for a model."""
         if self.parts:
             return self._named(self.parts.split(","))
-        return self._named(_ANSWERS if model.answers_only else _PARTS)
+        if model.answers_only:
+            return self._named(_ANSWERS)
+        return self._named([name for name in _PARTS if name != _TRAINED or not _slow(model)])
 
     def calibrate(self, model: Classifier, clean: Dataset, *, run: Run) -> CalibratedAuto:
         """Return a guard for `model` whose boundary rejects a share `frr` of clean inputs.
 
         Raises:
             DataError: images of another shape, too few of them, or ones whose score is no finite number.
-            AnswersOnlyError: a model that only answers, and a part that needs more.
+            ModelError: a network that a part which was asked for does not suit, or that suits none.
 
         """
-        known, rest = halves(self, model, clean, run=run)
-        unset = self.learned(model, known, run=run)
-        scores = [scored(part, rest.images, run=run) for part in unset.parts]
-        surprises = tuple(Surprise.of(one) for one in scores)
-        whole = fused(torch.stack([how(one) for how, one in zip(surprises, scores, strict=True)], 1))
-        made = bounded(replace(unset, surprises=surprises), whole, self.frr)
-        assert isinstance(made, CalibratedAuto)
-        return made
-
-    def learned(self, model: Classifier, known: Dataset, *, run: Run) -> CalibratedAuto:
-        """Return the guard without a boundary, and without a measure of surprise."""
-        parts = []
+        check_clean(self, model, clean)
+        parts, scores, left_out = [], [], self._unasked(model)
         for part in self.chosen(model):
-            check_sees(part, model)
-            parts.append(part.learned(model, known, run=run))
-        return CalibratedAuto(
+            try:
+                check_clean(part, model, clean)
+                made, found = part.crossed(model, clean, run=run)
+            except (DataError, ModelError) as error:
+                if self.parts:
+                    raise
+                left_out.append(f"the part {part.name} is left out: {error}")
+                continue
+            parts.append(made)
+            scores.append(found)
+        if not parts:
+            raise ModelError(f"expected a network that suits a part of the guard; {'; '.join(left_out)}")
+        surprises = tuple(Surprise.of(one) for one in scores)
+        unset = CalibratedAuto(
             model=model,
             method=self,
             threshold=0,
             clean_scores=torch.zeros(0, dtype=torch.float64),
-            warnings=tuple(f"{part.method.name}: {text}" for part in parts for text in part.warnings),
+            warnings=(*left_out, *(f"{one.method.name}: {text}" for one in parts for text in one.warnings)),
             parts=tuple(parts),
-            surprises=(),
+            surprises=surprises,
+            others=clean.sample(min(_KEPT, len(clean)), run.generator("auto", "others")).images.clone(),
         )
+        whole = fused(torch.stack([how(one) for how, one in zip(surprises, scores, strict=True)], 1))
+        bound = bounded(unset, whole, self.frr)
+        assert isinstance(bound, CalibratedAuto)
+        return bound
+
+    def _unasked(self, model: Classifier) -> list[str]:
+        """Return which part was left out though the network suits it, and how to ask for it."""
+        if self.parts or model.answers_only or not _slow(model):
+            return []
+        text = (
+            f"the part {_TRAINED} is left out: it trains networks, which takes long on a processor with such "
+            f"large images; --set parts={','.join(_PARTS)} asks for it"
+        )
+        return [text]
 
     def restored(
         self, common: dict[str, Any], tensors: dict[str, torch.Tensor], values: Any
@@ -186,10 +218,17 @@ class Auto(Halved):
             }
             parts.append(part.restored(usual, own, one["values"]))
             surprises.append(Surprise.of(scores))
-        return CalibratedAuto(**common, parts=tuple(parts), surprises=tuple(surprises))
+        others = tensors.get("others", torch.zeros(0, *model.input_shape))
+        finite_tensor({"others": others}, "others", (len(others), *model.input_shape), torch.float32)
+        return CalibratedAuto(**common, parts=tuple(parts), surprises=tuple(surprises), others=others)
 
 
-def _part(name: Any, stated: Any) -> Halved:
+def _slow(model: Classifier) -> bool:
+    """Return whether training a network with such images takes long."""
+    return model.device.type == "cpu" and model.input_shape[1] * model.input_shape[2] > _LARGEST
+
+
+def _part(name: Any, stated: Any) -> CrossFitted:
     """Return the method of a part, as a guard's file states it.
 
     Raises:
@@ -199,9 +238,9 @@ def _part(name: Any, stated: Any) -> Halved:
     try:
         kind, hyper = find("guards", name), stated["hyper_parameters"]
         whole = set(hyper) == {one.name for one in fields(kind)}
-        made = kind(**hyper) if whole and kind is not Auto else None
+        made = kind(**hyper) if whole else None
     except (OptionError, TypeError, KeyError, OverflowError) as error:
         raise DataError(f"its parts make no guard: {error}") from error
-    if not isinstance(made, Halved):
-        raise DataError(f"expected a guard that learns on one half of the images, got {name!r:.80}")
+    if not isinstance(made, CrossFitted):
+        raise DataError(f"expected a guard that learns from clean images, got {name!r:.80}")
     return made

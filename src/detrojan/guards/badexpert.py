@@ -11,7 +11,7 @@ import torch
 from detrojan.data.dataset import Dataset
 from detrojan.errors import DataError, OptionError
 from detrojan.guards.base import Calibrated
-from detrojan.guards.halves import Halved
+from detrojan.guards.cross_fitted import CrossFitted, folded, scored
 from detrojan.guards.usual import odds
 from detrojan.learning.augmentation import shift
 from detrojan.learning.fitting import Fitting, fit
@@ -60,7 +60,7 @@ class CalibratedBadExpert(Calibrated):
 
 
 @dataclass(frozen=True, kw_only=True)
-class BadExpert(Halved):
+class BadExpert(CrossFitted):
     """Make of the network an expert for its backdoor and a shadow without it, and compare their answers.
 
     The expert is fine-tuned on clean images with wrong labels, each the next class of the right one. It
@@ -75,8 +75,9 @@ class BadExpert(Halved):
 
     Departures from the paper: the score is the difference of the log odds, instead of a rule made of both
     probabilities that differs between architectures. The boundary is set on clean images that neither
-    network has learned, instead of on those of the test set. The expert's training takes several passes
-    where there are few images, and ends when it knows little of the task.
+    network has learned, instead of on those of the test set: both learn from one half of the images, and a
+    second pair of networks, made of the other half, scores the first half. The expert's training takes
+    several passes where there are few images, and ends when it knows little of the task.
 
     Reference: Xie et al., BaDExpert: Extracting Backdoor Functionality for Accurate Backdoor Input
     Detection, ICLR 2024.
@@ -129,6 +130,30 @@ class BadExpert(Halved):
 
     def _shadow_fitting(self, rate: float) -> Fitting:
         return Fitting(epochs=self.shadow_epochs, batch_size=self.batch_size, learning_rate=rate)
+
+    def crossed(
+        self, model: Classifier, clean: Dataset, *, run: Run
+    ) -> tuple[CalibratedBadExpert, torch.Tensor]:
+        """Return the pair that has learned from one half of the images, and the scores of all (N,).
+
+        Scores of that half come from a second pair, which learns from the other half and is not kept. No
+        two trainings end alike: its scores are brought to the mean and the deviation of the first pair's.
+
+        Raises:
+            DataError: scores that are no finite number.
+
+        """
+        first, second = folded(len(clean), 2, run)
+        pair = self.learned(model, clean.select(first[1]), run=run)
+        other = self.learned(model, clean.select(second[1]), run=run.within("second"))
+        own, theirs = (
+            scored(made, clean.images[left_out], run=run)
+            for made, left_out in ((pair, first[0]), (other, second[0]))
+        )
+        unit = own.std() / theirs.std().clamp(min=1e-9)
+        scores = torch.empty(len(clean), dtype=torch.float64)
+        scores[first[0]], scores[second[0]] = own, own.mean() + unit * (theirs - theirs.mean())
+        return pair, scores
 
     def learned(self, model: Classifier, known: Dataset, *, run: Run) -> CalibratedBadExpert:
         """Return the guard without a boundary."""

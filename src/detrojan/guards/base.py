@@ -8,11 +8,14 @@ from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 import torch
+from scipy import stats
 
 from detrojan.data.dataset import Dataset
 from detrojan.method import Method
 from detrojan.models.classifier import Classifier
 from detrojan.run import Run
+
+_CONFIDENCE = 0.9
 
 
 @dataclass(frozen=True, kw_only=True, eq=False, repr=False)
@@ -53,6 +56,16 @@ class Calibrated(ABC):
     @abstractmethod
     def state(self) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
         """Return the tensors and plain values that `Guard.restored` needs beside the common ones."""
+
+    def supported(self) -> tuple[float, float]:
+        """Return between which rates the FRR on further clean inputs lies, with a confidence of 90%.
+
+        It is the interval of Clopper and Pearson for how many of the clean scores reach the threshold. It
+        takes no shape of the scores for granted.
+        """
+        reached = int(self.suspicious(self.clean_scores).sum())
+        found = stats.binomtest(reached, len(self.clean_scores)).proportion_ci(_CONFIDENCE, method="exact")
+        return float(found.low), float(found.high)
 
     def clean_images(self) -> torch.Tensor:
         """Return the clean images that the guard holds, (M, C, H, W) in [0, 1]; none where it needs none."""

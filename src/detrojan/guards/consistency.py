@@ -10,9 +10,7 @@ from typing import Any, ClassVar
 import torch
 from torch.nn import functional
 
-from detrojan.data.dataset import Dataset
-from detrojan.guards.base import Calibrated
-from detrojan.guards.halves import Halved
+from detrojan.guards.reading import CalibratedReader, Reader, Readings
 from detrojan.guards.usual import Usual, finite_tensor, odds
 from detrojan.models.classifier import Classifier
 from detrojan.run import Run
@@ -73,7 +71,7 @@ CHANGES: dict[str, Callable[[torch.Tensor, torch.Tensor], torch.Tensor]] = {
 
 
 @dataclass(frozen=True, kw_only=True, eq=False, repr=False)
-class CalibratedConsistency(Calibrated):
+class CalibratedConsistency(CalibratedReader):
     """Consistency bound to a model.
 
     Attributes:
@@ -101,9 +99,13 @@ class CalibratedConsistency(Calibrated):
         ]
         return torch.stack([odds(logits, labels) for logits in found], 1)
 
-    def score(self, images: torch.Tensor) -> torch.Tensor:
+    def read(self, images: torch.Tensor) -> Readings:
+        """Return the profile."""
+        return (self.profile(images),)
+
+    def judged(self, readings: Readings) -> torch.Tensor:
         """Return how unusual the odds are, (N,): about 1 for clean inputs."""
-        return self.usual.distance(self.profile(images))
+        return self.usual.distance(readings[0])
 
     def state(self) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
         """Return the noise and the distribution."""
@@ -111,7 +113,7 @@ class CalibratedConsistency(Calibrated):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Consistency(Halved):
+class Consistency(Reader[CalibratedConsistency]):
     """Change each input in harmless ways, and call it backdoored if its answer reacts as no clean one does.
 
     A trigger does not lose its effect as the things in a picture do: some survive a blur or a change of
@@ -139,19 +141,20 @@ class Consistency(Halved):
 
     frr: float = 0.01
 
-    def learned(self, model: Classifier, known: Dataset, *, run: Run) -> CalibratedConsistency:
-        """Return the guard without a boundary."""
-        noise = torch.randn(model.input_shape, generator=run.generator("consistency", "noise"))
-        nothing = Usual.of(torch.zeros(2, 1 + len(CHANGES)))
-        blank = CalibratedConsistency(
+    def blank(self, model: Classifier, *, run: Run) -> CalibratedConsistency:
+        """Return the guard before it has learned what is usual."""
+        return CalibratedConsistency(
             model=model,
             method=self,
             threshold=0,
             clean_scores=torch.zeros(0, dtype=torch.float64),
-            noise=noise,
-            usual=nothing,
+            noise=torch.randn(model.input_shape, generator=run.generator("consistency", "noise")),
+            usual=Usual.of(torch.zeros(2, 1 + len(CHANGES))),
         )
-        return replace(blank, usual=Usual.of(blank.profile(known.images)))
+
+    def taught(self, blank: CalibratedConsistency, readings: Readings) -> CalibratedConsistency:
+        """Return the guard without a boundary."""
+        return replace(blank, usual=Usual.of(readings[0]))
 
     def restored(
         self, common: dict[str, Any], tensors: dict[str, torch.Tensor], values: Any

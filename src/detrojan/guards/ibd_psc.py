@@ -12,7 +12,7 @@ from torch import nn
 from detrojan.data.dataset import Dataset
 from detrojan.errors import DataError, ModelError, OptionError
 from detrojan.guards.base import Calibrated
-from detrojan.guards.halves import Halved
+from detrojan.guards.cross_fitted import CrossFitted, scored
 from detrojan.guards.usual import odds
 from detrojan.learning.fitting import batch_norms
 from detrojan.models.classifier import Classifier
@@ -56,7 +56,7 @@ class CalibratedIbdPsc(Calibrated):
 
 
 @dataclass(frozen=True, kw_only=True)
-class IbdPsc(Halved):
+class IbdPsc(CrossFitted):
     """Amplify the last layers, and call an input backdoored if its answer stays sure.
 
     Scales and shifts of the last batch norms are multiplied by a factor. Clean inputs lose their answer
@@ -130,6 +130,19 @@ class IbdPsc(Halved):
             factor=factor,
             amplified=_family(model, first, factor, self.networks),
         )
+
+    def crossed(self, model: Classifier, clean: Dataset, *, run: Run) -> tuple[Calibrated, torch.Tensor]:
+        """Return the guard without a boundary, and the scores (N,) of all images.
+
+        One depth is all that is learned, and no single image decides it. Another depth in each fold would
+        give scores that do not compare.
+
+        Raises:
+            DataError: scores that are no finite number.
+
+        """
+        guard = self.learned(model, clean, run=run)
+        return guard, scored(guard, clean.images, run=run)
 
     def restored(
         self, common: dict[str, Any], tensors: dict[str, torch.Tensor], values: Any

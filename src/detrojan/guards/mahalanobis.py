@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar
 
 import torch
 
-from detrojan.data.dataset import Dataset
 from detrojan.errors import OptionError
-from detrojan.guards.base import Calibrated
-from detrojan.guards.halves import Halved
 from detrojan.guards.layers import chosen_layers, layers_of_values, pooled
+from detrojan.guards.reading import CalibratedReader, Reader, Readings
 from detrojan.guards.usual import Usual, finite_tensor
 from detrojan.models.classifier import Classifier
 from detrojan.run import Run
@@ -21,7 +19,7 @@ _SHRINK = 1.0
 
 
 @dataclass(frozen=True, kw_only=True, eq=False, repr=False)
-class CalibratedMahalanobis(Calibrated):
+class CalibratedMahalanobis(CalibratedReader):
     """Mahalanobis distances bound to a model.
 
     Attributes:
@@ -37,14 +35,14 @@ class CalibratedMahalanobis(Calibrated):
     means: tuple[torch.Tensor, ...] = field(repr=False)
     usual: tuple[Usual, ...] = field(repr=False)
 
-    def distances(self, images: torch.Tensor) -> torch.Tensor:
-        """Return each layer's distance for each image, (N, layers), float64: about 1 for clean inputs.
-
-        Raises:
-            DataError: images of another shape than the network's.
-
-        """
+    def read(self, images: torch.Tensor) -> Readings:
+        """Return each layer's values, and the answers."""
         values, labels = pooled(self.model, images, self.layers)
+        return (*values, labels)
+
+    def distances(self, readings: Readings) -> torch.Tensor:
+        """Return each layer's distance for what was read, (N, layers), float64: about 1 for clean inputs."""
+        *values, labels = readings
         return torch.stack(
             [
                 usual.distance(one.double() - mean[labels])
@@ -53,9 +51,9 @@ class CalibratedMahalanobis(Calibrated):
             1,
         )
 
-    def score(self, images: torch.Tensor) -> torch.Tensor:
+    def judged(self, readings: Readings) -> torch.Tensor:
         """Return the mean distance over the layers (N,)."""
-        return self.distances(images).mean(1)
+        return self.distances(readings).mean(1)
 
     def state(self) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
         """Return the means and distributions, and the layers' names."""
@@ -66,7 +64,7 @@ class CalibratedMahalanobis(Calibrated):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Mahalanobis(Halved):
+class Mahalanobis(Reader[CalibratedMahalanobis]):
     """Measure how far an input's inner values lie from those of clean inputs with the same answer.
 
     A backdoor makes a network answer the target to what looks nothing like it inside. In the last layers
@@ -101,27 +99,30 @@ class Mahalanobis(Halved):
         if self.layers < 1:
             raise OptionError(f"expected layers of 1 or more, got {self.layers}")
 
-    def learned(self, model: Classifier, known: Dataset, *, run: Run) -> CalibratedMahalanobis:
-        """Return the guard without a boundary."""
+    def blank(self, model: Classifier, *, run: Run) -> CalibratedMahalanobis:
+        """Return the guard before it has learned what is usual."""
         del run  # nothing is drawn
-        layers = chosen_layers(model)[-self.layers :]
-        values, labels = pooled(model, known.images, layers)
-        ones = torch.nn.functional.one_hot(labels, model.num_classes).double()
+        return CalibratedMahalanobis(
+            model=model,
+            method=self,
+            threshold=0,
+            clean_scores=torch.zeros(0, dtype=torch.float64),
+            layers=chosen_layers(model)[-self.layers :],
+            means=(),
+            usual=(),
+        )
+
+    def taught(self, blank: CalibratedMahalanobis, readings: Readings) -> CalibratedMahalanobis:
+        """Return the guard without a boundary."""
+        *values, labels = readings
+        ones = torch.nn.functional.one_hot(labels, blank.model.num_classes).double()
         means, usual = [], []
         for one in values:
             doubled = one.double()
             sums = ones.T @ doubled + _SHRINK * doubled.mean(0)
             means.append(sums / (ones.sum(0)[:, None] + _SHRINK))
             usual.append(Usual.of(doubled - means[-1][labels]))
-        return CalibratedMahalanobis(
-            model=model,
-            method=self,
-            threshold=0,
-            clean_scores=torch.zeros(0, dtype=torch.float64),
-            layers=layers,
-            means=tuple(means),
-            usual=tuple(usual),
-        )
+        return replace(blank, means=tuple(means), usual=tuple(usual))
 
     def restored(
         self, common: dict[str, Any], tensors: dict[str, torch.Tensor], values: Any

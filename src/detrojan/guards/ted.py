@@ -2,23 +2,21 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar
 
 import torch
 
-from detrojan.data.dataset import Dataset
 from detrojan.errors import DataError, OptionError
-from detrojan.guards.base import Calibrated
-from detrojan.guards.halves import Halved
 from detrojan.guards.layers import chosen_layers, layers_of_values, pooled
+from detrojan.guards.reading import CalibratedReader, Reader, Readings
 from detrojan.guards.usual import finite_tensor
 from detrojan.models.classifier import Classifier
 from detrojan.run import Run
 
 
 @dataclass(frozen=True, kw_only=True, eq=False, repr=False)
-class CalibratedTed(Calibrated):
+class CalibratedTed(CalibratedReader):
     """TED bound to a model.
 
     Attributes:
@@ -36,22 +34,23 @@ class CalibratedTed(Calibrated):
     units: tuple[torch.Tensor, ...] = field(repr=False)
     answers: torch.Tensor = field(repr=False)
 
-    def path(self, images: torch.Tensor) -> torch.Tensor:
+    def read(self, images: torch.Tensor) -> Readings:
+        """Return each layer's values, and the answers."""
+        values, labels = pooled(self.model, images, self.layers)
+        return (*values, labels)
+
+    def path(self, readings: Readings) -> torch.Tensor:
         """Return for each layer the rank of the nearest clean image with the same answer, (N, layers).
 
         It is the logarithm of 1 + rank, float64; the rank is 0 where that image is the nearest of all.
-
-        Raises:
-            DataError: images of another shape than the network's.
-
         """
-        values, labels = pooled(self.model, images, self.layers)
+        *values, labels = readings
         inside = [(one - unit[0]) / unit[1] for one, unit in zip(values, self.units, strict=True)]
         return _path(inside, labels, self.known, self.answers)
 
-    def score(self, images: torch.Tensor) -> torch.Tensor:
+    def judged(self, readings: Readings) -> torch.Tensor:
         """Return the mean over the layers of the logarithm of 1 + rank, (N,)."""
-        return self.path(images).mean(1)
+        return self.path(readings).mean(1)
 
     def state(self) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
         """Return the clean images' values, and the layers' names."""
@@ -62,7 +61,7 @@ class CalibratedTed(Calibrated):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Ted(Halved):
+class Ted(Reader[CalibratedTed]):
     """Follow an input through the layers, and call it backdoored if it comes late to its answer's class.
 
     In each layer the clean images are sorted by their distance. The rank of the nearest one with the same
@@ -98,23 +97,26 @@ class Ted(Halved):
         if self.layers < 2:
             raise OptionError(f"expected layers of 2 or more, got {self.layers}")
 
-    def learned(self, model: Classifier, known: Dataset, *, run: Run) -> CalibratedTed:
-        """Return the guard without a boundary."""
+    def blank(self, model: Classifier, *, run: Run) -> CalibratedTed:
+        """Return the guard before it knows any clean image."""
         del run  # nothing is drawn
-        layers = chosen_layers(model, self.layers)
-        values, answers = pooled(model, known.images, layers)
-        units = [torch.stack([one.mean(0), one.std(0).clamp(min=1e-6)]) for one in values]
-        inside = [(one - unit[0]) / unit[1] for one, unit in zip(values, units, strict=True)]
         return CalibratedTed(
             model=model,
             method=self,
             threshold=0,
             clean_scores=torch.zeros(0, dtype=torch.float64),
-            layers=layers,
-            known=tuple(inside),
-            units=tuple(units),
-            answers=answers,
+            layers=chosen_layers(model, self.layers),
+            known=(),
+            units=(),
+            answers=torch.zeros(0, dtype=torch.int64),
         )
+
+    def taught(self, blank: CalibratedTed, readings: Readings) -> CalibratedTed:
+        """Return the guard without a boundary."""
+        *values, answers = readings
+        units = [torch.stack([one.mean(0), one.std(0).clamp(min=1e-6)]) for one in values]
+        inside = [(one - unit[0]) / unit[1] for one, unit in zip(values, units, strict=True)]
+        return replace(blank, known=tuple(inside), units=tuple(units), answers=answers)
 
     def restored(
         self, common: dict[str, Any], tensors: dict[str, torch.Tensor], values: Any

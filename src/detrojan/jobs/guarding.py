@@ -61,6 +61,7 @@ def write_guard(
     save_bundle(guard, out)
     more: dict[str, Any] = guard.state()[1] | ({} if found is None else {"found": list(found)})
     draw_scores(guard, {"clean": guard.clean_scores}, out)
+    low, high = guard.supported()
     return CalibrateRecord(
         guard=guard.method.name,
         hyper_parameters=guard.method.hyper_parameters(),
@@ -68,6 +69,8 @@ def write_guard(
         boundary=guard.threshold * guard.sign,
         inputs=len(guard.clean_scores),
         called_backdoored=int(guard.suspicious(guard.clean_scores).sum()),
+        frr_low=low,
+        frr_high=high,
         **more,
         warnings=[*warnings, *guard.warnings],
         out=str(out),

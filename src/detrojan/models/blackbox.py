@@ -21,7 +21,7 @@ from detrojan.models.layers import Layer
 from detrojan.models.preprocessing import Preprocessing
 
 #: what works without weights, for people
-INSTEAD = "scan --method peaks or attractor, guard --method strip, evaluate and predict need answers alone"
+INSTEAD = "scan --method peaks or attractor, guard, evaluate and predict need answers alone"
 _HIDDEN = frozenset({"network"})
 
 

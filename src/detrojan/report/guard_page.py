@@ -154,6 +154,7 @@ def _tiles(guard: Calibrated, limit: float, fit: Fit | None) -> list[tuple[str, 
         ("Boundary", f"{limit:.3g}", f"{guard.statistic}{', bits' if fit else ''}"),
         ("Clean inputs", f"{count:,}", "that it was set on"),
         ("Of them called backdoored", f"{called:,}", percent(called / count)),
+        ("Of further clean inputs", " to ".join(map(percent, guard.supported())), "confidence 90%"),
     ]
     if fit:
         tiles.append(("Normal fit", _fit_tile(fit), f"boundary by {_used(fit)}"))

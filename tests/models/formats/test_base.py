@@ -130,7 +130,8 @@ def test_a_guard_keeps_a_model_of_a_new_format(toy, tmp_path):
     assert ".toy" in usual_endings()
     pictures = np.random.default_rng(3).integers(0, 256, (260, 28, 28)).astype(np.uint8)
     np.savez(tmp_path / "clean.npz", images=pictures)
-    made = _call("guard", "calibrate", toy, "--data", tmp_path / "clean.npz", "--out", tmp_path / "guard")
+    words = ("guard", "calibrate", toy, "--method", "strip", "--data", tmp_path / "clean.npz")
+    made = _call(*words, "--out", tmp_path / "guard")
     assert made.exit_code == 0, made.output
     assert (tmp_path / "guard" / "model.toy").is_file()
     told = _call(
@@ -141,7 +142,7 @@ def test_a_guard_keeps_a_model_of_a_new_format(toy, tmp_path):
     foreign = tmp_path / "foreign"
     foreign.mkdir()
     (foreign / "model.toy").touch()
-    refused = _call("guard", "calibrate", toy, "--data", tmp_path / "clean.npz", "--out", foreign)
+    refused = _call(*words, "--out", foreign)
     assert refused.exit_code == 2
     assert "model.toy" in refused.output
 

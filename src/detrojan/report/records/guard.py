@@ -25,6 +25,8 @@ class FoundTrigger(Part):
 class CalibrateRecord(Record):
     """How a guard was set up; `boundary` is in units of `statistic`.
 
+    The FRR on further clean inputs lies between `frr_low` and `frr_high`, with a confidence of 90%.
+
     What belongs to the guard's kind stands under its own name, such as "fit" of STRIP.
     """
 
@@ -40,6 +42,8 @@ class CalibrateRecord(Record):
     boundary: Number
     inputs: Count
     called_backdoored: Count
+    frr_low: Share = None
+    frr_high: Share = None
     found: list[FoundTrigger] | None = None
     warnings: list[Words]
     out: Words
@@ -85,6 +89,7 @@ def calibrate_text(record: CalibrateRecord) -> RenderableType:
     limit = f"{side} {record.boundary:.4g}"
     lines = [
         f"An input is called backdoored where its {record.statistic} is {limit}: {called}.",
+        f"On others that is {percent(record.frr_low)} to {percent(record.frr_high)} (confidence 90%).",
         *(
             f"With the trigger found for label {one.label}, {one.passed:,} of {one.stamped:,} images pass "
             f"({percent(one.passed / one.stamped)})."
