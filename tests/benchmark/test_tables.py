@@ -56,6 +56,14 @@ def test_each_room_has_its_own_figures():
             [
                 row(defence="nc", room="scans", flagged=1.0, target_right=0.0),
                 row(defence="strip", room="guards", frr=0.0105, far=0.002),
+                row(
+                    defence="auto",
+                    room="guards",
+                    frr=0.0105,
+                    far=0.032,
+                    auroc=0.997,
+                    **{"far_at_0.01": 0.03, "far_at_0.05": 0.015},
+                ),
                 row(defence="abl", room="trainers", ca=0.86, asr=0.03, isolation_precision=0.98),
                 row(defence="spectral", room="filters", precision=0.5, recall=None),
                 row(defence="csaw", room="repairs", agreement=0.979, asr=0.0),
@@ -64,6 +72,7 @@ def test_each_room_has_its_own_figures():
     )
     assert found["badnets", "nc"] == "flagged 1/1, target 0/1"
     assert found["badnets", "strip"] == "FRR 1.05 / FAR 0.20"
+    assert found["badnets", "auto"] == "AUROC 99.7, FRR 1.05 / FAR 3.20 (3.0 at 1%, 1.5 at 5%)"
     assert found["badnets", "abl"] == "86.0 / 3.0 (isolated 98.0 right)"
     assert found["badnets", "spectral"] == f"precision 50.0 / recall {DASH}"
     assert found["badnets", "csaw"] == "agr. 97.9 / 0.0"

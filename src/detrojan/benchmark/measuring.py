@@ -16,7 +16,7 @@ from detrojan.filters.base import Filter
 from detrojan.findings import Finding, RepairStep, ScanResult
 from detrojan.guards.base import Guard
 from detrojan.method import Method
-from detrojan.metrics.detection import auroc, detection
+from detrojan.metrics.detection import auroc, detection, false_acceptance_rate
 from detrojan.models.classifier import Classifier
 from detrojan.repairs.activation_pruning import ActivationPruning
 from detrojan.repairs.base import Repair
@@ -212,10 +212,18 @@ def _guard(
         told = detection(clean_scores, scores, guard.threshold)
         passed = ~guard.suspicious(scores)
         figures |= {"far": told.far, "auroc": told.auroc, "stamped_inputs": told.bad}
+        for rate in (0.01, 0.05):  # the boundary moved to where these clean inputs have exactly this FRR
+            figures[f"far_at_{rate}"] = false_acceptance_rate(scores, _quantile(clean_scores, 1 - rate))
         if goals is not None:
             figures["asr"] = float(((subject.model.answers(images) == goals) & passed).double().mean())
         details["stamped"] = _quantiles(scores)
     return Measured(figures=figures, details=details)
+
+
+def _quantile(scores: torch.Tensor, share: float) -> float:
+    """Return what a share of the scores (N,) lies at or below; the least number above it."""
+    limit = scores.double().where(scores.isfinite(), torch.inf).quantile(share, interpolation="higher")
+    return float(torch.nextafter(limit, limit.new_tensor(torch.inf)))
 
 
 def _quantiles(scores: torch.Tensor) -> Values:

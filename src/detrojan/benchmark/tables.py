@@ -123,7 +123,13 @@ def _scan(figures: Sequence[dict[str, Any]]) -> str:
 
 
 def _guard(figures: Sequence[dict[str, Any]]) -> str:
-    return f"FRR {_mean(_values(figures, 'frr'), 2)} / FAR {_mean(_values(figures, 'far'), 2)}"
+    plain = f"FRR {_mean(_values(figures, 'frr'), 2)} / FAR {_mean(_values(figures, 'far'), 2)}"
+    at_one, at_five = (_values(figures, f"far_at_{rate}") for rate in (0.01, 0.05))
+    if not at_one:
+        return plain
+    return (
+        f"AUROC {_mean(_values(figures, 'auroc'))}, {plain} ({_mean(at_one)} at 1%, {_mean(at_five)} at 5%)"
+    )
 
 
 def _filter(figures: Sequence[dict[str, Any]]) -> str:
@@ -171,6 +177,11 @@ def _notes(rows: list[Row]) -> list[str]:
     notes = []
     if rooms & {"", "repairs", "trainers"}:
         notes.append("Cells are clean accuracy / attack success in percent, on images nobody trained on.")
+    if any("far_at_0.01" in (row.get("figures") or {}) for row in rows):
+        notes.append(
+            "Guards: AUROC, FRR / FAR in percent at the guard's own boundary, and in brackets the FAR at an "
+            "FRR of exactly 1% and 5% of the judging images."
+        )
     references = sorted(
         {str(row["reference"].get("source")) for row in rows if isinstance(row.get("reference"), dict)}
     )

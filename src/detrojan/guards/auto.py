@@ -101,8 +101,8 @@ class Auto(Guard):
     It needs what its parts need: the network's weights and gradients, or its answers alone.
 
     Departures from the paper: beyond the largest tenth of the clean scores, p-values follow an
-    exponential tail. The parts are not independent, so the boundary is counted instead of taken from a
-    chi-squared distribution.
+    exponential tail. The parts are not independent, so the boundary follows the tail of their sums instead
+    of a chi-squared distribution.
 
     Reference: Fisher, Statistical Methods for Research Workers, 1932 (combining p-values).
 
