@@ -75,9 +75,9 @@ class BadExpert(CrossFitted):
 
     Departures from the paper: the score is the difference of the log odds, instead of a rule made of both
     probabilities that differs between architectures. The boundary is set on clean images that neither
-    network has learned, instead of on those of the test set: both learn from one half of the images, and a
-    second pair of networks, made of the other half, scores the first half. The expert's training takes
-    several passes where there are few images, and ends when it knows little of the task.
+    network has learned, instead of on those of the test set. Both learn from one half of the images. A
+    second pair of networks learns from the other half, and scores the first one. The expert's training
+    takes several passes where there are few images, and ends when it knows little of the task.
 
     Reference: Xie et al., BaDExpert: Extracting Backdoor Functionality for Accurate Backdoor Input
     Detection, ICLR 2024.
