@@ -4,7 +4,15 @@ import pytest
 
 from detrojan.run import Run
 from detrojan.scans.cascade import Cascade
-from detrojan.scans.expected import LEAST_CANDIDATES, LEAST_CONTROLS, expected, windows_cost, within
+from detrojan.scans.expected import (
+    HASTY_PROBES,
+    LEAST_CANDIDATES,
+    LEAST_CONTROLS,
+    PROBES,
+    expected,
+    windows_cost,
+    within,
+)
 
 METHOD = Cascade()
 
@@ -55,6 +63,16 @@ def test_what_is_searched_fits_into_the_time(passes, wanted):
     assert LEAST_CANDIDATES < candidates < 12
     assert LEAST_CONTROLS < controls < 24
     assert (candidates + controls) * each < passes
+
+
+def test_where_time_is_short_each_update_has_fewer_images_and_the_probes_too():
+    hasty = METHOD.hasty()
+    assert hasty.batch_size == METHOD.batch_size // 2
+    more = within(hasty, 1000, 40_000, HASTY_PROBES)
+    assert sum(more) > sum(within(METHOD, 1000, 40_000))
+    assert HASTY_PROBES < PROBES / 2
+    meant, quick = (expected(method, 10, 10, few=True, ranked=False) for method in (METHOD, hasty))
+    assert quick.decided == meant.decided / 2
 
 
 def test_a_scan_that_ends_early_ranks_the_labels(twins):

@@ -55,12 +55,25 @@ def test_the_first_call_is_not_timed_and_one_slow_call_does_not_count(clock):
     calls = []
 
     def work(size):
+        if size == pace.FEW:
+            return
         calls.append(size)
         slow = len(calls) % (1 + pace.CALLS) in {1, 2}
         clock[0] += size * (1.0 if slow else 1e-5)
 
     assert find_pace(work, CPU).samples == 16
     assert calls[: 3 * 4] == [16] * 3 + [64] * 3 + [256] * 3 + [1024] * 3
+
+
+def test_work_of_seconds_is_measured_with_few_samples(clock):
+    calls = []
+
+    def work(size):
+        calls.append(size)
+        clock[0] += 9.0 if len(calls) == 1 else 0.2 * size
+
+    assert find_pace(work, CPU).rate == pytest.approx(5.0)
+    assert calls == [pace.FEW] * 2
 
 
 def test_where_memory_ends_the_sizes_end(clock):

@@ -83,6 +83,7 @@ def command(
     unlikely chance alone makes the finding (high: p < 0.001, medium: p < 0.01). Ctrl-C ends the cascade
     with what is known so far. Any other method writes nothing then, and goes on with --resume.
     """
+    begun = time.monotonic()
     from detrojan.console.outputs import check_triggers, check_writable, emit  # noqa: PLC0415 - `--help` shall be fast
     from detrojan.console.surroundings import kept, start  # noqa: PLC0415
     from detrojan.jobs.baselines import read_baseline  # noqa: PLC0415
@@ -92,7 +93,6 @@ def command(
     from detrojan.report.pictures import pictures_of  # noqa: PLC0415
     from detrojan.report.problems import scan_exit  # noqa: PLC0415
 
-    begun = time.monotonic()
     run, started = start(surroundings), datetime.now(UTC)
     check_writable(*output.files.values())
     check_triggers(output.json_file, triggers)

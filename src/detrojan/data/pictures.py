@@ -15,7 +15,7 @@ from detrojan.data.decoding import Decoded
 from detrojan.data.decoding_apart import decoded, stated_sizes
 from detrojan.data.geometry import Size
 from detrojan.data.pixels import Extent, Range, Scale, choose_scale
-from detrojan.data.source import Array, Source
+from detrojan.data.source import SAMPLE, Array, Source
 from detrojan.errors import DataError
 from detrojan.quarantine import check_room
 from detrojan.quarantine.limits import stored_size
@@ -195,7 +195,9 @@ def draw_arrays(source: Source, index: NDArray[np.int64], stated: Range | None, 
     assert source.fetch is not None
     pixels, notes = source.fetch(index)
     taken = 4 * sum(image.size for image in pixels)  # as float32
-    check_room(taken, f"{source.where}: its images", DataError, files=stored_size(Path(source.where)))
+    check_room(
+        taken, f"{source.where}: its images", DataError, files=stored_size(Path(source.where)), way_out=SAMPLE
+    )
     # the range is judged before resizing, which would hide single pixels that are outside
     scale = choose_scale(pixels, stated, source.where, bytes_in_floats=source.bytes_in_floats)
     sizes = {(image.shape[0], image.shape[1]) for image in pixels}

@@ -23,6 +23,8 @@ Fetched = tuple[Pixels, list[str]]
 
 #: no single array may claim more than this many bytes: headers come from strangers
 MOST_BYTES = 8 * 2**30
+#: the way out where there are too many images for the memory
+SAMPLE = "--samples N reads only N of the images"
 #: a compressed picture with more bytes than this is not read
 MOST_ENCODED = 2**28
 #: arrays with more values per sample than this are not carried along as extra
@@ -214,8 +216,14 @@ def channels_last(images: Array, where: str) -> Array:
     return images.transpose(0, 2, 3, 1) if axis == 1 else images
 
 
-def check_bytes(shape: Sequence[int], itemsize: int, what: str) -> int:
+def check_bytes(shape: Sequence[int], itemsize: int, what: str, *, way_out: str = "") -> int:
     """Return the size of an array in bytes.
+
+    Args:
+        shape: of the array.
+        itemsize: bytes of each value.
+        what: the file, and what in it takes so much.
+        way_out: what a person can do about it.
 
     Raises:
         DataError: it claims more than 8 GiB.
@@ -225,7 +233,10 @@ def check_bytes(shape: Sequence[int], itemsize: int, what: str) -> int:
     for length in shape:
         size *= int(length)
     if size > MOST_BYTES:
-        raise DataError(f"{what}: expected at most 8 GiB, got an array that claims {size / 2**30:.4g} GiB")
+        raise DataError(
+            f"{what}: expected at most 8 GiB, got an array that claims {size / 2**30:.4g} GiB"
+            + (f"; {way_out}" if way_out else "")
+        )
     return size
 
 

@@ -6,6 +6,7 @@ it answers the whole, and a trigger does the same in a part. Nothing is resized,
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -28,6 +29,9 @@ SIDES, MOST = (96, 112, 128, 160, 192), 0.72
 IMAGES = 128
 #: images that a shown trigger is placed with, and those that it is then measured with
 PLACING, MEASURING = 48, 128
+#: the same where the time is up; and all answers together that it takes then, at five places
+PLACING_IN_A_HURRY, MEASURING_IN_A_HURRY = 16, 48
+PLACED_IN_A_HURRY = 5 * PLACING_IN_A_HURRY + MEASURING_IN_A_HURRY
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -90,6 +94,8 @@ class Middle:
         target: int,
         search: tuple[torch.Tensor, torch.Tensor],
         held_out: tuple[torch.Tensor, torch.Tensor],
+        *,
+        hurry: bool = False,
     ) -> tuple[Trigger, float]:
         """Return a trigger for whole images where it works best, and its success on other images.
 
@@ -98,22 +104,29 @@ class Middle:
             target: the label it leads to.
             search: whole images (N, C, H, W) and their truth, to choose the place with.
             held_out: the same, to measure it with.
+            hurry: use few of them.
 
         """
         _, height, width = self.whole.input_shape
         down, across = height - self.side, width - self.side
         places = [self.place, (0, 0), (0, across), (down, 0), (down, across)]
-        images, truth = (part[:PLACING] for part in search)
+        placing, measuring = (PLACING_IN_A_HURRY, MEASURING_IN_A_HURRY) if hurry else (PLACING, MEASURING)
+        images, truth = (part[:placing] for part in search)
         best = max(
             (self.lifted(trigger, place) for place in places),
             key=lambda one: attack_success(self.whole, one, images, truth, target),
         )
-        images, truth = (part[:MEASURING] for part in held_out)
+        images, truth = (part[:measuring] for part in held_out)
         return best, attack_success(self.whole, best, images, truth, target)
 
 
 def middle_of(
-    model: Classifier, images: torch.Tensor, answers: torch.Tensor, sides: Sequence[int] = ()
+    model: Classifier,
+    images: torch.Tensor,
+    answers: torch.Tensor,
+    sides: Sequence[int] = (),
+    *,
+    most: float = math.inf,
 ) -> Middle | None:
     """Return the smallest part of large images that the network answers as the whole; None where it cannot.
 
@@ -122,12 +135,13 @@ def middle_of(
         images: clean ones (N, C, H, W).
         answers: its answers to them (N,).
         sides: of the parts that are tried; by default those that are usual.
+        most: images that each of them is tried with.
 
     """
     channels, *size = model.input_shape
     if min(size) <= LARGE:
         return None
-    some = torch.linspace(0, len(images) - 1, min(IMAGES, len(images))).long()
+    some = torch.linspace(0, len(images) - 1, int(min(IMAGES, most, len(images)))).long()
     usual = answers[some].bincount(minlength=model.num_classes).amax() / len(some)
     for side in sides or SIDES:
         if side > MOST * min(size):

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -13,9 +14,9 @@ from detrojan.data.dataset import Dataset
 from detrojan.data.drawn.synthetic import is_made_up
 from detrojan.errors import DataError, LabelError, OptionError
 from detrojan.findings import ScanResult
+from detrojan.judging.affording import Afforded, afforded
 from detrojan.judging.truth import meaningful
 from detrojan.judging.verdict import Judged
-from detrojan.metrics.accuracy import clean_accuracy
 from detrojan.metrics.input_range import RangeCheck
 from detrojan.models.classifier import Classifier
 from detrojan.run import Run
@@ -55,6 +56,7 @@ class Prepared:
         warnings: what the reader must know.
         obstacle: why nothing can be tested, or empty.
         begun: when the preparation began, by the monotonic clock.
+        afforded: what there is time for.
 
     """
 
@@ -71,6 +73,7 @@ class Prepared:
     warnings: tuple[str, ...]
     obstacle: str
     begun: float
+    afforded: Afforded = field(default_factory=Afforded)
 
     @property
     def search(self) -> tuple[torch.Tensor, torch.Tensor]:
@@ -129,6 +132,7 @@ def prepare(
     run: Run,
     *,
     victims: bool = True,
+    until: float = math.inf,
 ) -> Prepared:
     """Draw `samples` images and find out what can be tested with them.
 
@@ -136,6 +140,15 @@ def prepare(
     otherwise the network's own answers stand in. A label that (almost) all images have is left
     out with a warning, unless the scan needs no `victims` (images of other classes to win over);
     nothing can be tested if the network gives all images one answer.
+
+    Args:
+        model: the network to judge.
+        data: clean images, labelled or not.
+        labels: those to test; None for all.
+        samples: images to draw; fewer where a network is too slow for them.
+        run: the seed.
+        victims: whether a label needs images of other classes.
+        until: when the scan's time is up, by the monotonic clock.
 
     Raises:
         DataError: images of another shape, or fewer than 20.
@@ -147,15 +160,16 @@ def prepare(
     model.check(data.images)
     if len(data) < FEWEST_IMAGES:
         raise DataError(f"expected {FEWEST_IMAGES} images or more, got {len(data)}")
-    some = data.sample(samples, run.generator("scan", "samples"))
-    meant, check = meaningful(model, some)
+    some, time_for, fewer = _drawn(model, data.sample(samples, run.generator("scan", "samples")), until)
+    meant, check = meaningful(model, some, most=time_for.trials)
     made_up = is_made_up(some)
     check, doubts = _of_made_up(check) if made_up else (check, ())
     answers = model.answers(some.images)
-    truth, how = _truth(model, meant, answers)
+    truth, how = _truth(meant, answers)
     half = len(some) // 2
     tested, left_out = _testable(truth, half, asked) if victims else (asked, [])
     constant = _constant(answers, check)
+    aside = () if constant else _left_out(left_out, truth, half, how)
     return Prepared(
         images=some.images,
         truth=truth,
@@ -167,14 +181,31 @@ def prepare(
         tested=tested,
         left_out=left_out,
         check=check,
-        warnings=(
-            *check.warnings,
-            *doubts,
-            *(() if constant else _left_out(left_out, truth, half, how)),
-        ),
+        warnings=(*check.warnings, *doubts, *fewer, *_untried(check), *aside),
         obstacle=constant or _obstacle(check, tested, left_out),
         begun=begun,
+        afforded=time_for,
     )
+
+
+def _drawn(model: Classifier, data: Dataset, until: float) -> tuple[Dataset, Afforded, tuple[str, ...]]:
+    """Return the images that there is time for, what else there is, and a warning where they are few."""
+    time_for = afforded(model, data, until)
+    if time_for.answers >= len(data):
+        return data, time_for, ()
+    kept = int(time_for.answers)
+    told = (
+        f"the time was too short for {len(data)} images: {kept} were used "
+        f"(the network answers {time_for.rate:.2g} a second)"
+    )
+    return data.select(slice(0, kept)), time_for, (told,)
+
+
+def _untried(check: RangeCheck) -> tuple[str, ...]:
+    """Return a warning where there was no time to try other ways of feeding."""
+    if not check.untried:
+        return ()
+    return (f"input range: the time was too short to try {check.untried} other ways of feeding",)
 
 
 def _of_made_up(check: RangeCheck) -> tuple[RangeCheck, tuple[str, ...]]:
@@ -185,11 +216,12 @@ def _of_made_up(check: RangeCheck) -> tuple[RangeCheck, tuple[str, ...]]:
     return replace(check, best=check.stated, warnings=()), doubts
 
 
-def _truth(model: Classifier, meant: Dataset, answers: torch.Tensor) -> tuple[torch.Tensor, str]:
+def _truth(meant: Dataset, answers: torch.Tensor) -> tuple[torch.Tensor, str]:
     """Return the labels where they mean something to the network, else its own answers."""
     if meant.labels is None:
         return answers, "the network's own answers"
-    return meant.labels, f"labels of the data ({clean_accuracy(model, meant):.1%} met)"
+    met = float((answers == meant.labels).float().mean())
+    return meant.labels, f"labels of the data ({met:.1%} met)"
 
 
 def _testable(truth: torch.Tensor, half: int, labels: Sequence[int]) -> tuple[list[int], list[int]]:

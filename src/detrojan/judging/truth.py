@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 from detrojan.data.dataset import Dataset
 from detrojan.metrics.input_range import RangeCheck, check_input_range
 from detrojan.models.classifier import Classifier
@@ -12,7 +14,7 @@ def foreign(model: Classifier, data: Dataset) -> bool:
     return data.labels is not None and int(data.labels.max()) >= model.num_classes
 
 
-def meaningful(model: Classifier, data: Dataset) -> tuple[Dataset, RangeCheck]:
+def meaningful(model: Classifier, data: Dataset, *, most: float = math.inf) -> tuple[Dataset, RangeCheck]:
     """Return the data, without labels that mean nothing to the network, and the check of its input range.
 
     Labels of another task may lie within the network's classes by chance. Its answers to some of the images
@@ -21,9 +23,10 @@ def meaningful(model: Classifier, data: Dataset) -> tuple[Dataset, RangeCheck]:
     Args:
         model: the network with its stated preprocessing.
         data: clean images, labelled or not.
+        most: images that all ways of feeding together may be tried with.
 
     """
     if foreign(model, data):
         data = data.with_labels(None)
-    check = check_input_range(model, data)
+    check = check_input_range(model, data, most=most)
     return (data if check.labels_fit else data.with_labels(None)), check

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import math
+from dataclasses import dataclass, replace
 
 import torch
 
@@ -14,6 +15,8 @@ from detrojan.models.classifier import Classifier
 IMAGES, IMAGES_OF_LARGE = 512, 192
 #: images of more pixels than this take long
 LARGE_PIXELS = 96 * 96
+#: fewer images than this do not tell ways of feeding apart
+FEWEST_IMAGES = 32
 #: labels mean something for a network if it is right this many times as often as chance, or, with
 #: few classes, half way between chance and always
 CHANCE = 3.0
@@ -53,6 +56,7 @@ class RangeCheck:
         trials: all of them; only the stated one where no other could be clearly better.
         warnings: empty where what is stated is plausible.
         labels_fit: whether the data's labels mean something to the network.
+        untried: ways that would have been tried if there had been time.
 
     """
 
@@ -61,6 +65,7 @@ class RangeCheck:
     trials: tuple[RangeTrial, ...]
     warnings: tuple[str, ...]
     labels_fit: bool
+    untried: int = 0
 
     @property
     def doubtful(self) -> bool:
@@ -76,7 +81,7 @@ class RangeCheck:
 
 
 def check_input_range(
-    model: Classifier, data: Dataset, *, every: bool = False, ranges: bool = False
+    model: Classifier, data: Dataset, *, every: bool = False, ranges: bool = False, most: float = math.inf
 ) -> RangeCheck:
     """Try the usual ways of feeding side by side and say whether the stated one is the right one.
 
@@ -88,19 +93,31 @@ def check_input_range(
         data: clean images, labelled or not.
         every: try all ways, also where a mean is stated, and where the stated way leaves no doubt.
         ranges: try other ranges only, no mean and no other order of colours.
+        most: images that all ways together may be tried with; where these are too few for all, only the
+            stated one is tried.
 
     """
     pixels = model.input_shape[1] * model.input_shape[2]
-    count = min(IMAGES if pixels <= LARGE_PIXELS else IMAGES_OF_LARGE, len(data))
-    some = data.select(torch.linspace(0, len(data) - 1, count).long())
+    count = min(IMAGES if pixels <= LARGE_PIXELS else IMAGES_OF_LARGE, len(data), most)
+    some = _spread(data, int(count))
     first, *others = ways(model, every=every)
     if ranges:
         others = [way for way in others if is_range(way, first)]
     stated = trial(model, some, first)
-    trials: tuple[RangeTrial, ...] = (stated,)
-    if every or _open(stated, model.num_classes):
-        trials = (stated, *(trial(model, some, way) for way in others))
+    if not others or not (every or _open(stated, model.num_classes)):
+        return judge((stated,), some, model.num_classes)
+    fewer = int(min(count, (most - count) // len(others)) if math.isfinite(most) else count)
+    if fewer < min(count, FEWEST_IMAGES):
+        return replace(judge((stated,), some, model.num_classes), untried=len(others))
+    if fewer < count:
+        some = _spread(some, fewer)
+        stated = trial(model, some, first)
+    trials = (stated, *(trial(model, some, way) for way in others))
     return judge(trials, some, model.num_classes)
+
+
+def _spread(data: Dataset, count: int) -> Dataset:
+    return data.select(torch.linspace(0, len(data) - 1, count).long())
 
 
 def judge(trials: tuple[RangeTrial, ...], data: Dataset, classes: int) -> RangeCheck:

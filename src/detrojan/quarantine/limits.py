@@ -70,7 +70,9 @@ def stored_size(path: Path) -> int:
     return found.st_size if blocks is None else min(found.st_size, blocks * 512)
 
 
-def check_room(needed: int, what: str, failure: type[InputError], *, files: int = 0) -> None:
+def check_room(
+    needed: int, what: str, failure: type[InputError], *, files: int = 0, way_out: str = ""
+) -> None:
     """Refuse what would take more memory than reading a file may.
 
     Args:
@@ -78,6 +80,7 @@ def check_room(needed: int, what: str, failure: type[InputError], *, files: int 
         what: the file, and what in it takes so much.
         failure: the error to raise.
         files: size of the files that it comes from, in bytes.
+        way_out: what else than more memory helps.
 
     Raises:
         InputError: it is more; of the type `failure`.
@@ -87,7 +90,7 @@ def check_room(needed: int, what: str, failure: type[InputError], *, files: int 
     if needed > allowed:
         raise failure(
             f"{what}: expected at most {in_words(allowed)} of memory, got what takes {in_words(needed)}; "
-            "--memory allows more"
+            "--memory allows more" + (f", {way_out}" if way_out else "")
         )
 
 

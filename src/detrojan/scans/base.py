@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -61,8 +62,14 @@ class Scan(Method, ABC):
 
         """
         check_sees(self, model)
-        ready = prepare(model, data, labels, self.samples, run, victims=self.needs_victims)
+        ready = prepare(
+            model, data, labels, self.samples, run, victims=self.needs_victims, until=self.until()
+        )
         return ready.refusal() if ready.obstacle else ready.result(self.judge(model, ready, run))
+
+    def until(self) -> float:
+        """Return when the time of a scan that begins now is up, by the monotonic clock: never, by default."""
+        return math.inf
 
     @abstractmethod
     def judge(self, model: Classifier, ready: Prepared, run: Run) -> Judged:

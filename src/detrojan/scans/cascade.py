@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
+import time
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from detrojan.errors import OptionError
@@ -18,7 +18,7 @@ from detrojan.judging.verdict import SMALL, Case, Judged, finding, labels_tested
 from detrojan.models.classifier import Classifier
 from detrojan.run import Run
 from detrojan.scans.base import Scan
-from detrojan.scans.pairwise import PairEvidence
+from detrojan.scans.pairwise import told
 from detrojan.scans.stages import Stages
 from detrojan.search.asking import searches_in_half
 from detrojan.search.plan import Plan
@@ -113,13 +113,22 @@ class Cascade(Scan):
         steps = max(1, steps * 3 // 4) if many else steps
         return Plan(form="patch", steps=steps, batch_size=self.batch_size, goal=self.goal)
 
+    def hasty(self) -> Cascade:
+        """Return the same with half of the images for each update."""
+        return replace(self, batch_size=max(2, self.batch_size // 2))
+
     def rule(self) -> Rule:
         """Return when a trigger is abnormally small."""
         return Rule(significance=self.significance, ratio=self.ratio, confirm=self.confirm)
 
+    def until(self) -> float:
+        """Return when the time of a scan that begins now is up, by the monotonic clock."""
+        return time.monotonic() + self.budget if self.budget else math.inf
+
     def judge(self, model: Classifier, ready: Prepared, run: Run) -> Judged:
         """Judge the tested labels, as far as the budget goes; an interruption leaves what is known so far."""
-        middle = middle_of(model, ready.images, ready.answers) if self.parts else None
+        most = ready.afforded.parts
+        middle = middle_of(model, ready.images, ready.answers, most=most) if self.parts else None
         if middle is None:
             work = Stages(self, model, ready, run=run, begun=ready.begun)
         else:
@@ -161,13 +170,16 @@ class _Outcome:
             case=self._case(),
             criterion=self.method.rule().criterion(),
             passes=self.work.passes,
-            warnings=(*self._of_parts(), *self._of_controls()),
+            warnings=(*self._of_manner(), *self._of_controls()),
             details=self._details(known),
         )
 
-    def _of_parts(self) -> list[str]:
-        """Return a warning where parts of the images were searched."""
-        return [] if self.work.middle is None else [self.work.middle.said()]
+    def _of_manner(self) -> list[str]:
+        """Return warnings where parts of the images were searched, or with fewer images at a time."""
+        parts = [] if self.work.middle is None else [self.work.middle.said()]
+        size = self.work.method.plan("patch").batch_size
+        haste = f"to save time, each update of a trigger used {size} images, not {self.method.batch_size}"
+        return [*parts, haste] if self.work.hasty else parts
 
     def _of_controls(self) -> list[str]:
         """Return a warning for each label that was only drawn for comparison, and is suspicious itself."""
@@ -200,13 +212,14 @@ class _Outcome:
                 }
                 for entry in self.evidence
             },
-            "pairs": {look.what: [_facts(entry) for entry in look.evidence] for look in work.pairs},
+            "pairs": {look.what: [entry.facts() for entry in look.evidence] for look in work.pairs},
             "detectable": self.reach,
             "policy": POLICY.facts(),
             "complete": work.complete,
             "ranking": [] if work.complete else work.ranking()[:50],
             "expected_passes": work.estimate(),
             "passes_per_second": round(work.rate, 1),
+            "images_per_update": work.method.plan("patch").batch_size,
             "part": None if work.middle is None else {"side": work.middle.side, "alike": work.middle.alike},
             "cut_short": work.cut,
             "interrupted": work.interrupted,
@@ -267,7 +280,7 @@ class _Outcome:
             too_few=TOO_FEW if len(usual) < FEWEST_LABELS - 1 else "",
             targets=targets,
             sign=SMALL,
-            other=_told(self.pairs) if self.pairs else "",
+            other=told(self.pairs) if self.pairs else "",
             chance=max(found, default=None),
             doubt=f"{doubt} ({looked})" if doubt else "",
             limits=[f"{limits} would have been one", self._not_looked_at()],
@@ -328,23 +341,3 @@ class _Outcome:
             return f"label {label} needs {needs} ({chance}), {works}: look closer at it"
         may = "which may be chance among so many labels"
         return f"label {label} needs {needs}, {may} ({chance}): look closer at it"
-
-
-def _told(pairs: Sequence[PairEvidence]) -> str:
-    """Return in words which labels a flagged trigger leads from and to."""
-    if shift := pairs[0].job.aim.offset:
-        return f"one small trigger moves every label y to y + {shift} (all to all)"
-    told = ", ".join(f"{entry.job.aim.source} to {entry.job.aim.target}" for entry in pairs)
-    return f"an abnormally small trigger leads from label {told} (source-specific)"
-
-
-def _facts(entry: PairEvidence) -> dict[str, Any]:
-    aim = entry.job.aim
-    named = {"shift": aim.offset} if aim.offset else {"source": aim.source, "target": aim.target}
-    return {
-        **named,
-        "p_value": entry.p_value,
-        "ratio": entry.ratio,
-        "attack_success": entry.success,
-        "size": entry.size if math.isfinite(entry.size) else None,
-    }

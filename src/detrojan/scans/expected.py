@@ -5,13 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from detrojan.judging.policy import POLICY
+from detrojan.scans.probes import HASTY_IMAGES, HASTY_SECOND_LOOK, IMAGES
 from detrojan.scans.settings import Settings
 from detrojan.search.windows import FIRST_LOOK, ONE_IN, SECOND_LOOK
 
 #: windows per side that a label's search begins with
 GRID = 4
 #: passes for a label in the probes: three steps on six images, six on eight for the best ones
-PROBES = 3 * 6 + POLICY.second_look * POLICY.faint_steps * POLICY.faint_images
+PROBES = 3 * IMAGES + POLICY.second_look * POLICY.faint_steps * POLICY.faint_images
+HASTY_PROBES = 3 * HASTY_IMAGES + HASTY_SECOND_LOOK * POLICY.faint_steps * POLICY.faint_images
 #: after so many updates of few labels' patches it is looked whether that decides it
 FIRST_LOOKS = (32, 48, 64)
 #: fewer labels than these are no comparison, even where time is short
@@ -51,7 +53,9 @@ def windows_cost(grid: int) -> int:
     return first + max(1, grid * grid // ONE_IN) * SECOND_LOOK[0] * SECOND_LOOK[1]
 
 
-def expected(method: Settings, looks: int, classes: int, *, few: bool, ranked: bool) -> Expected:
+def expected(
+    method: Settings, looks: int, classes: int, *, few: bool, ranked: bool, probes: float = PROBES
+) -> Expected:
     """Return what a scan is expected to need.
 
     Args:
@@ -60,6 +64,7 @@ def expected(method: Settings, looks: int, classes: int, *, few: bool, ranked: b
         classes: labels of the network.
         few: whether every label has several starts.
         ranked: whether the labels are ranked first, and only the most suspicious searched.
+        probes: passes for each label in the probes.
 
     """
     labels = method.candidates + method.controls if ranked else max(looks, min(classes, method.controls))
@@ -71,8 +76,7 @@ def expected(method: Settings, looks: int, classes: int, *, few: bool, ranked: b
         base += method.plan("patch", many=ranked).cost
     patch = method.plan("patch")
     first = min(FIRST_LOOKS[0], patch.steps) * patch.batch_size
-    probes = round(PROBES * looks) if ranked else 0
-    whole = probes + labels * (base + local)
+    whole = (round(probes * looks) if ranked else 0) + labels * (base + local)
     if ranked:  # patches for half of the candidates; perhaps for half of the controls only
         whole -= method.candidates // 2 * (base - additive + local)
     spared = (method.controls - first_controls(method.controls)) * (base + local) if ranked else 0
@@ -89,17 +93,18 @@ def expected(method: Settings, looks: int, classes: int, *, few: bool, ranked: b
     )
 
 
-def within(method: Settings, looks: int, passes: float) -> tuple[int, int]:
+def within(method: Settings, looks: int, passes: float, probes: float = PROBES) -> tuple[int, int]:
     """Return how many candidates and controls of many labels fit into so many passes.
 
     Args:
         method: the cascade.
         looks: labels to test.
         passes: that there is time for.
+        probes: passes for each label in the probes.
 
     """
     each = expected(method, looks, looks, few=False, ranked=True).each
-    affordable = int(max(0.0, passes - PROBES * looks) / each)
+    affordable = int(max(0.0, passes - probes * looks) / each)
     if affordable >= method.candidates + method.controls:
         return method.candidates, method.controls
     return (

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 
@@ -44,6 +45,26 @@ class PairEvidence:
     success: float
     size: float
     trigger: Trigger
+
+    def facts(self) -> dict[str, Any]:
+        """Return the figures, for a report."""
+        aim = self.job.aim
+        named = {"shift": aim.offset} if aim.offset else {"source": aim.source, "target": aim.target}
+        return {
+            **named,
+            "p_value": self.p_value,
+            "ratio": self.ratio,
+            "attack_success": self.success,
+            "size": self.size if math.isfinite(self.size) else None,
+        }
+
+
+def told(flagged: Sequence[PairEvidence]) -> str:
+    """Return in words which labels the flagged triggers lead from and to."""
+    if shift := flagged[0].job.aim.offset:
+        return f"one small trigger moves every label y to y + {shift} (all to all)"
+    pairs = ", ".join(f"{entry.job.aim.source} to {entry.job.aim.target}" for entry in flagged)
+    return f"an abnormally small trigger leads from label {pairs} (source-specific)"
 
 
 @dataclass(frozen=True, kw_only=True)

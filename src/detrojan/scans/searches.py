@@ -7,14 +7,17 @@ import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import TypeVar
 
 import torch
 
+from detrojan.judging.middle import PLACED_IN_A_HURRY
 from detrojan.judging.outliers import median
 from detrojan.judging.policy import POLICY
 from detrojan.run import Run, Task
-from detrojan.scans.weighed import Weighed
+from detrojan.scans.expected import GRID, windows_cost
+from detrojan.scans.weighed import JUDGED_IN_A_HURRY, Weighed
 from detrojan.search.engine import search
 from detrojan.search.jobs import Job
 from detrojan.search.plan import Choice, Plan
@@ -28,6 +31,10 @@ Result = TypeVar("Result")
 ALL = 48
 #: a shown trigger that works on fewer held-out images is searched again, to work on this share of a batch
 WORKS, STRONG_GOAL = 0.9, 0.99
+#: passes after which they tell the speed better than what was measured before the scan
+ENOUGH_PASSES = 500
+#: answers in the time of a pass forward and backward, and those that the pictures of a report take
+ANSWERS_PER_PASS, SHOWN = 2.0, 80
 
 
 @dataclass
@@ -39,6 +46,7 @@ class Searches(Weighed):
         begun: when the scan began, by the monotonic clock.
         passes: forward+backward passes of one sample so far.
         seconds: wall time by stage.
+        rate: passes a second that were measured before it began; 0 where nobody did.
 
     """
 
@@ -46,13 +54,37 @@ class Searches(Weighed):
     begun: float = field(kw_only=True)
     passes: int = 0
     seconds: dict[str, float] = field(default_factory=dict)
+    rate: float = 0.0
     _starts: dict[Job, torch.Tensor] = field(default_factory=dict)
     _task: Task | None = None
 
-    def stop(self) -> bool:
+    def stop(self, passes: int = 0) -> bool:
+        """Whether the time is up, or would be before so many passes are made and the end is written."""
+        if not self.method.budget:
+            return False
+        speed = self._speed()
+        needed = passes / speed + self._ending(speed) if speed else 0.0
+        return self.method.budget < time.monotonic() - self.begun + needed
+
+    def in_a_hurry(self) -> bool:
         """Whether the time is up."""
-        budget = self.method.budget
-        return 0 < budget < time.monotonic() - self.begun
+        return self.stop()
+
+    def _speed(self) -> float:
+        """Return the passes a second that can be expected: as measured, or as they were since then."""
+        spent = sum(self.seconds.values())
+        if self.passes < ENOUGH_PASSES or spent <= 0:
+            return self.rate
+        return min(self.rate, self.passes / spent) if self.rate else self.passes / spent
+
+    def _ending(self, speed: float) -> float:
+        """Return the seconds that it takes to try what was found on held-out images, at a speed of passes."""
+        if not self.large:
+            return 0.0
+        labels = len({job.target for found in self.found.values() for job in found})
+        whole = self.ready.afforded.rate
+        placing = 0 if self.middle is None else PLACED_IN_A_HURRY
+        return labels * JUDGED_IN_A_HURRY / (ANSWERS_PER_PASS * speed) + (placing + SHOWN) / whole
 
     def _left(self) -> float:
         """Return the seconds that the budget leaves."""
@@ -84,7 +116,7 @@ class Searches(Weighed):
                 truth,
                 [Job(Aim(target=label)) for label in labels],
                 run=self.run,
-                stop=self.stop,
+                stop=partial(self.stop, windows_cost(GRID)),
             ),
         )
         self._spent(seen.passes)
@@ -112,7 +144,9 @@ class Searches(Weighed):
             return
         found = self._timed(
             "stronger triggers",
-            lambda: search(self.model, *self.ready.search, short, plan, run=self.run, stop=self.stop),
+            lambda: search(
+                self.model, *self.ready.search, short, plan, run=self.run, stop=self._before_step(plan, short)
+            ),
         )
         self._spent(found.passes)
         for job, change in found.found.items():
@@ -137,7 +171,14 @@ class Searches(Weighed):
         found = self._timed(
             "stronger triggers",
             lambda: search(
-                self.model, images, truth, [*weak, *starts], plan, run=self.run, starts=starts, stop=self.stop
+                self.model,
+                images,
+                truth,
+                [*weak, *starts],
+                plan,
+                run=self.run,
+                starts=starts,
+                stop=self._before_step(plan, [*weak, *starts]),
             ),
         )
         self._spent(found.passes)
@@ -174,13 +215,17 @@ class Searches(Weighed):
                 run=self.run,
                 starts=starts,
                 title=title,
-                stop=self.stop,
+                stop=self._before_step(plan, jobs),
                 choose=choose,
             ),
         )
         self.found[plan.form] |= found.found
         self._spent(found.passes)
         self._note(title, complete=found.complete)
+
+    def _before_step(self, plan: Plan, jobs: Sequence[Job]) -> Callable[[], bool]:
+        """Return what tells before each step of a search whether there is no time for it."""
+        return partial(self.stop, len(jobs) * plan.batch_size)
 
     def _time_for(self, title: str) -> bool:
         """Whether there is time for a stage; where there is none, that is noted."""

@@ -34,5 +34,8 @@ class Settings(Protocol):
     def budget(self) -> float:
         """Seconds after which no further search begins, 0 for no limit."""
 
+    def hasty(self) -> Settings:
+        """Return the same with fewer images for each update."""
+
     def plan(self, kind: Literal["patch", "window", "additive"], *, many: bool = False) -> Plan:
         """Return how triggers of a kind are searched."""

@@ -42,7 +42,9 @@ class Shortlist:
         return {str(label): {name: rank.get(label) for name, rank in self.ranks.items()} for label in labels}
 
 
-def shortlist(model: Classifier, ready: Prepared, *, run: Run, stop: Callable[[], bool]) -> Shortlist:
+def shortlist(
+    model: Classifier, ready: Prepared, *, run: Run, stop: Callable[[], bool], hasty: bool = False
+) -> Shortlist:
     """Rank the labels to test by every probe, and merge the rankings by turns.
 
     A probe may be blind to a backdoor, so none has a veto: each hands in its next label when it is
@@ -53,9 +55,10 @@ def shortlist(model: Classifier, ready: Prepared, *, run: Run, stop: Callable[[]
         ready: images, and the labels to test.
         run: device, seed, progress.
         stop: where it says yes, what has been ranked so far counts.
+        hasty: take half of the passes.
 
     """
-    probes = probe_scores(model, ready, run=run, stop=stop)
+    probes = probe_scores(model, ready, run=run, stop=stop, hasty=hasty)
     labels = ready.tested
     rankings = {name: ranked_by(labels, scores) for name, scores in probes.scores.items()}
     rankings["together"] = ranked_by(labels, together(probes.scores))

@@ -10,7 +10,15 @@ from functools import partial
 import torch
 
 from detrojan.judging.policy import POLICY
-from detrojan.scans.expected import FIRST_LOOKS, Expected, expected, first_controls, within
+from detrojan.scans.expected import (
+    FIRST_LOOKS,
+    HASTY_PROBES,
+    PROBES,
+    Expected,
+    expected,
+    first_controls,
+    within,
+)
 from detrojan.scans.looks import Looks
 from detrojan.scans.pairwise import Pairwise, look_at_pairs, look_at_shifts
 from detrojan.scans.searches import ALL, Searches
@@ -36,7 +44,7 @@ class Stages(Searches):
     Attributes:
         pairs: what the searches for all-to-all and source-specific backdoors say.
         expected: what it was expected to need.
-        rate: passes a second that were measured before it began.
+        hasty: whether each update has fewer images, since the time is short.
         candidates: how many of many labels are searched at a time where time is short; else 0.
         controls_wanted: how many controls then; else 0.
         early: how the probes ranked few labels, where their searches may not end.
@@ -45,7 +53,7 @@ class Stages(Searches):
 
     pairs: list[Pairwise] = field(default_factory=list)
     expected: Expected | None = None
-    rate: float = 0.0
+    hasty: bool = False
     candidates: int = 0
     controls_wanted: int = 0
     early: Shortlist | None = None
@@ -54,10 +62,11 @@ class Stages(Searches):
         """Search every label, or the most suspicious of many; then, if nothing is found, pairs of labels."""
         ranked = self.looks > ALL
         self.rate = Asking(self.model, self.run).pace.rate
-        if ranked:
-            self._fit_into_budget()
         few = self.looks <= FEW
-        self.expected = expected(self.method, self.looks, self.model.num_classes, few=few, ranked=ranked)
+        self._fit_into_budget(few=few, ranked=ranked)
+        self.expected = expected(
+            self.method, self.looks, self.model.num_classes, few=few, ranked=ranked, probes=self._probes()
+        )
         with self.run.progress.task(self._announced(), self.expected.silent) as self._task:
             if ranked:
                 self._most_suspicious()
@@ -83,10 +92,20 @@ class Stages(Searches):
             return {}
         return {"if decided": self.expected.decided, "if silent": self.expected.silent}
 
-    def _fit_into_budget(self) -> None:
-        """Search fewer of many labels where there is not the time for all that are meant."""
-        if self.method.budget and self.rate > 0:
-            self.candidates, self.controls_wanted = within(self.method, self.looks, self._left() * self.rate)
+    def _fit_into_budget(self, *, few: bool, ranked: bool) -> None:
+        """Search fewer of many labels, or with fewer images, where the time is too short for all."""
+        if not self.method.budget or self.rate <= 0:
+            return
+        passes = self._left() * self.rate
+        meant = expected(self.method, self.looks, self.model.num_classes, few=few, ranked=ranked)
+        if meant.decided > passes:
+            self.method, self.hasty = self.method.hasty(), True
+        if ranked:
+            self.candidates, self.controls_wanted = within(self.method, self.looks, passes, self._probes())
+
+    def _probes(self) -> float:
+        """Return the passes for each label in the probes."""
+        return HASTY_PROBES if self.hasty else PROBES
 
     def _rank_where_time_is_short(self) -> None:
         """Rank few labels by the probes where their searches may not end: that is known then at least."""
@@ -104,8 +123,8 @@ class Stages(Searches):
         listed = self.listed or self.early
         rest = listed.order if listed else self.ready.tested
         order = dict.fromkeys([*known, *rest])
-        if not known and not listed:
-            order = dict.fromkeys(sorted(self.ready.tested, key=lambda label: sizes.get(label, math.inf)))
+        if not known and not self.listed and sizes:
+            order = dict.fromkeys(sorted(order, key=lambda label: sizes.get(label, math.inf)))
         tested = set(self.ready.tested)
         return [label for label in order if label in tested]
 
@@ -121,7 +140,8 @@ class Stages(Searches):
     def _most_suspicious(self) -> None:
         """Rank the labels, then search batch after batch while targets are found."""
         self.listed = self._timed(
-            "probes", lambda: shortlist(self.model, self.ready, run=self.run, stop=self.stop)
+            "probes",
+            lambda: shortlist(self.model, self.ready, run=self.run, stop=self.stop, hasty=self.hasty),
         )
         self._spent(self.listed.passes)
         self._note("probes", complete=not self.stop())

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import torch
 
 from detrojan.judging.evidence import EFFECTIVE, Evidence, weigh
-from detrojan.judging.middle import Middle
+from detrojan.judging.middle import LARGE, Middle
 from detrojan.judging.outliers import small_p_values
 from detrojan.judging.policy import POLICY
 from detrojan.judging.preparing import Prepared
@@ -27,6 +27,8 @@ MOST_TARGETS = 5
 ALIKE = 2.0
 #: where half of the controls are known, a target's p-value is below this share of the significance
 SURE = 0.25
+#: held-out images that a trigger for large images is tried on, and where the time is up
+JUDGED, JUDGED_IN_A_HURRY = 96, 24
 
 
 @dataclass
@@ -186,15 +188,31 @@ class Weighed:
             self._placed[entry.job] = self.placed(trigger, form, entry.job.target)
         return self._placed[entry.job]
 
+    @property
+    def large(self) -> bool:
+        """Whether the network's images are large, so that each answer takes long."""
+        return self.middle is not None or min(self.model.input_shape[1:]) > LARGE
+
+    def in_a_hurry(self) -> bool:
+        """Whether there is no time for more than a glance."""
+        return False
+
     def success(self, trigger: Trigger, target: int) -> float:
-        """Return a trigger's attack success on the held-out images, or on their parts."""
-        return attack_success(self.model, trigger, *self.ready.held_out, target)
+        """Return a trigger's attack success on held-out images or their parts; of large ones on some."""
+        images, truth = self.ready.held_out
+        if self.large:
+            most = JUDGED_IN_A_HURRY if self.in_a_hurry() else JUDGED
+            some = (truth != target).nonzero().flatten()[:most]
+            images, truth = images[some], truth[some]
+        return attack_success(self.model, trigger, images, truth, target)
 
     def placed(self, trigger: Trigger, form: str, target: int) -> tuple[Trigger, str, float]:
         """Return a trigger for parts as one for whole images, and its success on those."""
         assert self.middle is not None
         assert self.whole is not None
-        lifted, success = self.middle.placed(trigger, target, self.whole.search, self.whole.held_out)
+        lifted, success = self.middle.placed(
+            trigger, target, self.whole.search, self.whole.held_out, hurry=self.in_a_hurry()
+        )
         return lifted, form, success
 
     def _best(self, entry: Evidence) -> tuple[Trigger, str, float]:

@@ -17,6 +17,8 @@ SIZES = (16, 64, 256, 1024, 4096, 16384)
 SECONDS = 0.25
 #: timed calls of each, after one that is not timed; the fastest counts
 CALLS = 2
+#: a pass of FEW samples tells first whether the smallest size takes longer than SLOW seconds
+FEW, SLOW = 4, 2.0
 #: of the sizes whose rate is so near to the best one the smallest is taken: it needs less memory
 NEAR = 0.97
 #: fewer threads are taken where they are so much faster, but not fewer than FEWEST: a machine that is
@@ -62,6 +64,9 @@ def find_pace(work: Callable[[int], object], device: torch.device) -> Pace:
 
     """
     threads = torch.get_num_threads()
+    slow = _rate_of_slow(work, device)
+    if slow:
+        return Pace(samples=SIZES[0], threads=threads, rate=slow)
     rates: dict[int, float] = {}
     for size in SIZES:
         if rates and size > SECONDS * max(rates.values()):
@@ -82,13 +87,26 @@ def find_pace(work: Callable[[int], object], device: torch.device) -> Pace:
     return Pace(samples=samples, threads=threads, rate=best)
 
 
+def _rate_of_slow(work: Callable[[int], object], device: torch.device) -> float:
+    """Return the samples per second of work so slow that no other size need be tried, or 0."""
+    _timed(work, FEW, device)
+    taken = _timed(work, FEW, device)
+    if taken < FEW / SIZES[0] * SLOW:
+        return 0.0
+    logger.info("%d samples took %.1f s", FEW, taken)
+    return FEW / taken
+
+
+def _timed(work: Callable[[int], object], size: int, device: torch.device) -> float:
+    """Return the seconds that one pass of `size` takes."""
+    begun = time.perf_counter()
+    work(size)
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    return time.perf_counter() - begun
+
+
 def _rate(work: Callable[[int], object], size: int, device: torch.device) -> float:
     """Return the samples per second of passes of `size`."""
-    taken = []
-    for _ in range(1 + CALLS):
-        begun = time.perf_counter()
-        work(size)
-        if device.type == "cuda":
-            torch.cuda.synchronize(device)
-        taken.append(time.perf_counter() - begun)
+    taken = [_timed(work, size, device) for _ in range(1 + CALLS)]
     return size / max(min(taken[1:]), 1e-9)

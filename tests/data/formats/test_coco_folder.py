@@ -41,6 +41,7 @@ def test_pictures_lie_where_exports_put_them(tmp_path, where):
     assert data.labels.tolist() == [0, 1, 0]
     assert data.class_names == ("cat", "dog")
     assert data.named
+    assert levels(read_data(tmp_path / "annotations" / "instances_train2017.json")) == [30, 10, 20]
 
 
 def test_a_file_in_each_folder_of_a_split(tmp_path):

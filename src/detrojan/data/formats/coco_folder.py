@@ -17,6 +17,8 @@ from detrojan.quarantine import quarantined
 
 _MOST_BYTES = 2**29
 _KEYS = (b'"images"', b'"annotations"', b'"categories"')
+#: names of folders that hold annotations only: the pictures lie beside them
+_OWN_FOLDER = ("annot", "label")
 _PIECES = re.compile(r"[A-Za-z]+")
 
 
@@ -55,9 +57,20 @@ def annotation_files(folder: Path) -> dict[str, list[Path]]:
     for path in sorted([*folder.glob("*.json"), *folder.glob("*/*.json")]):
         if path.name.startswith(".") or not is_coco(path):
             continue
-        words = [*_PIECES.findall(path.stem), *([path.parent.name] if path.parent != folder else [])]
-        found.setdefault(next(filter(None, map(_split, words)), ""), []).append(path)
+        split = _split_of(path) or (_split(path.parent.name) if path.parent != folder else "")
+        found.setdefault(split, []).append(path)
     return found
+
+
+def _split_of(table: Path) -> str:
+    """Return the split that a file of annotations is named after, or nothing."""
+    return next(filter(None, map(_split, _PIECES.findall(table.stem))), "")
+
+
+def _top(table: Path) -> Path:
+    """Return the folder that the pictures of a file of annotations lie in, somewhere."""
+    parent = table.parent
+    return parent.parent if parent.name.lower().startswith(_OWN_FOLDER) else parent
 
 
 def _split(word: str) -> str:
@@ -93,8 +106,8 @@ def read_coco(path: Path, split: str | None = None, *, unlabelled: bool = False)
             f"(the first is {file!r:.80}: {', '.join(names[:4])}); detrojan judges image classifiers"
         )
     keep = [at for at, label in enumerate(held["labels"]) if unlabelled or label is not None]
-    top = path if path.is_dir() else table.parent
-    base = _base(table, top, held["files"], chosen)
+    top = path if path.is_dir() else _top(table)
+    base = _base(table, top, held["files"], chosen or _split_of(table))
     files = [base / held["files"][at] for at in keep]
     texts = tuple(map(str, files))
     return Source(

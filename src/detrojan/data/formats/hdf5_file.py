@@ -10,12 +10,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from detrojan.data import source
 from detrojan.data.formats.base import Format, Place
 from detrojan.data.formats.npz_arrays import Header, plain_dtype
 from detrojan.data.source import (
     CLASS_NAMES,
     IMAGE_NAMES,
     LABEL_NAMES,
+    SAMPLE,
     Array,
     Fetched,
     Source,
@@ -86,9 +88,9 @@ class Sets:
         """Return some rows of an array, in the order of the index."""
         header, where = self.headers[name], f"{self.path}: {name}"
         # many rows are faster read as a whole; a few are read one by one, in file order
-        if len(index) * 4 >= header.shape[0]:
+        taken = check_bytes((len(index), *header.shape[1:]), header.dtype.itemsize, where, way_out=SAMPLE)
+        if len(index) * 4 >= header.shape[0] and taken * header.shape[0] <= source.MOST_BYTES * len(index):
             return self.whole(name)[index]
-        check_bytes((len(index), *header.shape[1:]), header.dtype.itemsize, where)
         values: Array = quarantined(parse_set, self.path, name, index.tolist())
         return values
 

@@ -18,6 +18,7 @@ from detrojan.data.source import (
     JPEG_NAMES,
     LABEL_NAMES,
     OFFSET_NAMES,
+    SAMPLE,
     Array,
     Fetched,
     Source,
@@ -143,9 +144,11 @@ class _Plain:
     def fetch(self, index: NDArray[np.int64]) -> Fetched:
         shape, path = self.arrays.headers[self.key].shape, self.arrays.path
         taken = 4 * len(index) * prod(shape[1:])  # as float32
-        check_room(taken, f"{path}: its images", DataError, files=stored_size(path))
+        check_room(taken, f"{path}: its images", DataError, files=stored_size(path), way_out=SAMPLE)
         where = f"{path}: {self.key}"
         if 2 * len(index) > self.count:
+            itemsize = self.arrays.headers[self.key].dtype.itemsize
+            check_bytes(shape, itemsize, f"{path}: array {self.key}", way_out=SAMPLE)
             return channels_last(self.arrays.read(self.key), where)[index], []
         return channels_last(self.arrays.rows(self.key, index), where), []
 
