@@ -136,10 +136,8 @@ def prepare(
 ) -> Prepared:
     """Draw `samples` images and find out what can be tested with them.
 
-    Labels of the data are used where the network agrees with them more than chance would;
-    otherwise the network's own answers stand in. A label that (almost) all images have is left
-    out with a warning, unless the scan needs no `victims` (images of other classes to win over);
-    nothing can be tested if the network gives all images one answer.
+    Labels of the data are used where the network agrees with them more than chance would; otherwise the
+    network's own answers stand in. A label that (almost) all images have is left out with a warning.
 
     Args:
         model: the network to judge.
@@ -147,7 +145,7 @@ def prepare(
         labels: those to test; None for all.
         samples: images to draw; fewer where a network is too slow for them.
         run: the seed.
-        victims: whether a label needs images of other classes.
+        victims: whether a label needs images of other classes to win over.
         until: when the scan's time is up, by the monotonic clock.
 
     Raises:
