@@ -107,3 +107,9 @@ def test_without_pyarrow_the_extra_is_named(tmp_path, monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "pyarrow", None)
     with pytest.raises(MissingExtraError, match=r"detrojan\[datasets\]"):
         parse_head(tmp_path / "d.parquet")  # where parsers run, in a process of their own
+
+
+def test_arrays_where_pictures_are_expected_are_named_with_the_way_out(tmp_path):
+    parquet.write_table(pa.table({"img": [[[1, 2], [3, 4]]], "label": [0]}), tmp_path / "d.parquet")
+    with pytest.raises(DataError, match=r"img holds list<.*cast_column\('img', datasets\.Image\(\)\)"):
+        read_data(tmp_path / "d.parquet")

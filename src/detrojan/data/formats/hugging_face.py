@@ -161,7 +161,7 @@ def parse_head(path: Path) -> dict[str, Any]:
         features = _features(schema)
         image = _image_column(schema, features)
         if image is None:
-            raise DataError(f"{path}: expected a column of pictures, got {', '.join(schema.names)[:200]}")
+            raise DataError(_no_pictures(path, schema))
         classes = {name: kind["names"] for name, kind in features.items() if _is_classes(kind)}
         label = next((name for name in (*LABELS, *classes) if name in schema.names), None)
         return {
@@ -249,6 +249,18 @@ class _opened:  # noqa: N801 - used as a function
                 f"{self.path}: expected groups of rows of at most 2 GiB, got {size / 2**30:.3g} GiB"
             )
         return self.file.read_row_group(number, [name]).column(0).combine_chunks()
+
+
+def _no_pictures(path: Path, schema: Any) -> str:
+    """Return what is wrong where no column holds pictures: one with their name may hold their numbers."""
+    said = f"{path}: expected a column of pictures, got {', '.join(schema.names)[:200]}"
+    named = next((name for name in schema.names if name in IMAGES), None)
+    if named is None:
+        return said
+    return (
+        f"{said}; {named} holds {str(schema.field(named).type)[:80]}, and "
+        f"cast_column({named!r}, datasets.Image()) makes pictures of arrays before the set is saved"
+    )
 
 
 def _features(schema: Any) -> dict[str, dict[str, Any]]:
