@@ -89,6 +89,9 @@ def test_plain_training_learns_the_task_and_the_backdoor(world, cli, tmp_path):
     page = (tmp_path / "page.html").read_text()
     assert '<div class="verdict backdoored">' in page
     assert f"the known trigger still works on {share}" in page
+    assert "Do not deploy this network. Train again by another --method, or repair it." in page
+    assert "--net mnist_cnn --data" in page
+    assert "<dt>Data</dt><dd>poisoned.npz</dd>" in page
 
 
 def test_a_network_that_learned_nothing_is_warned_of(world, cli, tmp_path):

@@ -14,7 +14,7 @@ from detrojan.report.evaluate_page import evaluate_values
 from detrojan.report.finding_part import Pictures
 from detrojan.report.repair_page import repair_values
 from detrojan.report.scan_page import scan_values
-from detrojan.report.schema import AnyReport, EvaluateReport, RepairReport, ScanReport
+from detrojan.report.schema import AnyReport, EvaluateReport, RepairReport, RunFacts, ScanReport
 from detrojan.report.sentences import cost, evaluate_sentence, inputs, repair_sentence, verdict_sentence
 from detrojan.words import file_name, printable, sentence
 
@@ -62,16 +62,21 @@ def render_html(report: AnyReport, pictures: Pictures | None = None, *, title: s
 
 def about(report: AnyReport) -> list[tuple[str, str]]:
     """Return what identifies a report, as (name, value): file, digest, data, date and version."""
-    model, run = report.model, report.run
+    model = report.model
+    digest = f"{model.sha256[:DIGEST]}…" if model.sha256 else ""
+    return about_run([("File", file_name(model.path)), ("SHA-256", digest)], report.data.source, report.run)
+
+
+def about_run(rows: Sequence[tuple[str, str]], data: str, run: RunFacts) -> list[tuple[str, str]]:
+    """Return some rows, and those on data, date and version; empty values are left out."""
     day, _, time = run.started.partition("T")
-    rows = [
-        ("File", file_name(model.path)),
-        ("SHA-256", f"{model.sha256[:DIGEST]}…" if model.sha256 else ""),
-        ("Data", file_name(report.data.source)),
+    every = [
+        *rows,
+        ("Data", file_name(data)),
         ("Date", f"{day} {time[:5]} UTC" if time else day),
         ("detrojan", run.versions.get("detrojan", "")),
     ]
-    return [(name, printable(value, 80)) for name, value in rows if value]
+    return [(name, printable(value, 80)) for name, value in every if value]
 
 
 def render_page(

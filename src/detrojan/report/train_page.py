@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Sequence
+from pathlib import PurePath
 from typing import Any
 
 from detrojan.data.dataset import Dataset
 from detrojan.judging.outcome import REPAIRED
 from detrojan.records import plain
-from detrojan.report.html_page import filled, render_page
+from detrojan.report.html_page import about_run, filled, render_page
 from detrojan.report.pictures import contact_sheet, data_uri
 from detrojan.report.repair_page import step_values
-from detrojan.report.schema import RunFacts, Step
+from detrojan.report.schema import AdviceFacts, RunFacts, Step
 from detrojan.trainers.base import Trained
 from detrojan.words import duration, file_name, label_name, percent, plural, printable, sentence
 
@@ -63,6 +65,7 @@ def train_page(
         said=f"The network {net} was trained by {method} on {plural(len(data), 'sample')}{told}.",
         version=facts.versions.get("detrojan", ""),
         output=f"Written to {printable(file_name(output))}.",
+        advice=_advice(values, data, output, works=works),
         warnings=[sentence(printable(text, 600)) for text in values["warnings"]],
         tiles=_tiles(values, held, len(data)),
         steps=[step_values(Step.model_validate(plain(vars(step)))) for step in trained.steps],
@@ -70,7 +73,25 @@ def train_page(
         record=record,
         **body,
     )
-    return render_page(f"Training of {net}", [part])
+    return render_page(f"Training of {net}", [part], about=about_run([], data.source, facts))
+
+
+def _advice(values: dict[str, Any], data: Dataset, output: str, *, works: bool) -> list[AdviceFacts]:
+    """Return what to do next, the most urgent first."""
+    if works:
+        first = "Do not deploy this network. Train again by another --method, or repair it."
+    elif values["warnings"]:
+        first = "Do not deploy this network before the warnings below are dealt with."
+    else:
+        first = "Look through the isolated samples: what is plainly stamped tells what the attacker did."
+    model = str(PurePath(output) / "model.safetensors")
+    words = ["detrojan", "scan", model, "--net", values["net"], "--data", data.source or "DATA"]
+    scan = printable(shlex.join(words), 400)
+    return [
+        AdviceFacts(text=first),
+        AdviceFacts(text="Scan the network with clean images before it is used:", command=scan),
+        AdviceFacts(text="Keep the data in quarantine as evidence. Ask where they come from."),
+    ]
 
 
 def _tiles(values: dict[str, Any], held: int, count: int) -> list[tuple[str, str, str]]:
