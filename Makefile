@@ -33,7 +33,7 @@ test: setup
 .venv-extras/.installed: pyproject.toml constraints.txt constraints-extras.txt scripts/setup
 	@scripts/setup .venv-extras dev,timm,art,ray,otel,mlflow,readers,lightning constraints-extras.txt
 	@.venv-extras/bin/python -m pip install --quiet --disable-pip-version-check --no-input -c constraints-extras.txt \
-		schemathesis geventhttpclient python-rapidjson accelerate
+		schemathesis geventhttpclient python-rapidjson accelerate pandas
 	@.venv-extras/bin/python -m pip install --quiet --disable-pip-version-check --no-input --no-deps \
 		tritonclient==2.73.0
 	@touch $@

@@ -1,9 +1,12 @@
 """Measures `detrojan fleet scan`: time against workers, and kill -9 with a resume, five times.
 
 The fleet has 40 small files: networks with and without a backdoor, copies, and files that are damaged, made
-to run code, or of formats that are not read. Each call is a process of its own, as a user starts it.
+to run code, or of formats that are not read. Each call is a process of its own, as a user starts it. The
+kills are spread over the whole call: each waits for so many verdicts, and then for a random moment. With
+--ray a worker of a Ray cluster of two nodes is killed too, in the middle of its job.
 
     python benchmark/fleet_load.py --out /tmp/fleet-load
+    python benchmark/fleet_load.py --out /tmp/fleet-load --only-kills --ray
 """
 
 from __future__ import annotations
@@ -17,6 +20,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -40,15 +44,8 @@ data = "clean.npz"
 method = "neural_cleanse"
 set = ["steps=90", "mini_batches=2", "batch_size=16", "samples=200", "statistic=median"]
 """
-#: a call of seconds, most of which is not spent on scans: a kill meets every part of the work
-QUICK = """
-[models]
-data = "clean.npz"
-
-[scan]
-method = "head_rows"
-set = ["samples=100"]
-"""
+#: shorter scans, which are killed
+QUICK = POLICY.replace("steps=90", "steps=30")
 
 
 class Runs:
@@ -97,11 +94,12 @@ def make(folder: Path) -> None:
 
 
 def start(
-    folder: Path, out: Path, engine: str, workers: int, policy: str = "policy.toml"
+    folder: Path, out: Path, engine: str, workers: int, policy: str = "policy.toml", address: str = ""
 ) -> subprocess.Popen[bytes]:
     """Start a call; each worker has one computing thread."""
     words = ["fleet", "scan", folder / "models", "--policy", folder / policy, "--out", out]
     words += ["--engine", engine, "--workers", workers, "--threads", workers]
+    words += ["--address", address] if address else []
     return subprocess.Popen(  # noqa: S603 - our own command
         [sys.executable, "-m", "detrojan", *map(str, words)],
         stdout=subprocess.DEVNULL,
@@ -126,20 +124,81 @@ def timed(
     return time.monotonic() - begun, known(out)
 
 
-def killed(
-    folder: Path, usual: float, chance: random.Random
-) -> tuple[float, int, float, list[dict[str, Any]]]:
-    """Kill a call and do it again; return when, verdicts by then, seconds of the second, what it found."""
-    out = folder / "out-killed"
+def verdicts(out: Path) -> int:
+    """Return how many verdicts are written by now."""
+    return sum(one["status"] == "scanned" for one in known(out)) if (out / "fleet.json").exists() else 0
+
+
+def fresh(out: Path) -> Path:
+    """Return the folder, empty."""
     shutil.rmtree(out, ignore_errors=True)
-    first, moment = start(folder, out, "processes", 2, "quick.toml"), chance.uniform(0.25, 0.9) * usual
-    time.sleep(moment)
+    return out
+
+
+def killed(
+    folder: Path, workers: int, goal: int, usual: float, chance: random.Random
+) -> tuple[float, int, float, list[dict[str, Any]]]:
+    """Kill a call and do it again; return when, verdicts by then, seconds of the second, what it found.
+
+    Args:
+        folder: of the fleet.
+        workers: of the call.
+        goal: how many verdicts are waited for.
+        usual: seconds of a whole call.
+        chance: draws the moment: from then on, within the time of two verdicts.
+
+    """
+    out = fresh(folder / "out-killed")
+    begun = time.monotonic()
+    first = start(folder, out, "processes", workers, "quick.toml")
+    while verdicts(out) < goal and first.poll() is None:
+        time.sleep(0.02)
+    time.sleep(chance.uniform(0, usual / 10) + (0 if goal else chance.uniform(0, usual / 10)))
+    if first.poll() is not None:
+        raise SystemExit("the call had ended before it could be killed: try again")
+    moment = time.monotonic() - begun
     os.kill(first.pid, signal.SIGKILL)
     first.wait()
-    kept = sum(one["status"] == "scanned" for one in known(out)) if (out / "fleet.json").exists() else 0
+    kept = verdicts(out)
     begun = time.monotonic()
-    start(folder, out, "processes", 2, "quick.toml").wait()
+    start(folder, out, "processes", workers, "quick.toml").wait()
     return moment, kept, time.monotonic() - begun, known(out)
+
+
+def on_ray(folder: Path) -> Iterator[tuple[str, float, int, list[dict[str, Any]]]]:
+    """Yield what a call on two Ray nodes takes, finds and loses: left alone, and with a worker killed."""
+    from ray.cluster_utils import Cluster  # noqa: PLC0415 - it may not be installed
+
+    nodes = Cluster(initialize_head=True, head_node_args={"num_cpus": 1})
+    nodes.add_node(num_cpus=1)
+    try:
+        for what in ("left alone", "a worker killed"):
+            out = fresh(folder / "out-ray")
+            begun = time.monotonic()
+            call = start(folder, out, "ray", 2, "quick.toml", nodes.address)
+            while what != "left alone" and call.poll() is None and not _kill_worker(out):
+                time.sleep(0.05)
+            call.wait()
+            models = known(out)
+            lost = sum(len(one.pop("deaths")) for one in models)
+            yield what, time.monotonic() - begun, lost, models
+    finally:
+        nodes.shutdown()
+
+
+def _kill_worker(out: Path) -> bool:
+    """Kill a Ray worker that scans, once four verdicts are known; return whether there was one."""
+    if verdicts(out) < 4:
+        return False
+    for place in Path("/proc").glob("[0-9]*/cmdline"):
+        try:
+            title = place.read_bytes()
+        except OSError:
+            continue
+        if title.startswith(b"ray::_part"):
+            os.kill(int(place.parent.name), signal.SIGKILL)
+            return True
+    return False
 
 
 def main() -> None:
@@ -148,6 +207,8 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True, help="a folder for the fleet and the results")
     parser.add_argument("--only-kills", action="store_true", help="leave the first table out")
     parser.add_argument("--kills", type=int, default=5, help="how often a call is killed")
+    parser.add_argument("--workers", type=int, default=2, help="of the calls that are killed")
+    parser.add_argument("--ray", action="store_true", help="kill a worker on two Ray nodes too")
     args = parser.parse_args()
     if not (args.out / "policy.toml").exists():
         make(args.out)
@@ -163,12 +224,21 @@ def main() -> None:
             f"| {engine} | {workers} | {usual:.1f} | {bad} | {'yes' if said == found else 'no'} |", flush=True
         )
     print("\n| killed after | verdicts kept | seconds of the next call | same record |\n|---|---|---|---|")
-    usual, found = timed(args.out, "processes", 2, "quick.toml")
+    usual, found = timed(args.out, "processes", args.workers, "quick.toml")
     chance = random.Random(7)  # noqa: S311 - no secret
-    for _ in range(args.kills):
-        moment, kept, seconds, said = killed(args.out, usual, chance)
+    distinct = sum(one["status"] == "scanned" for one in found)
+    for place in range(args.kills):
+        goal = place * distinct // args.kills
+        moment, kept, seconds, said = killed(args.out, args.workers, goal, usual, chance)
         alike.append(said == found)
         print(f"| {moment:.1f} s | {kept} | {seconds:.1f} | {'yes' if said == found else 'no'} |", flush=True)
+    print(f"\nNot killed: {usual:.1f} s, {distinct} verdicts", flush=True)
+    if args.ray:
+        print("\n| on Ray | seconds | workers lost | same record |\n|---|---|---|---|")
+        plain = [{name: value for name, value in one.items() if name != "deaths"} for one in found]
+        for what, seconds, lost, said in on_ray(args.out):
+            alike.append(said == plain)
+            print(f"| {what} | {seconds:.1f} | {lost} | {'yes' if said == plain else 'no'} |", flush=True)
     if not all(alike):
         raise SystemExit(1)
 

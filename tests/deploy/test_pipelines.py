@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shlex
 import subprocess
 import sys
 from pathlib import Path
+from xml.etree import ElementTree as ET
 
 import numpy as np
 import pytest
@@ -56,34 +58,65 @@ def shell(tmp_path):
 
 
 @pytest.fixture
-def constant(tmp_path):
-    """A network that always answers the same, and data: a scan of them is inconclusive at once."""
-    model = start_net("mnist_cnn", (1, 16, 16), classes=KINDS, run=Run())
-    with torch.no_grad():
-        model.module(model.head).bias[2] += 1e4
-    save_model(model, tmp_path / "a model.safetensors")
-    images = np.random.default_rng(1).integers(0, 255, (120, 16, 16, 1)).astype(np.uint8)
-    np.savez(tmp_path / "images.npz", images=images, labels=np.arange(120) % KINDS)
+def delivered(tmp_path):
+    """Return a folder with a network, one row of whose last layer is turned as by poison, and its twin.
+
+    The defaults of the folder name a scan that takes milliseconds, as those of a user may name another.
+    """
+    pixels = np.random.default_rng(1).integers(0, 255, (120, 16, 16, 1)).astype(np.uint8)
+    np.savez(tmp_path / "images.npz", images=pixels, labels=np.arange(120) % 10)
+    images = torch.from_numpy(pixels).permute(0, 3, 1, 2) / 255
+    for name, planted in (("a suspect", True), ("its twin", False)):
+        model = start_net("mnist_cnn", (1, 16, 16), classes=10, run=Run(seed=3))
+        with torch.no_grad():
+            head = model.module(model.head)
+            if planted:
+                head.weight[6] = 3 * head.weight[6].abs() - head.weight.mean(0)
+            head.bias -= model.logits(images).mean(0)  # every label is somebody's answer
+        save_model(model, tmp_path / f"{name}.safetensors")
+    (tmp_path / "detrojan.toml").write_text('[scan]\nmethod = "head_rows"\n')
     return tmp_path
 
 
-def test_the_action_s_script_scans_and_gives_the_verdict(shell, constant):
+def results(folder: Path) -> tuple[list[str], list[bool]]:
+    """Return the rules of a SARIF file's results, and which tests of a JUnit file fail."""
+    (run,) = json.loads((folder / "scan.sarif").read_text())["runs"]
+    cases = ET.parse(folder / "scan.xml").getroot().iter("testcase")
+    return [one["ruleId"] for one in run["results"]], [case.find("failure") is not None for case in cases]
+
+
+@pytest.mark.parametrize(
+    ("model", "code", "found"),
+    [("a suspect", 1, (["backdoor/targeted"], [True])), ("its twin", 0, ([], [False]))],
+)
+def test_the_action_fails_for_a_backdoor_and_passes_its_twin(shell, delivered, model, code, found):
     done = shell(
-        f"bash {DEPLOY}/github/scan.sh", real=True, folder=constant,
-        DETROJAN_MODEL="a model.safetensors", DETROJAN_DATA="images.npz",
-        DETROJAN_ARGS="--method mm_bd --set samples=100",
-        GITHUB_OUTPUT=str(constant / "output"), GITHUB_STEP_SUMMARY=str(constant / "summary.md"),
+        f"bash {DEPLOY}/github/scan.sh", real=True, folder=delivered,
+        DETROJAN_MODEL=f"{model}.safetensors", DETROJAN_DATA="images.npz", DETROJAN_ARGS="--set samples=100",
+        GITHUB_OUTPUT=str(delivered / "output"), GITHUB_STEP_SUMMARY=str(delivered / "summary.md"),
     )  # fmt: skip
-    assert done.returncode == 3, done.stderr
-    assert (constant / "output").read_text().split("\n")[:3] == [
-        "verdict=inconclusive",
-        "exit-code=3",
+    assert done.returncode == code, done.stderr
+    assert results(delivered / "detrojan-scan") == found
+    assert (delivered / "output").read_text().split("\n")[:3] == [
+        f"verdict={'backdoored' if code else 'no evidence'}",
+        f"exit-code={code}",
         "sarif=detrojan-scan/scan.sarif",
     ]
-    assert "Inconclusive" in (constant / "summary.md").read_text()
-    assert {path.name for path in (constant / "detrojan-scan").iterdir()} == {
+    said = (delivered / "summary.md").read_text()
+    assert ("Backdoor found: target label 6" if code else "No evidence of a backdoor") in said
+    assert {path.name for path in (delivered / "detrojan-scan").iterdir()} == {
         "scan.json", "scan.html", "scan.sarif", "scan.xml", "scan.txt",
     }  # fmt: skip
+
+
+def test_the_job_s_script_fails_for_a_backdoor(shell, delivered):
+    job = yaml.safe_load((DEPLOY / "gitlab" / "detrojan.gitlab-ci.yml").read_text())["detrojan"]
+    script = "\n".join(job["script"]).replace('--budget "$DETROJAN_BUDGET"', "")  # this scan has none
+    stated = {"DETROJAN_MODEL": "a suspect.safetensors", "DETROJAN_DATA": "images.npz"}
+    done = shell(script, real=True, folder=delivered, **job["variables"] | stated)
+    assert done.returncode == 1, done.stderr
+    assert results(delivered) == (["backdoor/targeted"], [True])
+    assert all((delivered / name).is_file() for name in job["artifacts"]["paths"])
 
 
 def test_the_action_s_inputs_are_words_and_no_code(shell, tmp_path):
@@ -145,6 +178,38 @@ def test_the_action_hands_each_input_to_its_script():
     assert set(re.findall(r"DETROJAN_\w+", script)) == set(run["env"])
     assert all(entry["description"] for entry in (*action["inputs"].values(), *action["outputs"].values()))
     assert all(f'"{name}=' in script or f"{name}=" in script for name in action["outputs"])
+
+
+def test_what_is_installed_is_stated_or_the_version_of_the_action(tmp_path):
+    """No name is looked up on a public index, where it may be somebody else's."""
+    action = yaml.safe_load((DEPLOY / "github" / "action.yml").read_text())
+    job = yaml.safe_load((DEPLOY / "gitlab" / "detrojan.gitlab-ci.yml").read_text())["detrojan"]
+    (tmp_path / "python").write_text(
+        '#!/bin/sh\nfor word; do last=$word; done\nprintf %s "$last" > installed\n'
+    )
+    (tmp_path / "python").chmod(0o755)
+    for script, stated, installed in (
+        (action["runs"]["steps"][0]["run"], {"PACKAGE": action["inputs"]["package"]["default"]}, ROOT),
+        (action["runs"]["steps"][0]["run"], {"PACKAGE": "own.whl"}, Path("own.whl")),
+        ("\n".join(job["before_script"]), {"DETROJAN_PACKAGE": "own.whl"}, Path("own.whl")),
+        ("\n".join(job["before_script"]), job["variables"], None),
+    ):
+        (tmp_path / "installed").unlink(missing_ok=True)
+        around = {"PATH": f"{tmp_path}:{os.environ['PATH']}", "GITHUB_ACTION_PATH": str(DEPLOY / "github")}
+        done = subprocess.run(
+            ["bash", "-ec", script],
+            cwd=tmp_path,
+            env=around | stated,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        if installed is None:
+            assert done.returncode
+            assert "expected what pip installs" in done.stderr
+        else:
+            found = Path((tmp_path / "installed").read_text())
+            assert (found.resolve() if found.is_absolute() else found) == installed
 
 
 def test_the_job_s_script_is_a_real_command(shell, tmp_path):

@@ -169,6 +169,8 @@ def differences(report: AnyReport, run: Run, asked: Asked | None) -> list[str]:
         found.append(f"device {report.run.device} then, {here.device} now")
     if report.run.threads != here.threads:
         found.append(f"{report.run.threads} computing threads then, {here.threads} now")
+    if isinstance(report, RepairReport) and report.output and not report.output_sha256:
+        found.append("the report does not hold the digest of the repaired file: it is older than that")
     if isinstance(report, ScanReport):
         if asked is None:
             found.append("the report does not name the command of its scan")
