@@ -99,6 +99,14 @@ def test_each_model_has_its_result_and_none_stops_the_others(scanned, cli):
     assert record["ignored"] == 1
 
 
+def test_a_report_of_a_fleet_can_be_verified_and_repeated(scanned, cli):
+    found = known(scanned)["b.safetensors"]
+    done = cli.call("verify", scanned / found["report"], found["path"])
+    assert done.exit_code == 0, done.output
+    assert "This is the file that was judged." in done.stdout
+    assert "The scan can be repeated with --again." in done.stdout
+
+
 def test_the_page_links_each_report_and_runs_one_script_only(scanned):
     page = (scanned / "index.html").read_text()
     links = re.findall(r'<a href="([^"]+)"', page)

@@ -44,7 +44,7 @@ class Evaluator:
         run_id: str,
         evaluator_config: Mapping[str, Any] | None = None,
         model: Any = None,
-        **_: Any,
+        **more: Any,
     ) -> Any:
         """Return the figures of the scan as MLflow's `EvaluationResult`; its report is an artifact.
 
@@ -53,12 +53,14 @@ class Evaluator:
             run_id: the run that the scan is logged in.
             evaluator_config: see above.
             model: of MLflow, or None.
+            more: what other evaluators need.
 
         Raises:
             DataError: rows that are no images of the model's input shape.
             OptionError: an option that is not known, no model, or no input shape.
 
         """
+        del more
         from detrojan.integrations.ending import figures, scanned  # noqa: PLC0415 - MLflow imports this file
         from detrojan.integrations.mlflow import log_scan  # noqa: PLC0415
         from detrojan.jobs.baselines import read_baseline  # noqa: PLC0415

@@ -37,6 +37,7 @@ class Task:
         until: when the time of the whole fleet is up, in seconds of the system's clock, or None.
         folder: where its report, page and triggers go.
         state: where a scan that is stopped keeps its state.
+        command: the words that do the same by themselves.
 
     """
 
@@ -49,6 +50,7 @@ class Task:
     until: float | None
     folder: Path
     state: Path
+    command: tuple[str, ...] | None = None
 
     def __str__(self) -> str:
         return self.name
@@ -101,7 +103,7 @@ def judge(run: Run, item: Task) -> Verdict | Problem | Late:
         inputs = load_inputs(item.model, item.data, run, limit=scan.samples, stand_ins=True, check="later")
         scanned = scan_model(
             inputs, scan, run=run, labels=None, started=started, begun=begun,
-            folder=item.folder / TRIGGERS, json_file=item.folder / REPORT,
+            folder=item.folder / TRIGGERS, json_file=item.folder / REPORT, command=item.command,
         )  # fmt: skip
     except InterruptedRunError:
         raise

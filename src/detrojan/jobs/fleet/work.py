@@ -13,6 +13,7 @@ from detrojan.data.drawn.synthetic import NONE
 from detrojan.errors import DetrojanError, InputError, OptionError
 from detrojan.jobs.baselines import Known
 from detrojan.jobs.fleet.accepting import Acceptance
+from detrojan.jobs.fleet.commands import scan_command
 from detrojan.jobs.fleet.feeding import Feeding
 from detrojan.jobs.fleet.found import Found, Search
 from detrojan.jobs.fleet.judging import PAGE, REPORT, Late, Task, Verdict, judge
@@ -234,6 +235,7 @@ class Fleet:
 
     def _task(self, entry: _Entry) -> Task:
         scan, key = self._policy.scan, entry.model.key
+        folder = self._out / folder_of(entry.model.name, key)
         return Task(
             name=entry.model.name,
             model=entry.feeding.model_source(entry.found.path),
@@ -242,8 +244,9 @@ class Fleet:
             settings=tuple(scan.set),
             budget=scan.budget,
             until=self._until,
-            folder=self._out / folder_of(entry.model.name, key),
+            folder=folder,
             state=self._out / STATE / key[:16],
+            command=scan_command(entry.found.path, entry.feeding, scan, folder / REPORT),
         )
 
     def _skip(self, name: str, problem: Problem, outcome: Outcome) -> None:
