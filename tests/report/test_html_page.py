@@ -341,3 +341,10 @@ def test_a_scan_that_tested_no_label_says_so_at_the_top(made):
     report, _ = made.make_scan(12, (), verdict="inconclusive")
     report = report.model_copy(update={"labels_tested": []})
     assert "Inconclusive: no label was tested." in page_of(render_html(report)).text
+
+
+def test_why_a_repair_failed_stands_in_the_box_of_the_verdict(made):
+    found = {"verdict": "backdoored", "reason": "Label 3 stands out.", "targets": [3]}
+    page = render_html(made.make_repair(verification=found))
+    box = page.partition('<div class="verdict backdoored">')[2].partition("</div>\n</div>")[0]
+    assert "Not repaired, since the new scan finds a backdoor. Written to repaired.keras." in box

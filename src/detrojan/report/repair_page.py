@@ -28,8 +28,7 @@ def repair_values(report: RepairReport, pictures: Pictures) -> dict[str, Any]:
     verdict = report.verification.get("verdict")
     return {
         "mood": "backdoored" if is_failed(report) else "inconclusive" if is_doubtful(report) else "good",
-        "failure": failure_sentence(report),
-        "output": f"Written to {printable(file_name(report.output))}." if report.output else "",
+        "reason": " ".join(filter(None, [failure_sentence(report), _written(report)])),
         "advice": advice(report),
         "taxonomy": TAXONOMY,
         "measured": measure_rows(report.before, report.after, report.model),
@@ -45,6 +44,10 @@ def repair_values(report: RepairReport, pictures: Pictures) -> dict[str, Any]:
         "findings": [finding_values(entry, report, pictures) for entry in report.findings],
         "meanings": meanings(report),
     }
+
+
+def _written(report: RepairReport) -> str:
+    return f"Written to {printable(file_name(report.output))}." if report.output else ""
 
 
 def step_values(step: Step) -> dict[str, Any]:
