@@ -22,6 +22,8 @@ from detrojan.search.screen import screen
 SECOND_LOOK = "second_look"
 #: images of each label in the screening, and where time is short; share of the labels looked at again then
 IMAGES, HASTY_IMAGES, HASTY_SECOND_LOOK = 6, 3, 0.07
+#: images that the other probes ask about then, and strange ones that the attractor probe makes
+HASTY_ANSWERS, HASTY_STRANGE = 100, 140
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,13 +85,15 @@ def probe_scores(
         stop=stop,
     )
     scores[SECOND_LOOK] = torch.full_like(coarse.margins, -torch.inf).index_copy(0, kept, fine.margins)
+    images = images[:HASTY_ANSWERS] if hasty else images
     for name, probe in OF_THE_HEAD.items():
         try:
             scores[name] = probe(model, images)[labels]
         except ModelError as error:
             skipped[name] = str(error)
     if not stop():
-        found = attraction(model, images, run.generator("attractor"), count=POLICY.strange)
+        strange = HASTY_STRANGE if hasty else POLICY.strange
+        found = attraction(model, images, run.generator("attractor"), count=strange)
         scores["attractor"] = found.score[labels]
     return Probes(scores=scores, passes=coarse.passes + fine.passes, skipped=skipped)
 

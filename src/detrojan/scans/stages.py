@@ -12,16 +12,19 @@ import torch
 from detrojan.judging.policy import POLICY
 from detrojan.scans.expected import (
     FIRST_LOOKS,
+    GRID,
     HASTY_PROBES,
     PROBES,
     Expected,
     expected,
     first_controls,
+    windows_cost,
     within,
 )
 from detrojan.scans.looks import Looks
 from detrojan.scans.pairwise import Pairwise, look_at_pairs, look_at_shifts
-from detrojan.scans.searches import ALL, Searches
+from detrojan.scans.probes import HASTY_ANSWERS, HASTY_STRANGE
+from detrojan.scans.searches import ALL, ANSWERS_PER_PASS, Searches
 from detrojan.scans.shortlist import Shortlist, shortlist
 from detrojan.search.asking import Asking
 from detrojan.search.jobs import Job
@@ -30,6 +33,8 @@ from detrojan.words import duration
 
 #: up to this many labels get several starts each, since one bad start could hide any of them
 FEW = 16
+#: answers that the probes ask for besides, where time is short
+PROBES_ANSWERS = 2 * HASTY_ANSWERS + HASTY_STRANGE
 #: all is decided where a label's p-value lies below the first of these, and each other label's above the
 #: second, at more than this share of the usual size: no search of windows would change the verdict
 CERTAIN, DOUBTFUL, NEAR = 0.001, 0.1, 0.5
@@ -108,9 +113,10 @@ class Stages(Searches):
         return HASTY_PROBES if self.hasty else PROBES
 
     def _rank_where_time_is_short(self) -> None:
-        """Rank few labels by the probes where their searches may not end: that is known then at least."""
-        assert self.expected is not None
-        if self.method.budget and self.rate > 0 and self.expected.seconds(self.rate)[0] > self._left():
+        """Rank few labels by the probes where not even their first search would end, if these would."""
+        passes = self._left() * self.rate
+        probes = HASTY_PROBES * self.looks + PROBES_ANSWERS / ANSWERS_PER_PASS
+        if self.method.budget and 2 * probes < passes < self.looks * self.method.plan("additive").cost:
             self.early = self._timed(
                 "probes", lambda: shortlist(self.model, self.ready, run=self.run, stop=self.stop)
             )
@@ -253,9 +259,11 @@ class Stages(Searches):
     def _pairs(self) -> None:
         """Look for what no label shows by itself: all-to-all and source-specific backdoors."""
         for title, look in (("all-to-all", look_at_shifts), ("source-specific", look_at_pairs)):
-            if not self._time_for(title):
+            stop = partial(self.stop, windows_cost(GRID))
+            if stop():
+                self._note(title, complete=False)
                 continue
-            seen = self._timed(title, partial(look, self.model, self.ready, run=self.run, stop=self.stop))
+            seen = self._timed(title, partial(look, self.model, self.ready, run=self.run, stop=stop))
             self._spent(seen.passes)
             self._note(title, complete=seen.complete)
             self.pairs.append(seen)
