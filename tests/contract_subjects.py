@@ -37,7 +37,9 @@ REPEATED = (
     "passes",
     "pool",
 )
-FEW = 6
+FEW = 4
+#: what counts in thousands is cut down to fewer thousands
+FEWER = {"queries": 5000}
 
 
 # --- what the methods are tried on ------------------------------------------------------------------
@@ -101,6 +103,8 @@ def small(method: type[Method], few: int = FEW) -> Method:
         words = field.name.split("_")
         if type(field.default) is int and field.default > few and set(words) & set(REPEATED):
             changed[field.name] = few
+        if field.name in FEWER:
+            changed[field.name] = FEWER[field.name]
     return method(**changed)
 
 

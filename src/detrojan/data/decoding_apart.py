@@ -25,6 +25,11 @@ _MOST, _MOST_BYTES = 256, 32 << 20
 _ENOUGH, _LONG = 64 << 20, 5.0
 
 
+def prepare() -> None:
+    """Load Pillow's decoders, once for all processes that decode."""
+    Image.init()
+
+
 def decoded(
     encoded: Iterator[tuple[int, Encoded]], at_least: Size | None
 ) -> Iterator[tuple[int, Decoded | DataError]]:

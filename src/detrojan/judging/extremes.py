@@ -66,14 +66,14 @@ def high_p_values(scores: torch.Tensor, family: Family = "normal") -> torch.Tens
 
 def _chance(score: float, usual: torch.Tensor) -> float:
     """Return how likely the highest of `usual` and one more is `score` or above."""
-    from scipy import stats  # noqa: PLC0415 - takes longer to import than to use
+    from scipy import special  # noqa: PLC0415 - only who needs it waits for it
 
     count = len(usual)
     usual = _winsorised(usual)
     spread = float(usual.std()) * (1 + 1 / count) ** 0.5
     if not spread > 1e-9 * max(abs(score), 1e-9):
         return 1.0
-    above = float(stats.t.sf((score - float(usual.mean())) / spread, count - 1))
+    above = float(special.stdtr(count - 1, (float(usual.mean()) - score) / spread))
     # 1 - (1 - above)^K, also where `above` is far below the precision of 1
     return -math.expm1((count + 1) * math.log1p(-above)) if above < 1 else 1.0
 
@@ -94,7 +94,7 @@ def detectable(scores: torch.Tensor, significance: float, family: Family = "norm
         family: how usual scores are distributed.
 
     """
-    from scipy import stats  # noqa: PLC0415
+    from scipy import special  # noqa: PLC0415 - only who needs it waits for it
 
     scores = scores.double()
     count = len(scores)
@@ -103,5 +103,5 @@ def detectable(scores: torch.Tensor, significance: float, family: Family = "norm
     usual = _winsorised(scores.clamp(min=0) ** (1 / 3) if family == "gamma" else scores)
     above = -math.expm1(math.log1p(-significance) / (count + 1))
     spread = float(usual.std()) * (1 + 1 / count) ** 0.5
-    score = float(usual.mean()) + spread * float(stats.t.isf(above, count - 1))
+    score = float(usual.mean()) + spread * -float(special.stdtrit(count - 1, above))
     return float(score**3) if family == "gamma" else score

@@ -62,7 +62,7 @@ def size_p_values(sizes: torch.Tensor, controls: torch.Tensor) -> torch.Tensor:
         p-values (K,) in [0, 1]; 1 where there are fewer than 3 controls.
 
     """
-    from scipy import stats  # noqa: PLC0415 - takes longer to import than to use
+    from scipy import special  # noqa: PLC0415 - only who needs it waits for it
 
     logs = sizes.double().clamp(min=1e-3).log()
     chances = torch.ones(len(sizes), dtype=torch.float64)
@@ -74,7 +74,7 @@ def size_p_values(sizes: torch.Tensor, controls: torch.Tensor) -> torch.Tensor:
             continue
         spread = float(usual.std()) * (1 + 1 / len(usual)) ** 0.5
         score = float(logs[position] - usual.mean()) / spread
-        chances[position] = min(1.0, len(sizes) * float(stats.t.cdf(score, len(usual) - 1)))
+        chances[position] = min(1.0, len(sizes) * float(special.stdtr(len(usual) - 1, score)))
     return chances
 
 
@@ -122,10 +122,10 @@ def without_giants(logs: torch.Tensor) -> torch.Tensor:
 
 def _chance_of(value: float, known: torch.Tensor) -> float:
     """Return how likely one more observation like the known ones is as small as `value`."""
-    from scipy import stats  # noqa: PLC0415 - takes longer to import than to use
+    from scipy import special  # noqa: PLC0415 - only who needs it waits for it
 
     spread, freedom = _spread_of_one_more(known)
-    return float(stats.t.cdf((value - float(known.mean())) / spread, freedom))
+    return float(special.stdtr(freedom, (value - float(known.mean())) / spread))
 
 
 def _spread_of_one_more(known: torch.Tensor) -> tuple[float, int]:
@@ -146,14 +146,14 @@ def size_limit(usual: torch.Tensor, chance: float) -> float:
         0 where fewer than 3 usual sizes are finite.
 
     """
-    from scipy import stats  # noqa: PLC0415 - takes longer to import than to use
+    from scipy import special  # noqa: PLC0415 - only who needs it waits for it
 
     logs = usual.double().clamp(min=1e-3).log()
     if int(logs.isfinite().sum()) < 3:
         return 0.0
     known = without_giants(logs)
     spread, freedom = _spread_of_one_more(known)
-    return math.exp(float(known.mean()) + spread * float(stats.t.ppf(chance, freedom)))
+    return math.exp(float(known.mean()) + spread * float(special.stdtrit(freedom, chance)))
 
 
 def deviations_below(size: float, usual: torch.Tensor) -> float:
@@ -217,7 +217,7 @@ def combined_p_values(first: torch.Tensor, second: torch.Tensor, correlation: fl
         correlation: of the two statistics where nothing is wrong, 0 to 1.
 
     """
-    from scipy import stats  # noqa: PLC0415 - takes longer to import than to use
+    from scipy import special  # noqa: PLC0415 - only who needs it waits for it
 
-    scores = [stats.norm.isf(part.double().clamp(1e-300, 1 - 1e-9).numpy()) for part in (first, second)]
-    return torch.from_numpy(stats.norm.sf((scores[0] + scores[1]) / (2 + 2 * correlation) ** 0.5))
+    scores = [-special.ndtri(part.double().clamp(1e-300, 1 - 1e-9).numpy()) for part in (first, second)]
+    return torch.from_numpy(special.ndtr(-(scores[0] + scores[1]) / (2 + 2 * correlation) ** 0.5))

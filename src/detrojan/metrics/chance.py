@@ -33,14 +33,14 @@ def chance_warning(answers: torch.Tensor, labels: torch.Tensor) -> list[str]:
         labels: of the data (N,).
 
     """
-    from scipy import stats  # noqa: PLC0415 - takes longer to import than to use
+    from scipy import special  # noqa: PLC0415 - only who needs it waits for it
 
     count = len(labels)
     if count < FEWEST or float(labels.bincount().max()) / count > ONE_SIDED:
         return []
     met = int((answers == labels).sum())
     expected = by_chance(answers, labels)
-    if float(stats.binom.sf(met - 1, count, expected)) <= SIGNIFICANCE:
+    if float(special.bdtrc(met - 1, count, expected)) <= SIGNIFICANCE:
         return []
     return [
         (

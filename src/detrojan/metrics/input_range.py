@@ -176,12 +176,12 @@ def _open(stated: RangeTrial, classes: int) -> bool:
 
 def _labels_fit(trials: tuple[RangeTrial, ...], images: int, classes: int) -> bool:
     """Tell whether the labels are met more often than chance would, with the best of the ways."""
-    from scipy import stats  # noqa: PLC0415 - takes longer to import than to use
+    from scipy import special  # noqa: PLC0415 - only who needs it waits for it
 
     met = max(trial.accuracy or 0.0 for trial in trials)
     if met < max(min(CHANCE / classes, (1 + 1 / classes) / 2), 0.2):
         return False
-    by_chance = float(stats.binom.sf(round(met * images) - 1, images, 1 / classes))
+    by_chance = float(special.bdtrc(round(met * images) - 1, images, 1 / classes))
     return by_chance < SIGNIFICANCE / len(trials)
 
 
@@ -200,13 +200,13 @@ def _abnormal(trial: RangeTrial, classes: float) -> bool:
 
 def _by_luck(better: RangeTrial, worse: RangeTrial) -> float:
     """Return how likely luck alone makes one way meet so many more labels (McNemar, exact, one-sided)."""
-    from scipy import stats  # noqa: PLC0415 - takes longer to import than to use
+    from scipy import special  # noqa: PLC0415 - only who needs it waits for it
 
     assert better.right is not None
     assert worse.right is not None
     won = int((better.right & ~worse.right).sum())
     lost = int((worse.right & ~better.right).sum())
-    return float(stats.binom.sf(won - 1, won + lost, 0.5)) if won + lost else 1.0
+    return float(special.bdtrc(won - 1, won + lost, 0.5)) if won + lost else 1.0
 
 
 def _best(trials: tuple[RangeTrial, ...], *, labels_fit: bool) -> tuple[RangeTrial, list[RangeTrial]]:

@@ -86,7 +86,8 @@ def _read(path: Path, asked: Architecture, *, allow_unsafe: bool) -> tuple[Loade
         raise OptionError(f"{path}: expected --key for a PyTorch or safetensors file, got {kind.kind}")
     digest = model_sha256(path, kind)
     found = kind.read(path, asked, allow_unsafe=allow_unsafe)
-    check_effort(found.network, found.input_shape, path)
+    ours = asked.factory is None and found.net is not None and ":" not in found.net
+    check_effort(found.network, found.input_shape, path, plain=ours)
     return found, digest
 
 

@@ -265,9 +265,9 @@ def _pair_evidence(
 
 
 def _tail(score: float) -> float:
-    from scipy import stats  # noqa: PLC0415 - takes longer to import than to use
+    from scipy import special  # noqa: PLC0415 - only who needs it waits for it
 
-    return float(stats.t.cdf(score, POLICY.pair_freedom))
+    return float(special.stdtr(POLICY.pair_freedom, score))
 
 
 def _logs(sizes: Mapping[Job, float]) -> dict[Job, float]:

@@ -187,9 +187,9 @@ def undone(share: float, lost: int, judging: int, tolerance: float = TOLERANCE) 
         tolerance: which share of them it may cost, 0 to 1.
 
     """
-    from scipy import stats  # noqa: PLC0415 - takes longer to import than to use
+    from scipy import special  # noqa: PLC0415 - only who needs it waits for it
 
-    if lost > 0 and float(stats.binom.sf(lost - 1, judging, tolerance)) < ERROR:
+    if lost > 0 and float(special.bdtrc(lost - 1, judging, tolerance)) < ERROR:
         return f"it cost {100 * lost / judging:.1f} points on other samples of their labels"
     if share > STUCK:
         return f"{share:.0%} of them were not unlearned beside other samples of their labels"
