@@ -25,7 +25,7 @@ HOW = Fitting(epochs=6, batch_size=64, optimizer="adam", learning_rate=4e-3, wei
 
 def kinds_of_signs(count: int, seed: int) -> Dataset:
     """Draw signs of all 18 kinds and sort them into six classes: quick to draw, many of each class."""
-    data = draw_signs(count, seed=shifted(seed))
+    data = draw_signs(count, seed=shifted(seed), size=24)
     return replace(data, labels=data.labels % CLASSES, class_names=())
 
 
@@ -34,7 +34,7 @@ def small_net() -> nn.Module:
         conv = nn.Conv2d(before, after, 3, padding=1, bias=False)
         return [conv, nn.BatchNorm2d(after), nn.ReLU(), nn.MaxPool2d(2)]
 
-    dense = [nn.Flatten(), nn.Linear(512, 64), nn.ReLU(), nn.Linear(64, CLASSES)]
+    dense = [nn.Flatten(), nn.Linear(288, 64), nn.ReLU(), nn.Linear(64, CLASSES)]
     return nn.Sequential(*block(3, 8), *block(8, 16), *block(16, 32), *dense)
 
 

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from detrojan.attacks.trojan import Trojan
-from detrojan.errors import ModelError, OptionError
+from detrojan.errors import DataError, ModelError, OptionError
 from detrojan.run import Run
 from detrojan.triggers.patch import PatchTrigger
 from detrojan.triggers.quantise import QuantiseTrigger
@@ -49,14 +49,17 @@ def test_the_neurons_are_those_with_the_largest_incoming_weights(arena):
 
 
 def test_the_shape_of_a_given_patch_is_kept(arena):
-    mask = torch.zeros(32, 32)
+    mask = torch.zeros(24, 24)
     mask[4:7, 10:20] = 0.5
-    given = PatchTrigger(mask, torch.zeros(3, 32, 32))
+    given = PatchTrigger(mask, torch.zeros(3, 24, 24))
     few = arena.train.select(slice(100))
     made = Trojan(surrogate=arena.clean, steps=5, trigger=given).poison(few, run=Run())
     learnt = made.backdoors[0].trigger
     assert torch.equal(learnt.mask[0], mask)
     assert learnt.pattern[:, 4:7, 10:20].max() > 0.12, "it started at 0.1"
+    larger = PatchTrigger.corner((3, 32, 32))
+    with pytest.raises(DataError, match=r"expected images .*3.*32"):
+        Trojan(surrogate=arena.clean, steps=5, trigger=larger).poison(few, run=Run())
 
 
 def test_what_cannot_be_excited_is_refused(arena):

@@ -13,7 +13,7 @@ from detrojan.data.dataset import Dataset
 from detrojan.errors import ModelError, OptionError
 from detrojan.models.classifier import Classifier
 from detrojan.run import Run
-from detrojan.triggers.base import Trigger
+from detrojan.triggers.base import Trigger, check_fit
 from detrojan.triggers.patch import PatchTrigger
 
 #: clean images on which the patch is optimised, and how many of them in one step
@@ -67,6 +67,7 @@ class Trojan(Patched, WithSurrogate, Targeted):
         """Return the patch with colours that excite the neurons most.
 
         Raises:
+            DataError: images of another shape than the patch.
             ModelError: no such layer, or none with weights before the logits.
             OptionError: more neurons than the layer has.
 
@@ -76,6 +77,7 @@ class Trojan(Patched, WithSurrogate, Targeted):
         layer = self.layer or _before_logits(model)
         chosen = self.chosen(model, layer)
         images = data.sample(IMAGES, run.generator(self.name, "images")).images.to(model.device)
+        check_fit(images, tuple(trigger.pattern.shape))
         mask = trigger.mask.to(model.device)
         start = trigger.pattern.clamp(EDGE, 1 - EDGE).to(model.device)
         raw = torch.atanh(2 * start - 1).requires_grad_()
