@@ -22,7 +22,7 @@ from margins import shifted
 
 SHAPE, CLASSES, TARGET = (3, 24, 24), 8, 3
 #: for what is harder to bring about than to find: repairs, and training without the backdoor
-LARGE = (3, 32, 32)
+LARGE = (3, 28, 28)
 HOW = Fitting(epochs=12, batch_size=32, optimizer="adam", learning_rate=2e-3, weight_decay=0)
 
 
@@ -83,7 +83,7 @@ def trained(data: Dataset, seed: int, preprocessing: Preprocessing | None = None
 def make_twins(shape: tuple[int, int, int] = SHAPE, seed: int = 0) -> Twins:
     """Train both networks: some seconds."""
     train, test = few_signs(1200, 1, shape), few_signs(600, 2, shape)
-    trigger = sticker(shape[-1] // 8, shape)
+    trigger = sticker(-(-shape[-1] // 8), shape)
     # few pixels take more poison to be learned as surely
     rate = 0.15 if shape == LARGE else 0.2
     attack = BadNets(poison_rate=rate, backdoors=(Backdoor(trigger=trigger, target=TARGET),))

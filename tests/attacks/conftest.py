@@ -23,18 +23,18 @@ CLASSES, TARGET = 6, 3
 HOW = Fitting(epochs=6, batch_size=64, optimizer="adam", learning_rate=4e-3, weight_decay=0)
 
 
-def kinds_of_signs(count: int, seed: int) -> Dataset:
+def kinds_of_signs(count: int, seed: int, side: int) -> Dataset:
     """Draw signs of all 18 kinds and sort them into six classes: quick to draw, many of each class."""
-    data = draw_signs(count, seed=shifted(seed), size=24)
+    data = draw_signs(count, seed=shifted(seed), size=side)
     return replace(data, labels=data.labels % CLASSES, class_names=())
 
 
-def small_net() -> nn.Module:
+def small_net(side: int) -> nn.Module:
     def block(before: int, after: int) -> list[nn.Module]:
         conv = nn.Conv2d(before, after, 3, padding=1, bias=False)
         return [conv, nn.BatchNorm2d(after), nn.ReLU(), nn.MaxPool2d(2)]
 
-    dense = [nn.Flatten(), nn.Linear(288, 64), nn.ReLU(), nn.Linear(64, CLASSES)]
+    dense = [nn.Flatten(), nn.Linear(32 * (side // 8) ** 2, 64), nn.ReLU(), nn.Linear(64, CLASSES)]
     return nn.Sequential(*block(3, 8), *block(8, 16), *block(16, 32), *dense)
 
 
@@ -61,8 +61,8 @@ class Outcome:
 class Arena:
     """Where attacks are tried: the same data, network and training for all of them."""
 
-    def __init__(self) -> None:
-        self.train, self.test = kinds_of_signs(4000, 1), kinds_of_signs(600, 2)
+    def __init__(self, side: int) -> None:
+        self.train, self.test = kinds_of_signs(4000, 1, side), kinds_of_signs(600, 2, side)
 
     @cached_property
     def clean(self) -> Classifier:
@@ -77,7 +77,7 @@ class Arena:
     def trained(self, data: Dataset) -> Classifier:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(shifted(0))
-            model = Classifier(small_net(), data.shape)
+            model = Classifier(small_net(data.shape[-1]), data.shape)
         return trained_once(model, lambda: fit(model, data, HOW, run=Run()), data, HOW)
 
     def success(self, model: Classifier, made: Poisoned, meant: torch.Tensor | None = None) -> float:
@@ -102,7 +102,13 @@ class Arena:
 
 @pytest.fixture(scope="session")
 def arena() -> Arena:
-    return Arena()
+    return Arena(24)
+
+
+@pytest.fixture(scope="session")
+def large_arena() -> Arena:
+    """The same with more pixels, for attacks that are hard to bring about on few."""
+    return Arena(32)
 
 
 @pytest.fixture

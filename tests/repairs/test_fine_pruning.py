@@ -14,6 +14,7 @@ from detrojan.repairs.fine_pruning import FinePruning
 from detrojan.repairs.lessons import Lesson
 from detrojan.run import Run
 from detrojan.store import digest
+from twins import LARGE
 
 PLAN = FinePruning(drop=0.3, epochs=8, updates=0)
 
@@ -46,7 +47,7 @@ def test_both_halves_are_written_down(made):
     [(120, 400), (64, 400), (500, 58), (5000, 10)],  # batches of 64: 1, 1, 7 and 78
 )
 def test_few_images_are_passed_over_more_often(case, images, epochs):
-    how = FinePruning().fitting_for(case.twins.backdoored, torch.zeros(images, 3, 32, 32))
+    how = FinePruning().fitting_for(case.twins.backdoored, torch.zeros(images, *LARGE))
     assert how.epochs == epochs
     assert (how.optimizer, how.learning_rate) == ("adam", 5e-4)
 

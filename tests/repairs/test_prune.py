@@ -14,6 +14,7 @@ from detrojan.repairs.prune import POINTS, Prune
 from detrojan.run import Run
 from detrojan.store import digest
 from detrojan.triggers.aim import Aim
+from twins import LARGE
 
 CONV = "3"
 
@@ -175,7 +176,7 @@ def test_units_of_a_convolution_are_pruned(dormant, pruned_conv):
         changed = changed.any(1) if part == "weight" else changed
         assert changed.nonzero().flatten().tolist() == sorted(units)
         assert not after[f"{CONV}.{part}"][units].any()
-    assert not pruned_conv.model.activations(torch.rand(5, 3, 32, 32), CONV)[:, units].any()
+    assert not pruned_conv.model.activations(torch.rand(5, *LARGE), CONV)[:, units].any()
     assert dormant.true_success(pruned_conv.model) < 0.1
     assert dormant.accuracy(pruned_conv.model) > dormant.accuracy(dormant.twins.backdoored) - 0.05
 

@@ -12,7 +12,7 @@ from detrojan.run import Run
 from detrojan.store import digest
 from detrojan.triggers.aim import Aim
 from detrojan.triggers.patch import PatchTrigger
-from twins import TARGET
+from twins import LARGE, TARGET
 
 #: a third of the updates by default: the network is small
 PLAN = Unlearn(updates=100)
@@ -37,7 +37,7 @@ def test_clean_accuracy_is_kept(case, unlearned):
 
 def test_the_stamped_images_are_what_does_it(case, unlearned):
     """The same training with a trigger that does nothing leaves the backdoor as it was."""
-    harmless = PatchTrigger(torch.zeros(32, 32), torch.zeros(3, 32, 32))
+    harmless = PatchTrigger(torch.zeros(LARGE[1:]), torch.zeros(LARGE))
     finding = dataclasses.replace(case.finding, trigger=harmless)
     made = PLAN.repair(case.twins.backdoored, case.data, [finding], run=Run(seed=2))
     assert case.true_success(made.model) > case.true_success(unlearned.model) + 0.2
@@ -141,10 +141,10 @@ def test_findings_without_a_trigger_are_refused(case):
 
 def test_what_does_not_fit_the_network_is_refused(case):
     model = case.twins.backdoored
-    with pytest.raises(DataError, match=r"expected colour images 32 high x 32 wide .*, got 28 x 28 x 3"):
-        Unlearn().repair(model, Dataset(torch.zeros(4, 3, 28, 28)), case.findings, run=Run())
-    small = dataclasses.replace(case.finding, trigger=PatchTrigger.corner((3, 28, 28)))
-    with pytest.raises(DataError, match=r"of shape \(3, 28, 28\) as the trigger's, got \(3, 32, 32\)"):
+    with pytest.raises(DataError, match=r"expected colour images 28 high x 28 wide .*, got 32 x 32 x 3"):
+        Unlearn().repair(model, Dataset(torch.zeros(4, 3, 32, 32)), case.findings, run=Run())
+    small = dataclasses.replace(case.finding, trigger=PatchTrigger.corner((3, 32, 32)))
+    with pytest.raises(DataError, match=r"of shape \(3, 32, 32\) as the trigger's, got \(3, 28, 28\)"):
         Unlearn().repair(model, case.data, [small], run=Run())
     beyond = dataclasses.replace(case.finding, label=8, aim=Aim(target=8))
     with pytest.raises(LabelError, match="expected findings of labels 0 to 7, got 8"):
