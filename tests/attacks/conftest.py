@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cache, cached_property
 
 import pytest
 import torch
@@ -20,6 +20,16 @@ from kept import trained_once
 from margins import shifted
 
 CLASSES, TARGET = 6, 3
+#: attacks that are hard to bring about on few pixels
+HARD = {
+    "detector_aware",
+    "dynamic",
+    "feature_collision",
+    "label_consistent",
+    "latent",
+    "low_frequency",
+    "pruning_aware",
+}
 HOW = Fitting(epochs=6, batch_size=64, optimizer="adam", learning_rate=4e-3, weight_decay=0)
 
 
@@ -100,15 +110,14 @@ class Arena:
         )
 
 
-@pytest.fixture(scope="session")
-def arena() -> Arena:
-    return Arena(24)
+@cache
+def arena_of(side: int) -> Arena:
+    return Arena(side)
 
 
-@pytest.fixture(scope="session")
-def large_arena() -> Arena:
-    """The same with more pixels, for attacks that are hard to bring about on few."""
-    return Arena(32)
+@pytest.fixture(scope="module")
+def arena(request: pytest.FixtureRequest) -> Arena:
+    return arena_of(32 if request.path.stem.removeprefix("test_") in HARD else 24)
 
 
 @pytest.fixture

@@ -58,7 +58,7 @@ def test_the_scans_statistic_no_longer_gives_the_target_away(arena, planted):
 
 def test_the_model_given_is_unchanged_and_any_trigger_can_be_planted(arena):
     before = digest(arena.clean.network)
-    patch = PatchTrigger.corner((3, 24, 24), size=6)
+    patch = PatchTrigger.corner((3, 32, 32), size=8)
     few = arena.train.select(slice(128))
     made = DetectorAware(trigger=patch).train(arena.clean, few, run=Run(), how=replace(HOW, epochs=1))
     assert made.backdoors[0].trigger is patch

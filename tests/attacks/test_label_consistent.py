@@ -70,7 +70,7 @@ def test_a_surrogate_is_recorded_by_the_digest_of_its_weights(arena):
 
 
 def test_a_surrogate_for_other_data_is_refused(arena, data):
-    with pytest.raises(DataError, match="expected colour images 24 high x 24 wide"):
+    with pytest.raises(DataError, match="expected colour images 32 high x 32 wide"):
         LabelConsistent(surrogate=arena.clean).poison(data, run=Run())
     small = Classifier(torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(432, 3)), (3, 12, 12))
     with pytest.raises(LabelError, match="expected a surrogate of 5 classes, got 3"):

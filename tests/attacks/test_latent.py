@@ -18,11 +18,6 @@ HOW = Fitting(epochs=1, batch_size=64, optimizer="adam", learning_rate=4e-3, wei
 
 
 @pytest.fixture(scope="module")
-def arena(large_arena):
-    return large_arena
-
-
-@pytest.fixture(scope="module")
 def planted(arena):
     return ATTACK.train(arena.clean, arena.train.select(slice(1500)), run=Run(), how=HOW)
 

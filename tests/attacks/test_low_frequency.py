@@ -8,11 +8,6 @@ from detrojan.errors import DataError, OptionError
 from detrojan.run import Run
 
 
-@pytest.fixture(scope="module")
-def arena(large_arena):
-    return large_arena
-
-
 def test_the_attack_succeeds_and_the_clean_accuracy_stays(arena):
     outcome = arena.attacked(LowFrequency(target=3))
     assert outcome.success >= 0.8

@@ -23,11 +23,6 @@ ATTACK = PruningAware(target=3, size=4, poison_rate=0.2, drop=0.4, planting_epoc
 
 
 @pytest.fixture(scope="module")
-def arena(large_arena):
-    return large_arena
-
-
-@pytest.fixture(scope="module")
 def planted(arena) -> Planted:
     return ATTACK.train(arena.clean, arena.train.select(slice(2000)), run=Run(), how=HOW)
 

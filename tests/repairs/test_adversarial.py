@@ -250,8 +250,8 @@ def test_findings_without_a_trigger_are_refused(case):
 
 def test_what_does_not_fit_the_network_is_refused(case):
     model = case.twins.backdoored
-    with pytest.raises(DataError, match=r"expected colour images 32 high x 32 wide .*, got 28 x 28 x 3"):
-        BRIEF.repair(model, Dataset(torch.zeros(4, 3, 28, 28)), case.findings, run=Run())
+    with pytest.raises(DataError, match=r"expected colour images 28 high x 28 wide .*, got 32 x 32 x 3"):
+        BRIEF.repair(model, Dataset(torch.zeros(4, 3, 32, 32)), case.findings, run=Run())
     beyond = dataclasses.replace(case.finding, label=8, aim=Aim(target=8))
     with pytest.raises(LabelError, match="expected findings of labels 0 to 7, got 8"):
         BRIEF.repair(model, case.data, [beyond], run=Run())

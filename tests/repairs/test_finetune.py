@@ -88,8 +88,8 @@ def test_the_same_seed_gives_the_same_network(case):
 
 
 def test_images_of_another_shape_are_refused(case):
-    with pytest.raises(DataError, match=r"expected colour images 32 high x 32 wide .*, got 28 x 28 x 3"):
-        FineTune().repair(case.twins.backdoored, Dataset(torch.zeros(4, 3, 28, 28)), [], run=Run())
+    with pytest.raises(DataError, match=r"expected colour images 28 high x 28 wide .*, got 32 x 32 x 3"):
+        FineTune().repair(case.twins.backdoored, Dataset(torch.zeros(4, 3, 32, 32)), [], run=Run())
 
 
 @pytest.mark.parametrize(
