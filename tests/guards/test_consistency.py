@@ -1,9 +1,13 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 
+from detrojan.guards.bundle import load_guard, save_guard
 from detrojan.guards.consistency import CHANGES, Consistency
+from detrojan.guards.usual import Usual
 from detrojan.metrics.detection import detection
 from detrojan.run import Run
 from twins import TARGET, few_signs
@@ -45,6 +49,22 @@ def test_changes_keep_the_shape_of_any_image_and_do_change_it(shape):
         changed = change(images, noise)
         assert changed.shape == images.shape
         assert shape[0] == 1 or not torch.equal(changed, images), name
+
+
+def test_one_half_twice_is_its_own_mirror_image():
+    images, noise = torch.arange(45.0).reshape(1, 1, 5, 9) / 45, torch.zeros(1, 5, 9)
+    for name, kept in (("left half twice", slice(0, 5)), ("right half twice", slice(4, 9))):
+        made = CHANGES[name](images, noise)
+        assert torch.equal(made, made.flip(3))
+        assert torch.equal(made[..., kept], images[..., kept])
+
+
+def test_a_guard_of_an_older_version_asks_what_it_was_set_up_with(twins, clean, tmp_path):
+    made = Consistency(frr=0.05).calibrate(twins.backdoored, clean.select(slice(40)), run=RUN)
+    profile = made.profile(clean.images[:40])[:, :17]
+    older = replace(made, usual=Usual.of(profile))
+    again = load_guard(save_guard(older, tmp_path), twins.backdoored)
+    assert again.profile(clean.images[:3]).shape == (3, 17)
 
 
 def test_a_turn_is_about_the_centre_and_a_move_repeats_the_border():

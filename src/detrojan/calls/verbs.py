@@ -19,6 +19,7 @@ from detrojan.guards.base import Calibrated, Guard
 from detrojan.jobs.findings import Given
 from detrojan.jobs.inputs import Inputs, check_shape
 from detrojan.jobs.labelling import with_names, with_usable_labels
+from detrojan.jobs.passing import calibrated
 from detrojan.jobs.repair_job import Job, check_blind, check_held_out, ended
 from detrojan.jobs.scanning import scan_model, scan_named, usual_scan
 from detrojan.jobs.settings import method_named, methods_named
@@ -181,6 +182,7 @@ def guard(
     *,
     frr: float = 0.01,
     method: str | Guard = "auto",
+    findings: ScanOutcome | Sequence[Finding] | None = None,
     samples: int | None = None,
     run: Run | None = None,
     **feeding: Unpack[Feeding],
@@ -193,6 +195,7 @@ def guard(
         frr: share of clean inputs that may be refused, in (0, 1); only where `method` is a name.
         method: a guard's name, or a guard with its settings, such as `Strip(copies=50)`. "auto" asks several
             guards, and takes those that suit the model.
+        findings: what `scan` gave back, or findings with their triggers; they sharpen "auto".
         samples: how many images are used; None for all.
         run: seed, device and progress.
         feeding: how the model is built and fed, where its file does not say: see `Feeding`.
@@ -208,12 +211,14 @@ def guard(
     """
     run = run or Run()
     if isinstance(method, str):
-        made = method_named("guards", method, (f"frr={frr!r}",))
-        assert isinstance(made, Guard)
-        method = made
+        named = method_named("guards", method, (f"frr={frr!r}",))
+        assert isinstance(named, Guard)
+        method = named
     inputs = _inputs(model, images, None, samples, run, feeding)
-    calibrated = method.calibrate(inputs.model, inputs.data, run=run)
-    return replace(calibrated, warnings=(*inputs.warnings, *calibrated.warnings))
+    known = findings.result.flagged if isinstance(findings, ScanOutcome) else findings
+    given = None if known is None else Given(findings=tuple(known))
+    made = calibrated(method, inputs.model, inputs.data, given, run=run)
+    return replace(made, warnings=(*inputs.warnings, *made.warnings))
 
 
 def _inputs(

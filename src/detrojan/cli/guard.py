@@ -66,7 +66,7 @@ def command() -> None:
     "findings_file",
     type=FILE,
     metavar="FILE",
-    help="A scan's JSON: also tell how many images with its triggers pass.",
+    help="A scan's JSON: its triggers sharpen the guard auto; it says how many images with them pass.",
 )
 @click.option("--out", type=FILE, required=True, metavar="DIR", help="The folder that is written.")
 @format_option()
@@ -90,9 +90,10 @@ def calibrate(
     from detrojan.console.surroundings import start  # noqa: PLC0415
     from detrojan.guards.base import Guard  # noqa: PLC0415
     from detrojan.guards.bundle import bundle_files, check_bundle  # noqa: PLC0415
+    from detrojan.jobs.findings import read_findings  # noqa: PLC0415
     from detrojan.jobs.guarding import write_guard, write_page  # noqa: PLC0415
     from detrojan.jobs.inputs import load_inputs  # noqa: PLC0415
-    from detrojan.jobs.passing import passing  # noqa: PLC0415
+    from detrojan.jobs.passing import calibrated, passing  # noqa: PLC0415
     from detrojan.jobs.settings import method_named  # noqa: PLC0415
     from detrojan.report.records.guard import calibrate_text  # noqa: PLC0415
 
@@ -104,9 +105,11 @@ def calibrate(
     method = method_named("guards", how["method"], settings)
     assert isinstance(method, Guard)
     inputs = load_inputs(model, data, run, check="refuse")
-    guard = method.calibrate(inputs.model, inputs.data, run=run)
-    found, told = passing(guard, inputs.data, how["findings_file"])
-    record = write_guard(guard, out, [*inputs.warnings, *told], found)
+    file = how["findings_file"]
+    given = None if file is None else read_findings(file, inputs.model, None)
+    guard = calibrated(method, inputs.model, inputs.data, given, run=run)
+    found = None if given is None else passing(guard, inputs.data, given, run=run)
+    record = write_guard(guard, out, [*inputs.warnings, *(given.warnings if given else ())], found)
     if html_file is not None:
         write_page(
             html_file, guard, {"clean": guard.clean_scores}, inputs.data,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field, fields
 from typing import Any, ClassVar
 
@@ -10,8 +11,10 @@ import torch
 from detrojan.catalog import find
 from detrojan.data.dataset import Dataset
 from detrojan.errors import DataError, ModelError, OptionError
+from detrojan.findings import Finding
 from detrojan.guards.base import Calibrated, Guard
 from detrojan.guards.cross_fitted import CrossFitted, bounded, check_clean, check_frr
+from detrojan.guards.likeness import Likeness, learned
 from detrojan.guards.surprise import Surprise
 from detrojan.guards.usual import finite_tensor
 from detrojan.models.classifier import Classifier
@@ -22,6 +25,8 @@ _PARTS, _ANSWERS = ("consistency", "mahalanobis", "ted", "badexpert"), ("consist
 #: the part that trains networks, and the pixels of an image above which that takes long on a processor
 _TRAINED, _LARGEST = "badexpert", 64 * 64
 
+#: what is blamed where an input looks like those with a trigger that a scan has found
+FOUND = "found trigger"
 #: clean images that are kept to explain inputs with
 _KEPT = 50
 
@@ -35,6 +40,8 @@ class CalibratedAuto(Calibrated):
         surprises: for each of them how surprising its scores are.
         others: some clean images that inputs are explained with, (M, C, H, W) in [0, 1]; none in guards of
             older versions.
+        found: the likeness to inputs with triggers that a scan has found, and how surprising it is; None
+            where no trigger was found.
 
     """
 
@@ -43,19 +50,23 @@ class CalibratedAuto(Calibrated):
     parts: tuple[Calibrated, ...]
     surprises: tuple[Surprise, ...] = field(repr=False)
     others: torch.Tensor = field(repr=False)
+    found: tuple[Likeness, Surprise] | None = field(default=None, repr=False)
 
     def clean_images(self) -> torch.Tensor:
         """Return the clean images that inputs are explained with."""
         return self.others
 
     def each(self, images: torch.Tensor) -> torch.Tensor:
-        """Return how surprising each part finds each image, (N, parts), float64.
+        """Return how surprising each part finds each image, (N, parts), float64; the found triggers last.
 
         Raises:
             DataError: images of another shape than the network's.
 
         """
         found = [one(part.score(images)) for part, one in zip(self.parts, self.surprises, strict=True)]
+        if self.found is not None:
+            likeness, surprise = self.found
+            found.append(surprise(likeness.score(self.model, images)))
         return torch.stack(found, 1)
 
     def score(self, images: torch.Tensor) -> torch.Tensor:
@@ -64,8 +75,8 @@ class CalibratedAuto(Calibrated):
 
     def blamed(self, images: torch.Tensor) -> list[str]:
         """Return for each image the part that finds it most surprising."""
-        most = self.each(images).nan_to_num(torch.inf).argmax(1).tolist()
-        return [self.parts[place].method.name for place in most]
+        names = [*(part.method.name for part in self.parts), FOUND]
+        return [names[place] for place in self.each(images).nan_to_num(torch.inf).argmax(1).tolist()]
 
     def state(self) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
         """Return what the parts keep, under their names."""
@@ -76,7 +87,12 @@ class CalibratedAuto(Calibrated):
             tensors |= {f"{name}/{key}": tensor for key, tensor in own.items()}
             tensors[f"{name}/clean_scores"] = surprise.scores
             values[name] = {"hyper_parameters": part.method.hyper_parameters(), "values": said}
-        return tensors, {"parts": values}
+        if self.found is None:
+            return tensors, {"parts": values}
+        likeness, surprise = self.found
+        tensors |= {f"{FOUND}/{key}": tensor for key, tensor in likeness.state().items()}
+        tensors[f"{FOUND}/clean_scores"] = surprise.scores
+        return tensors, {"parts": values, FOUND: likeness.layer}
 
 
 def fused(surprises: torch.Tensor) -> torch.Tensor:
@@ -93,10 +109,13 @@ class Auto(Guard):
     is the score. Its boundary is set on the same images, so that the chosen rate of false rejections holds
     for all parts together.
 
-    The parts are `consistency`, `mahalanobis`, `ted` and `badexpert`: 22 forwards for each input. A model
+    The parts are `consistency`, `mahalanobis`, `ted` and `badexpert`: 24 forwards for each input. A model
     that only answers gets those that need no more. A part that the network does not suit is left out, and
     so is `badexpert` for images of more than 64 x 64 pixels on a processor. A warning says so. `blamed`
     names the part that finds an input most surprising.
+
+    Triggers that a scan has found sharpen it (`--findings scan.json`). They are stamped on clean images. How
+    much an input looks like these inside of the network counts as one more part, for one more forward.
 
     It needs what its parts need: the network's weights and gradients, or its answers alone.
 
@@ -141,8 +160,17 @@ class Auto(Guard):
             return self._named(_ANSWERS)
         return self._named([name for name in _PARTS if name != _TRAINED or not _slow(model)])
 
-    def calibrate(self, model: Classifier, clean: Dataset, *, run: Run) -> CalibratedAuto:
+    def calibrate(
+        self, model: Classifier, clean: Dataset, *, run: Run, findings: Sequence[Finding] = ()
+    ) -> CalibratedAuto:
         """Return a guard for `model` whose boundary rejects a share `frr` of clean inputs.
+
+        Args:
+            model: the network to guard; unchanged.
+            clean: clean images; their labels may be missing.
+            run: device, seed, progress, checkpoint.
+            findings: what a scan has found, with triggers. The guard then also looks for what inputs with
+                them have in common inside of the network.
 
         Raises:
             DataError: images of another shape, too few of them, or ones whose score is no finite number.
@@ -164,21 +192,40 @@ class Auto(Guard):
             scores.append(found)
         if not parts:
             raise ModelError(f"expected a network that suits a part of the guard; {'; '.join(left_out)}")
-        surprises = tuple(Surprise.of(one) for one in scores)
+        surprises = [Surprise.of(one) for one in scores]
+        looked, said = self._found(model, clean, findings, run)
+        if looked is not None:
+            scores.append(looked[1])
+            surprises.append(Surprise.of(looked[1]))
+        told = (*left_out, *said, *(f"{one.method.name}: {text}" for one in parts for text in one.warnings))
         unset = CalibratedAuto(
             model=model,
             method=self,
             threshold=0,
             clean_scores=torch.zeros(0, dtype=torch.float64),
-            warnings=(*left_out, *(f"{one.method.name}: {text}" for one in parts for text in one.warnings)),
+            warnings=told,
             parts=tuple(parts),
-            surprises=surprises,
+            surprises=tuple(surprises[: len(parts)]),
             others=clean.sample(min(_KEPT, len(clean)), run.generator("auto", "others")).images.clone(),
+            found=None if looked is None else (looked[0], surprises[-1]),
         )
         whole = fused(torch.stack([how(one) for how, one in zip(surprises, scores, strict=True)], 1))
         bound = bounded(unset, whole, self.frr)
         assert isinstance(bound, CalibratedAuto)
         return bound
+
+    def _found(
+        self, model: Classifier, clean: Dataset, findings: Sequence[Finding], run: Run
+    ) -> tuple[tuple[Likeness, torch.Tensor] | None, list[str]]:
+        """Return the likeness to inputs with the triggers, clean images' scores, and what must be known."""
+        if not findings:
+            return None, []
+        if model.answers_only:
+            return None, ["the triggers that were found are not looked for: the model only answers"]
+        made = learned(model, clean, findings, run=run)
+        if made is None:
+            return None, ["the triggers that were found are not looked for: they work on too few images"]
+        return made, []
 
     def _unasked(self, model: Classifier) -> list[str]:
         """Return which part was left out though the network suits it, and how to ask for it."""
@@ -201,14 +248,8 @@ class Auto(Guard):
         parts, surprises = [], []
         for name, one in stated.items():
             part = _part(name, one)
-            own = {
-                key.removeprefix(f"{name}/"): tensor
-                for key, tensor in tensors.items()
-                if key.startswith(f"{name}/")
-            }
-            scores = own.pop("clean_scores", torch.empty(0))
-            if scores.ndim != 1 or not len(scores) or not bool(scores.isfinite().all()):
-                raise DataError(f"expected clean_scores of {name}, one finite number per clean input")
+            own = _under(name, tensors)
+            scores = _clean_scores(name, own)
             usual = {
                 "model": model,
                 "method": part,
@@ -218,9 +259,35 @@ class Auto(Guard):
             }
             parts.append(part.restored(usual, own, one["values"]))
             surprises.append(Surprise.of(scores))
+        found = None
+        if FOUND in values:
+            own = _under(FOUND, tensors)
+            scores = _clean_scores(FOUND, own)
+            found = Likeness.restored(model, values[FOUND], own), Surprise.of(scores)
         others = tensors.get("others", torch.zeros(0, *model.input_shape))
         finite_tensor({"others": others}, "others", (len(others), *model.input_shape), torch.float32)
-        return CalibratedAuto(**common, parts=tuple(parts), surprises=tuple(surprises), others=others)
+        return CalibratedAuto(
+            **common, parts=tuple(parts), surprises=tuple(surprises), others=others, found=found
+        )
+
+
+def _under(name: str, tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """Return the tensors that stand under a name."""
+    start = f"{name}/"
+    return {key.removeprefix(start): one for key, one in tensors.items() if key.startswith(start)}
+
+
+def _clean_scores(name: str, tensors: dict[str, torch.Tensor]) -> torch.Tensor:
+    """Take a part's scores of clean inputs out of its tensors.
+
+    Raises:
+        DataError: there are none, or some that are no finite number.
+
+    """
+    scores = tensors.pop("clean_scores", torch.empty(0))
+    if scores.ndim != 1 or not len(scores) or not bool(scores.isfinite().all()):
+        raise DataError(f"expected clean_scores of {name}, one finite number per clean input")
+    return scores
 
 
 def _slow(model: Classifier) -> bool:

@@ -49,6 +49,15 @@ def _moved(images: torch.Tensor, share: float) -> torch.Tensor:
     return padded[:, :, after : after + images.shape[2], after : after + images.shape[3]]
 
 
+def _twice(images: torch.Tensor, *, left: bool) -> torch.Tensor:
+    """Return images made of one half and its mirror image."""
+    wide = images.shape[3]
+    kept = images if left else images.flip(3)
+    half = kept[..., : (wide + 1) // 2]
+    made = torch.cat([half, half.flip(3)[..., wide % 2 :]], 3)
+    return made if left else made.flip(3)
+
+
 #: what is done to the images (N, C, H, W), given noise (C, H, W) with a deviation of 1
 CHANGES: dict[str, Callable[[torch.Tensor, torch.Tensor], torch.Tensor]] = {
     "slight blur": lambda images, _noise: _blurred(images, 0.6),
@@ -67,7 +76,11 @@ CHANGES: dict[str, Callable[[torch.Tensor, torch.Tensor], torch.Tensor]] = {
     "moved back": lambda images, _noise: _moved(images, -0.1),
     "fewer levels": lambda images, _noise: (7 * images).round() / 7,
     "sharper": lambda images, _noise: 2 * images - _blurred(images, 1.0),
+    "left half twice": lambda images, _noise: _twice(images, left=True),
+    "right half twice": lambda images, _noise: _twice(images, left=False),
 }
+#: how many of them guards of older versions know
+_OLDER = 16
 
 
 @dataclass(frozen=True, kw_only=True, eq=False, repr=False)
@@ -94,9 +107,8 @@ class CalibratedConsistency(CalibratedReader):
         """
         plain = self.model.all_logits(images)
         labels, found = plain.argmax(1), [plain]
-        found += [
-            self.model.all_logits(change(images.cpu(), self.noise).clamp(0, 1)) for change in CHANGES.values()
-        ]
+        known = list(CHANGES.values())[: len(self.usual.mean) - 1]
+        found += [self.model.all_logits(change(images.cpu(), self.noise).clamp(0, 1)) for change in known]
         return torch.stack([odds(logits, labels) for logits in found], 1)
 
     def read(self, images: torch.Tensor) -> Readings:
@@ -117,12 +129,13 @@ class Consistency(Reader[CalibratedConsistency]):
     """Change each input in harmless ways, and call it backdoored if its answer reacts as no clean one does.
 
     A trigger does not lose its effect as the things in a picture do: some survive a blur or a change of
-    colours too well, others break at once. The guard asks about the input as it is and about 16 changed
-    copies: blurred, noisy, turned, moved, darker, with fewer colours, and so on. The log odds of the
+    colours too well, others break at once. The guard asks about the input as it is and about 18 changed
+    copies: blurred, noisy, turned, moved, darker, with fewer colours, and so on. Two are made of one half
+    and its mirror image: a trigger that joins parts of two images loses its effect there. The log odds of the
     first answer in each of them make a profile. Its distance from the profiles of clean inputs is the
     score.
 
-    It needs answers alone, as scores or probabilities, and no labels. A pass costs 17 forwards.
+    It needs answers alone, as scores or probabilities, and no labels. A pass costs 19 forwards.
 
     Departures from the paper: it asks for the answer's odds instead of the label alone, and once for each
     kind of change instead of for five strengths. What is usual is learned from clean inputs, as a normal
@@ -161,8 +174,10 @@ class Consistency(Reader[CalibratedConsistency]):
     ) -> CalibratedConsistency:
         """Rebuild the guard from its files."""
         model: Classifier = common["model"]
+        mean = tensors.get("usual.mean")
+        older = mean is not None and tuple(mean.shape) == (1 + _OLDER,)
         return CalibratedConsistency(
             **common,
             noise=finite_tensor(tensors, "noise", model.input_shape, torch.float32),
-            usual=Usual.restored(tensors, "usual", 1 + len(CHANGES)),
+            usual=Usual.restored(tensors, "usual", 1 + (_OLDER if older else len(CHANGES))),
         )

@@ -1,34 +1,40 @@
-"""How many images with the triggers of a scan get past a guard."""
+"""A guard that knows what a scan has found, and how many images with those triggers get past it."""
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from detrojan.data.dataset import Dataset
-from detrojan.guards.base import Calibrated
-from detrojan.jobs.findings import read_findings
+from detrojan.guards.auto import Auto
+from detrojan.guards.base import Calibrated, Guard
+from detrojan.guards.likeness import taught
+from detrojan.jobs.findings import Given
+from detrojan.models.classifier import Classifier
 from detrojan.report.records.guard import FoundTrigger
+from detrojan.run import Run
 from detrojan.triggers.aim import Aim
 
 
-def passing(
-    guard: Calibrated, data: Dataset, file: Path | None
-) -> tuple[list[FoundTrigger] | None, list[str]]:
-    """Return how many images pass with each trigger that a scan has found, and what the reader must know.
+def calibrated(
+    method: Guard, model: Classifier, clean: Dataset, given: Given | None, *, run: Run
+) -> Calibrated:
+    """Return the guard for a model; one that can make use of what was found is given that."""
+    if given is None or not isinstance(method, Auto):
+        return method.calibrate(model, clean, run=run)
+    return method.calibrate(model, clean, run=run, findings=given.findings)
+
+
+def passing(guard: Calibrated, data: Dataset, given: Given, *, run: Run) -> list[FoundTrigger]:
+    """Return how many images pass with each trigger that a scan has found.
+
+    They are stamped on the half of the images that no guard has learned from with a trigger.
 
     Args:
         guard: calibrated.
         data: clean images; those that the network answers with a trigger's label are not stamped.
-        file: the scan's JSON; None for no triggers.
-
-    Raises:
-        DataError: no scan's JSON, no trigger saved, or one that does not fit the model.
-        LabelError: a label beyond the model's classes.
+        given: what was found; what has no trigger is passed over.
+        run: as the guard was calibrated with.
 
     """
-    if file is None:
-        return None, []
-    given = read_findings(file, guard.model, None)
+    data = data.select((~taught(len(data), run)).nonzero().flatten())
     answers = guard.model.answers(data.images)
     found = []
     for finding in given.findings:
@@ -38,4 +44,4 @@ def passing(
         refused = guard.refuses(finding.trigger.stamp(chosen))
         passed = int((~refused).sum())
         found.append(FoundTrigger(label=finding.label, stamped=len(chosen), passed=passed))
-    return found, list(given.warnings)
+    return found

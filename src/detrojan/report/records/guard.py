@@ -89,7 +89,7 @@ def calibrate_text(record: CalibrateRecord) -> RenderableType:
     limit = f"{side} {record.boundary:.4g}"
     lines = [
         f"An input is called backdoored where its {record.statistic} is {limit}: {called}.",
-        f"Of further clean inputs it will be {percent(record.frr_low)} to {percent(record.frr_high)} (confidence 90%).",
+        f"Of others it will be {percent(record.frr_low)} to {percent(record.frr_high)} (confidence 90%).",
         *(
             f"With the trigger found for label {one.label}, {one.passed:,} of {one.stamped:,} images pass "
             f"({percent(one.passed / one.stamped)})."
