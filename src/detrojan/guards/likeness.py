@@ -143,4 +143,5 @@ def _discriminant(clean: torch.Tensor, stamped: torch.Tensor) -> torch.Tensor:
     apart, bare = clean - clean.mean(0), stamped - stamped.mean(0)
     spread = (apart.T @ apart + bare.T @ bare) / (len(clean) + len(stamped))
     spread = spread + _RIDGE * spread.diagonal().mean() * torch.eye(len(unit), dtype=torch.float64)
-    return torch.linalg.solve(spread, stamped.mean(0) - clean.mean(0)) / unit
+    found: torch.Tensor = torch.linalg.solve(spread, stamped.mean(0) - clean.mean(0)) / unit
+    return found
