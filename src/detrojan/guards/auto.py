@@ -21,9 +21,7 @@ from detrojan.models.classifier import Classifier
 from detrojan.run import Run
 
 #: the parts that are used where nothing else is said, and where a model only answers
-_PARTS, _ANSWERS = ("consistency", "mahalanobis", "ted", "badexpert"), ("consistency",)
-#: the part that trains networks, and the pixels of an image above which that takes long on a processor
-_TRAINED, _LARGEST = "badexpert", 64 * 64
+_PARTS, _ANSWERS = ("consistency", "mahalanobis", "ted"), ("consistency",)
 
 #: what is blamed where an input looks like those with a trigger that a scan has found
 FOUND = "found trigger"
@@ -109,15 +107,14 @@ class Auto(Guard):
     is the score. Its boundary is set on the same images, so that the chosen rate of false rejections holds
     for all parts together.
 
-    The parts are `consistency`, `mahalanobis`, `ted` and `badexpert`: 24 forwards for each input. A model
-    that only answers gets those that need no more. A part that the network does not suit is left out, and
-    so is `badexpert` for images of more than 64 x 64 pixels on a processor. A warning says so. `blamed`
-    names the part that finds an input most surprising.
+    The parts are `consistency`, `mahalanobis` and `ted`: 21 forwards for each input. A model that only
+    answers gets those that need no more. A part that the network does not suit is left out, and a warning
+    says so. `blamed` names the part that finds an input most surprising.
 
     Triggers that a scan has found sharpen it (`--findings scan.json`). They are stamped on clean images. How
     much an input looks like these inside of the network counts as one more part, for one more forward.
 
-    It needs what its parts need: the network's weights and gradients, or its answers alone.
+    It needs what its parts need: the network's layers, or its answers alone.
 
     Departures from the paper: beyond the largest tenth of the clean scores, p-values follow an
     exponential tail. The parts are not independent, so the boundary follows the tail of their sums instead
@@ -156,9 +153,7 @@ class Auto(Guard):
         """Return the parts for a model."""
         if self.parts:
             return self._named(self.parts.split(","))
-        if model.answers_only:
-            return self._named(_ANSWERS)
-        return self._named([name for name in _PARTS if name != _TRAINED or not _slow(model)])
+        return self._named(_ANSWERS if model.answers_only else _PARTS)
 
     def calibrate(
         self, model: Classifier, clean: Dataset, *, run: Run, findings: Sequence[Finding] = ()
@@ -178,7 +173,7 @@ class Auto(Guard):
 
         """
         check_clean(self, model, clean)
-        parts, scores, left_out = [], [], self._unasked(model)
+        parts, scores, left_out = [], [], []
         for part in self.chosen(model):
             try:
                 check_clean(part, model, clean)
@@ -226,16 +221,6 @@ class Auto(Guard):
         if made is None:
             return None, ["the triggers that were found are not looked for: they work on too few images"]
         return made, []
-
-    def _unasked(self, model: Classifier) -> list[str]:
-        """Return which part was left out though the network suits it, and how to ask for it."""
-        if self.parts or model.answers_only or not _slow(model):
-            return []
-        text = (
-            f"the part {_TRAINED} is left out: it trains networks, which takes long on a processor with such "
-            f"large images; --set parts={','.join(_PARTS)} asks for it"
-        )
-        return [text]
 
     def restored(
         self, common: dict[str, Any], tensors: dict[str, torch.Tensor], values: Any
@@ -288,11 +273,6 @@ def _clean_scores(name: str, tensors: dict[str, torch.Tensor]) -> torch.Tensor:
     if scores.ndim != 1 or not len(scores) or not bool(scores.isfinite().all()):
         raise DataError(f"expected clean_scores of {name}, one finite number per clean input")
     return scores
-
-
-def _slow(model: Classifier) -> bool:
-    """Return whether training a network with such images takes long."""
-    return model.device.type == "cpu" and model.input_shape[1] * model.input_shape[2] > _LARGEST
 
 
 def _part(name: Any, stated: Any) -> CrossFitted:
