@@ -29,7 +29,7 @@ ONLY_HERE = Sign(
 STATISTIC = "how many times larger a trigger is that a reference network does not know"
 UNITS = {"patch": PIXELS, "additive": L2}
 #: what nothing is said of
-NOT_LOOKED_AT = "backdoors of pairs of labels, such as all-to-all ones, were not looked for"
+NOT_LOOKED_AT = "triggers that cover the whole image, and those of pairs of labels, may be missed"
 
 
 @dataclass(frozen=True, kw_only=True)
