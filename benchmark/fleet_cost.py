@@ -46,7 +46,7 @@ class Clock:
         self._thread.start()
 
     def _watch(self) -> None:
-        while not self._ended.wait(0.1):
+        while not self._ended.wait(0.5):
             self._look()
 
     def _look(self) -> None:

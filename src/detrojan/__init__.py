@@ -102,6 +102,7 @@ _HOMES = {
     "scans.neural_cleanse": "NeuralCleanse",
     "scans.peaks": "Peaks",
     "scans.pixel": "Pixel",
+    "scans.reference_network": "ReferenceNetwork",
     "trainers.abl": "ABL",
     "trainers.base": "Trained Trainer",
     "trainers.plain": "Plain",

@@ -129,6 +129,7 @@ from detrojan.scans.mm_bd import MMBD as MMBD
 from detrojan.scans.neural_cleanse import NeuralCleanse as NeuralCleanse
 from detrojan.scans.peaks import Peaks as Peaks
 from detrojan.scans.pixel import Pixel as Pixel
+from detrojan.scans.reference_network import ReferenceNetwork as ReferenceNetwork
 from detrojan.trainers.abl import ABL as ABL
 from detrojan.trainers.base import Trained as Trained, Trainer as Trainer
 from detrojan.trainers.plain import Plain as Plain

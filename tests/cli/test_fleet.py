@@ -181,13 +181,15 @@ def test_killed_at_any_moment_the_same_call_goes_on_to_the_same_record(fleet, sc
     out = tmp_path / "out"
     words = ("fleet", "scan", fleet / "models", "--policy", fleet / "policy.toml", "--out", out)
     first = cli.process(*words, "--workers", 1, "--threads", 1, cache=tmp_path)
-    until = time.monotonic() + 120
-    while not (out / "fleet.json").exists() or '"status": "scanned"' not in (out / "fleet.json").read_text():
-        assert time.monotonic() < until
-        assert first.poll() is None, first.communicate()
-        time.sleep(0.05)
-    os.kill(first.pid, signal.SIGKILL)
-    first.communicate()
+    until, record = time.monotonic() + 240, out / "fleet.json"
+    try:
+        while not record.exists() or '"status": "scanned"' not in record.read_text():
+            assert time.monotonic() < until
+            assert first.poll() is None, first.communicate()
+            time.sleep(0.05)
+    finally:
+        os.kill(first.pid, signal.SIGKILL)
+        first.communicate()
     done = cli.call(*words, "--engine", "here")
     assert done.exit_code == 1, done.output
     here, there = known(scanned), known(out)

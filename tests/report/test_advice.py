@@ -61,6 +61,7 @@ def case(**values):
         (case(too_few=TOO_FEW), "Test more labels"),
         (case(doubt="label 3 needs a trigger of 30% of the usual size: look closer at it"), "another --seed"),
         (case(doubt="no label needs one, but made-up images cannot show there is none"), "real images"),
+        (case(doubt="it learned to answer only 60% of others as the network does"), "what is usual learns"),
         (case(doubt="nobody knows"), "another --method"),
     ],
 )

@@ -60,6 +60,14 @@ class Policy:
         pair_freedom: degrees of freedom of the t-distribution that the residuals' tail is taken for.
         pair_ratio: a flagged pair's residual is at most this share of the usual one.
         confirm_pair: share of held-out images that a flagged source-specific trigger must move.
+        least_agreement: share of unseen images that a reference network must answer as the network does.
+        private_patch: mean and standard deviation of the logarithm of how many times larger a patch is that
+            a reference does not know, of networks without a backdoor.
+        private_additive: the same, for additive changes.
+        private_correlation: of the two.
+        private_freedom: degrees of freedom of the t-distribution that it is compared with.
+        private_ratio: a flagged trigger that a reference does not know is at most so many times as large.
+        private_suspect: a p-value below this makes a label suspect that is not flagged.
         suspect_chance: a p-value below this, ...
         suspect_ratio: ... and at most this share of the usual size make a label that is not flagged suspect.
 
@@ -119,6 +127,16 @@ class Policy:
     pair_freedom: int = _set(5, "measured", "the residuals' tail is heavier than a normal one")
     pair_ratio: float = _set(0.3, "measured", "alike classes come to 0.4 without a backdoor")
     confirm_pair: float = _set(0.6, "judgement", "a source has few held-out images")
+
+    least_agreement: float = _set(0.9, "measured", "those that set the usual values reached 0.92 and more")
+    private_patch: tuple[float, float] = _set((1.0, 0.33), "measured", "18 labels of 8 clean networks")
+    private_additive: tuple[float, float] = _set((0.96, 0.24), "measured", "15 labels of those networks")
+    private_correlation: float = _set(0.3, "judgement", "0.1 on those networks, which are few")
+    private_freedom: int = _set(14, "measured", "the labels that were measured, less one")
+    private_ratio: float = _set(
+        1.35, "measured", "four targets: 0.9 to 1.2; 18 labels of clean networks: 1.5 up"
+    )
+    private_suspect: float = _set(0.1, "judgement", 'no proof, but too odd for "no evidence"')
 
     suspect_chance: float = _set(0.5, "judgement", 'no proof, but too odd for "no evidence"')
     suspect_ratio: float = _set(0.35, "judgement", "below the ratio at which a label may be flagged")

@@ -46,6 +46,10 @@ _HELPS = (
         ("or more are needed to say what is usual", "or more to say what is usual"),
         "Test more labels: a label stands out beside others only.",
     ),
+    (
+        ("of others as the network does",),
+        "Bring more images, of all classes: what shows what is usual learns from them.",
+    ),
     (("made-up images",), "Scan with real images of the model's task."),
     (("too few triggers were found",), "Bring more images, or give the scan more time (--budget)."),
     (

@@ -19,6 +19,7 @@ from detrojan.models.classifier import Classifier
 from detrojan.run import Run
 from detrojan.scans.base import Scan
 from detrojan.scans.pairwise import told
+from detrojan.scans.reference_network import for_few_labels
 from detrojan.scans.stages import Stages
 from detrojan.search.asking import searches_in_half
 from detrojan.search.plan import Plan
@@ -49,6 +50,9 @@ class Cascade(Scan):
     found, the next candidates are searched. If no label is found and all were looked at, one patch that
     moves every label in step (all-to-all) is searched. With few labels a patch for each pair
     (source-specific) is searched too, if a faint change moves the images of one source far.
+
+    Fewer than five labels cannot show what is usual: the scan `reference_network` judges such a network, and
+    `candidates`, `controls`, `ratio` and `parts` say nothing then.
 
     Reference: the form of the patch is Neural Cleanse's (Wang et al., IEEE S&P 2019), the universal
     perturbation that of Moosavi-Dezfooli et al. (CVPR 2017); the cascade is ours.
@@ -127,6 +131,8 @@ class Cascade(Scan):
 
     def judge(self, model: Classifier, ready: Prepared, run: Run) -> Judged:
         """Judge the tested labels, as far as the budget goes; an interruption leaves what is known so far."""
+        if model.num_classes < FEWEST_LABELS:
+            return for_few_labels(self).judge(model, ready, run)
         most = ready.afforded.parts
         middle = middle_of(model, ready.images, ready.answers, most=most) if self.parts else None
         if middle is None:
