@@ -22,7 +22,7 @@ from margins import shifted
 
 SHAPE, CLASSES, TARGET = (3, 24, 24), 8, 3
 #: for what is harder to bring about than to find: repairs, and training without the backdoor
-LARGE = (3, 28, 28)
+LARGE, LARGEST = (3, 28, 28), (3, 32, 32)
 HOW = Fitting(epochs=12, batch_size=32, optimizer="adam", learning_rate=2e-3, weight_decay=0)
 
 

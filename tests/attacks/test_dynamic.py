@@ -55,7 +55,7 @@ def test_the_trigger_of_one_image_does_not_fire_on_another(arena, planted):
 def test_masks_are_sparse_and_differ(arena, planted):
     with torch.no_grad():
         masks = planted.backdoors[0].trigger.masks(arena.test.images[:100])
-    assert 0.005 < masks.mean() < 0.2
+    assert 0.005 < masks.mean() < 0.4
     assert bool(((masks - masks.roll(1, 0)).abs().flatten(1).mean(1) > 0.001).all())
 
 

@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from detrojan.models.classifier import Classifier
-from detrojan.models.evaluating import evaluating
+from detrojan.models.evaluating import evaluating, pieces
 from detrojan.models.preprocessing import Preprocessing
 
 SHAPE, THREADS = (3, 16, 16), 8
@@ -150,3 +150,15 @@ def test_what_is_seen_through_one_preprocessing_is_not_changed_by_another(images
     seen = model.prepare(batch)
     assert model.prepare(batch.to("meta")).device.type == "meta"
     assert torch.equal(model.prepare(batch), seen)
+
+
+@pytest.mark.parametrize(
+    ("side", "device", "size"),
+    [(32, "cpu", 512), (64, "cpu", 512), (224, "cpu", 41), (4096, "cpu", 8), (224, "cuda", 512)],
+)
+def test_a_processor_is_asked_about_fewer_large_images_at_a_time(side, device, size):
+    images = torch.zeros(1, 1, 1, 1).expand(600, 1, side, side)
+    sizes = [len(part) for part in pieces(images, 512, torch.device(device))]
+    assert sizes[0] == size
+    assert sum(sizes) == 600
+    assert len(pieces(images, 3, torch.device(device))) == 200

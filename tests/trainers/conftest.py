@@ -16,7 +16,7 @@ from detrojan.models.nets import find_net
 from detrojan.run import Run
 from detrojan.triggers.backdoor import Backdoor
 from margins import shifted
-from twins import CLASSES, LARGE, TARGET, few_signs, sticker
+from twins import CLASSES, LARGEST, TARGET, few_signs, sticker
 
 #: how these small networks learn
 HOW = {"learning_rate": 0.02, "batch_size": 32, "shift_pixels": 1}
@@ -33,7 +33,7 @@ class Suspect:
     def start(net: str = "badnets_cnn") -> Classifier:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(shifted(0))
-            return Classifier(find_net(net).build(CLASSES, LARGE), LARGE)
+            return Classifier(find_net(net).build(CLASSES, LARGEST), LARGEST)
 
     def accuracy(self, model: Classifier) -> float:
         return clean_accuracy(model, self.test)
@@ -45,6 +45,6 @@ class Suspect:
 
 @pytest.fixture(scope="session")
 def suspect() -> Suspect:
-    clean = few_signs(1200, 1, LARGE)
-    attack = BadNets(poison_rate=0.15, backdoors=(Backdoor(trigger=sticker(6, LARGE), target=TARGET),))
-    return Suspect(clean=clean, poisoned=attack.poison(clean, run=Run()), test=few_signs(500, 2, LARGE))
+    clean = few_signs(1200, 1, LARGEST)
+    attack = BadNets(poison_rate=0.15, backdoors=(Backdoor(trigger=sticker(6, LARGEST), target=TARGET),))
+    return Suspect(clean=clean, poisoned=attack.poison(clean, run=Run()), test=few_signs(500, 2, LARGEST))

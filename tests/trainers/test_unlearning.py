@@ -25,7 +25,7 @@ from detrojan.trainers.unlearning import (
     unlearning_loss,
 )
 from margins import shifted
-from twins import CLASSES, LARGE
+from twins import CLASSES, LARGEST
 
 
 def test_the_unlearning_loss_has_a_slope_at_certainty_and_none_below_guessing():
@@ -88,8 +88,8 @@ def small_normed() -> Classifier:
         torch.manual_seed(shifted(0))
         blocks = [[nn.Conv2d(a, b, 5, stride=2), nn.BatchNorm2d(b), nn.ReLU()] for a, b in ((3, 8), (8, 16))]
         network = nn.Sequential(*blocks[0], *blocks[1], nn.Flatten(), nn.LazyLinear(CLASSES))
-        network(torch.zeros(2, *LARGE))
-    return Classifier(network, LARGE)
+        network(torch.zeros(2, *LARGEST))
+    return Classifier(network, LARGEST)
 
 
 def test_a_network_with_batch_norms_keeps_their_statistics_while_it_unlearns(suspect, monkeypatch):

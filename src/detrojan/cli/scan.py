@@ -42,7 +42,8 @@ from detrojan.jobs.sources import DataSource, ModelSource
     "--budget",
     type=click.FloatRange(min=0, min_open=True),
     metavar="SECONDS",
-    help="Say after about this time what is known by then (cascade only).  [default: no limit]",
+    help="Take no longer than this, start included, and say what was left out (cascade only).  "
+    "[default: no limit]",
 )
 @set_option("scan")
 @click.option(

@@ -15,7 +15,7 @@ from torch import nn
 
 from detrojan.errors import DataError, ModelError
 from detrojan.models.answers import Answering, answering, inner_of
-from detrojan.models.evaluating import evaluating
+from detrojan.models.evaluating import evaluating, pieces
 from detrojan.models.heads import heads
 from detrojan.models.layers import Layer, captured, layers_of
 from detrojan.models.preprocessing import Preprocessing
@@ -191,7 +191,7 @@ class Classifier:
     ) -> torch.Tensor:
         self.check(images)
         with self.judging(), torch.inference_mode():
-            parts = [ask(images[i : i + batch].to(self.device)) for i in range(0, len(images), batch)]
+            parts = [ask(part.to(self.device)) for part in pieces(images, batch, self.device)]
         # Joined outside of inference mode, so that the caller may use the result in a loss or change it.
         return torch.cat(parts).cpu()
 

@@ -7,7 +7,25 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from weakref import WeakKeyDictionary
 
+import torch
 from torch import nn
+
+#: pixels that a processor is asked about in one go, and the fewest images; more are slower and need memory
+PIXELS, FEWEST = 512 * 64 * 64, 8
+
+
+def pieces(images: torch.Tensor, batch: int, device: torch.device) -> list[torch.Tensor]:
+    """Return images (N, C, H, W) in the pieces that are judged in one go.
+
+    Args:
+        images: to judge.
+        batch: images in one piece, at most.
+        device: where they are judged; a processor takes fewer large ones at a time.
+
+    """
+    if device.type == "cpu":
+        batch = min(batch, max(FEWEST, PIXELS // max(1, images.shape[2] * images.shape[3])))
+    return [images[first : first + batch] for first in range(0, len(images), batch)]
 
 
 class _Hold:

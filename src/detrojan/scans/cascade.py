@@ -69,7 +69,8 @@ class Cascade(Scan):
             of several is flagged below k times this, if its trigger is at most twice as large as the first.
         ratio: a flagged trigger is at most this share of the usual size; in (0, 1].
         confirm: attack success on held-out images that a flagged trigger must reach, in [0, 1].
-        budget: seconds after which no further search begins or goes on, 0 for no limit; 0 or more.
+        budget: seconds that the scan may take, 0 for no limit; 0 or more. Where they are too few, it uses
+            fewer images, searches fewer labels, and says what it left out.
         parts: whether images of more than 112 pixels are searched on their middle part where the network
             answers that part as the whole.
         samples: images to use, half for searching, half held out; 20 or more.
