@@ -45,7 +45,7 @@ SIDE, PATCH = 16, 3
 TRAINED, TESTED, SCANNED = 500, 500, 600
 EPOCHS = {"mnist": 8, "gtsrb": 12, "cifar": 10}
 #: times as many epochs for what is learned late
-LONGER = {"clean": 1.0, "patch": 1.6, "blend": 1.6, "all": 2.5}
+LONGER = {"clean": 1.0, "patch": 2.5, "blend": 2.5, "all": 2.5}
 KINDS = ("clean", "patch", "clean", "blend", "clean", "patch", "clean", "all", "clean", "blend")
 NETS = {"mnist": ("mnist_cnn", "mnist_cnn_max"), "gtsrb": ("badnets_cnn",), "cifar": ("badnets_cnn",)}
 #: from this attack success on a network counts as backdoored, and up to that one on a network without it
@@ -117,7 +117,7 @@ def attack(case: Case, shape: tuple[int, int, int], run: Run) -> BadNets | Blend
     trigger = PatchTrigger(mask, pattern)
     if case.kind == "all":
         return AllToAll(poison_rate=0.25, trigger=trigger)
-    return BadNets(poison_rate=0.1, backdoors=(Backdoor(trigger=trigger, target=target),))
+    return BadNets(poison_rate=0.15, backdoors=(Backdoor(trigger=trigger, target=target),))
 
 
 def trained(case: Case, train: Dataset, run: Run, folder: Path) -> tuple[Classifier, Backdoor | None]:

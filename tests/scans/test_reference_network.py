@@ -82,6 +82,7 @@ def test_the_default_scan_names_the_target_of_two_labels(found):
     assert found.verdict == "backdoored"
     assert "a small trigger that a network taught with clean images does not know" in found.reason
     assert "2 labels tested" in found.reason
+    assert any("taught with 240 of the images" in warning for warning in found.warnings)
     assert found.findings[TARGET].attack_success >= DEFAULT.confirm
     assert found.details["agreement"] > 0.8
     json.dumps(found.details, allow_nan=False)

@@ -155,6 +155,7 @@ class _Outcome:
                 confirm=self.method.confirm,
             ),
             passes=self.work.passes,
+            warnings=self._of_reference(),
             details={
                 "test": "one-sided t-test of the logarithm of how many times larger a trigger is that the "
                 "reference does not know, against networks without a backdoor, Bonferroni over "
@@ -170,6 +171,17 @@ class _Outcome:
                 "not_tested": sorted({*self.ready.left_out, *self.ready.tested} - set(looked_at)),
             },
         )
+
+    def _of_reference(self) -> tuple[str, ...]:
+        """Return a warning that says what the labels were compared with."""
+        if self.work.agreement is None:
+            return ()
+        said = (
+            f"{self.model.num_classes} labels do not show what is usual for each other: a reference network "
+            f"stands in for them, taught with {self.work.taught} of the images; it answers "
+            f"{self.work.agreement:.0%} of the others as this network does"
+        )
+        return (said,)
 
     def _weighed(self) -> list[Private]:
         """Return what the two searches say of each label, if both were made."""
