@@ -10,6 +10,7 @@ PLANS = Path(__file__).resolve().parents[2] / "benchmark" / "plans"
 def test_the_smoke_plan_runs_and_its_table_is_printed(cli, tmp_path):
     out = tmp_path / "results.jsonl"
     words = ("bench", "run", PLANS / "smoke.toml", "--profile", "cpu", "--device", "cpu")
+    words += ("--attack", "badnets")
     done = cli.call(*words, "--out", out, "--cache", tmp_path / "cache")
     assert done.exit_code == 0, done.output
     assert "0 failed" in done.output
