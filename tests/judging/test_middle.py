@@ -9,7 +9,7 @@ from torch import nn
 from detrojan.data.dataset import Dataset
 from detrojan.errors import ModelError
 from detrojan.judging import middle
-from detrojan.judging.middle import middle_of
+from detrojan.judging.middle import Middle, middle_of
 from detrojan.learning.fitting import Fitting, fit
 from detrojan.metrics.accuracy import attack_success
 from detrojan.models.classifier import Classifier
@@ -133,6 +133,23 @@ def test_the_cascade_finds_the_target_on_parts_and_tries_it_on_whole_images(pair
     assert abs(said - found.attack_success) < 0.2
     assert result.details["part"]["side"] == PART
     assert any("middle 24 x 24 pixels" in text for text in result.warnings)
+
+
+@pytest.mark.effect
+def test_a_patch_that_is_too_small_for_whole_images_is_searched_on_there(pair, data, monkeypatch):
+    model, placed = pair["backdoored"], Middle.placed
+
+    def fainter(self, found, *rest, **more):
+        lifted, _ = placed(self, found, *rest, **more)
+        lifted = PatchTrigger(lifted.mask / 4, lifted.pattern)
+        return lifted, attack_success(model, lifted, data.images, data.labels, TARGET)
+
+    monkeypatch.setattr(Middle, "placed", fainter)
+    result = Cascade(samples=400).scan(model, data, run=Run(seed=shifted(1)))
+    assert result.targets == [TARGET]
+    (found,) = result.flagged
+    assert attack_success(model, found.trigger, data.images, data.labels, TARGET) > 0.75
+    assert "patches on whole images" in result.details["stage_seconds"]
 
 
 @pytest.mark.effect

@@ -6,7 +6,8 @@ import pytest
 import torch
 
 from detrojan.errors import OptionError
-from detrojan.search.forms import FORMS, form_named
+from detrojan.search.forms import FORMS, Patch, form_named
+from detrojan.triggers.patch import PatchTrigger
 
 SHAPE = (3, 4, 5)
 
@@ -77,3 +78,14 @@ def test_a_change_that_does_not_work_may_grow():
 def test_another_form_is_refused():
     with pytest.raises(OptionError, match="expected a form out of patch, pixel, additive, got 'warp'"):
         form_named("warp")
+
+
+def test_a_patch_begins_a_search_as_it_is():
+    mask = torch.zeros(1, 4, 6)
+    mask[:, 1:3, 2:4] = 0.8
+    given = PatchTrigger(mask, torch.rand(3, 4, 6, generator=torch.Generator().manual_seed(1)) * 0.8 + 0.1)
+    begun = Patch().trigger(Patch.raw(given), (3, 4, 6))
+    torch.testing.assert_close(begun.mask, mask.clamp(min=1e-3))
+    there = (mask > 0).expand(3, -1, -1)
+    torch.testing.assert_close(begun.pattern[there], given.pattern[there])
+    torch.testing.assert_close(begun.pattern[~there], torch.full_like(begun.pattern[~there], 0.5))

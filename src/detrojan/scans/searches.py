@@ -12,17 +12,21 @@ from typing import TypeVar
 
 import torch
 
-from detrojan.judging.middle import PLACED_IN_A_HURRY
+from detrojan.judging.middle import MEASURING, PLACED_IN_A_HURRY
 from detrojan.judging.outliers import median
 from detrojan.judging.policy import POLICY
+from detrojan.metrics.accuracy import attack_success
 from detrojan.run import Run, Task
 from detrojan.scans.expected import GRID, windows_cost
 from detrojan.scans.weighed import JUDGED_IN_A_HURRY, Weighed
 from detrojan.search.engine import search
+from detrojan.search.forms import Patch
 from detrojan.search.jobs import Job
 from detrojan.search.plan import Choice, Plan
 from detrojan.search.windows import windows
 from detrojan.triggers.aim import Aim
+from detrojan.triggers.base import Trigger
+from detrojan.triggers.patch import PatchTrigger
 
 logger = logging.getLogger(__name__)
 
@@ -153,7 +157,7 @@ class Searches(Weighed):
             success = self.success(change.trigger, job.target)
             if math.isfinite(change.size) and success >= self.method.confirm:
                 self._shown[job] = (change.trigger, "patch", success)
-                self._placed.pop(job, None)
+                self._place(job, change.trigger)
 
     def _strengthen(self) -> None:
         """Search labels again whose triggers are far too small but fail on held-out images.
@@ -186,12 +190,48 @@ class Searches(Weighed):
             success, known = self.success(change.trigger, job.target), Job(job.aim)
             if math.isfinite(change.size) and success > self._shown[known][2]:
                 self._shown[known] = (change.trigger, "patch", success)
-                if self.middle is not None:
-                    self._placed[known] = max(
-                        self._placed[known],
-                        self.placed(change.trigger, "patch", job.target),
-                        key=lambda one: one[2],
-                    )
+                self._place(known, change.trigger)
+
+    def _place(self, job: Job, trigger: Trigger) -> None:
+        """Try another patch of a label on whole images, and keep the one that works better there."""
+        if self.middle is not None and job in self._placed:
+            other = self.placed(trigger, "patch", job.target)
+            self._placed[job] = max(self._placed[job], other, key=lambda one: one[2])
+
+    def grown(self, job: Job, placed: tuple[Trigger, str, float]) -> tuple[Trigger, str, float]:
+        """Search on, on whole images, from a patch that was found on their part and is too small for them.
+
+        A network that pools over all places sees a patch less, the more there is around it.
+        """
+        trigger = placed[0]
+        if self.middle is None or self.whole is None or not isinstance(trigger, PatchTrigger) or self.stop():
+            return placed
+        whole, images, truth = self.middle.whole, *self.whole.search
+        plan, begun = self.method.plan("patch"), Job(job.aim, start=1)
+        plan = replace(plan, goal=max(plan.goal, STRONG_GOAL))
+        larger = images[0].numel() / self.ready.images[0].numel()
+        title = "patches on whole images"
+        found = self._timed(
+            title,
+            lambda: search(
+                whole,
+                images,
+                truth,
+                [begun],
+                plan,
+                run=self.run,
+                starts={begun: Patch.raw(trigger)},
+                title=title,
+                stop=partial(self.stop, int(larger * plan.batch_size)),
+            ),
+        )
+        self._spent(found.passes)
+        change = found.found.get(begun)
+        if change is None or not math.isfinite(change.size):
+            return placed
+        held, labels = (part[:MEASURING] for part in self.whole.held_out)
+        success = attack_success(whole, change.trigger, held, labels, job.target)
+        return max(placed, (change.trigger, "patch", success), key=lambda one: one[2])
 
     def _seek(
         self,

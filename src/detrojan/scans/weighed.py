@@ -61,6 +61,7 @@ class Weighed:
     whole: Prepared | None = None
     _shown: dict[Job, tuple[Trigger, str, float]] = field(default_factory=dict)
     _placed: dict[Job, tuple[Trigger, str, float]] = field(default_factory=dict)
+    _grown: set[Job] = field(default_factory=set)
 
     @property
     def complete(self) -> bool:
@@ -186,6 +187,10 @@ class Weighed:
             return self.middle.lifted(trigger), form, success
         if entry.job not in self._placed:
             self._placed[entry.job] = self.placed(trigger, form, entry.job.target)
+        short = self._placed[entry.job][2] < self.method.confirm
+        if short and entry.p_value < self.method.significance and entry.job not in self._grown:
+            self._grown.add(entry.job)
+            self._placed[entry.job] = self.grown(entry.job, self._placed[entry.job])
         return self._placed[entry.job]
 
     @property
@@ -214,6 +219,10 @@ class Weighed:
             trigger, target, self.whole.search, self.whole.held_out, hurry=self.in_a_hurry()
         )
         return lifted, form, success
+
+    def grown(self, job: Job, placed: tuple[Trigger, str, float]) -> tuple[Trigger, str, float]:
+        """Return a change that works on whole images, where the one that was placed does not."""
+        return placed
 
     def _best(self, entry: Evidence) -> tuple[Trigger, str, float]:
         best: tuple[Trigger, str, float] | None = None

@@ -20,6 +20,8 @@ Shape = tuple[int, int, int]
 State = dict[str, torch.Tensor]
 #: a mask begins around this logit: half transparent, since what it hides cannot be learnt
 _START_MASK = 0.0
+#: a mask that begins where there is no patch
+_FAINT = 1e-3
 
 
 class Form(ABC):
@@ -144,6 +146,13 @@ class Patch(_Weighed):
         """Return mask and picture."""
         values = _picture(raw.sigmoid(), shape)
         return PatchTrigger(values[0].clamp(0, 1), values[1:].clamp(0, 1))
+
+    @staticmethod
+    def raw(trigger: PatchTrigger) -> torch.Tensor:
+        """Return the raw numbers (H * W, 1 + C) of a patch, to begin a search with; grey where it is not."""
+        picture = torch.where(trigger.mask > _FAINT, trigger.pattern, torch.full_like(trigger.pattern, 0.5))
+        values = torch.cat([trigger.mask, picture]).clamp(_FAINT, 1 - _FAINT)
+        return values.logit().flatten(1).T.contiguous()
 
 
 class Pixel(_Weighed):
