@@ -13,7 +13,7 @@ from detrojan.scans.cascade import Cascade
 from detrojan.scans.searches import ENOUGH_PASSES, Searches
 from detrojan.scans.weighed import JUDGED, JUDGED_IN_A_HURRY
 from detrojan.search.jobs import Job
-from detrojan.search.plan import Found
+from detrojan.search.plan import Found, Searched
 from detrojan.triggers.aim import Aim
 from detrojan.triggers.patch import PatchTrigger
 
@@ -89,3 +89,21 @@ def test_a_trigger_for_large_images_is_tried_on_some_of_them(now, side, passed, 
     trigger = PatchTrigger(torch.zeros(1, side, side), torch.zeros(1, side, side))
     assert work.success(trigger, 0) == 1.0
     assert work.model.seen == asked
+
+
+@pytest.mark.parametrize(("complete", "sizes"), [(True, [90.0, 3.0]), (False, [12.0, 3.0])])
+def test_a_search_that_was_cut_short_takes_nothing_back(now, monkeypatch, complete, sizes):
+    jobs, patch = [Job(Aim(target=label)) for label in (0, 1)], PatchTrigger.corner((1, 8, 8))
+    work = searches()
+    work.ready.search = work.ready.held_out
+    made = {
+        job: Found(job=job, trigger=patch, size=size, steps=3)
+        for job, size in zip(jobs, (90.0, 3.0), strict=True)
+    }
+    monkeypatch.setattr(
+        "detrojan.scans.searches.search", lambda *_args, **_options: Searched(found=made, complete=complete)
+    )
+    work.found["patch"] = {jobs[0]: Found(job=jobs[0], trigger=patch, size=12.0, steps=45)}
+    work._seek(Cascade().plan("patch"), jobs, "patch triggers")
+    assert [work.found["patch"][job].size for job in jobs] == sizes
+    assert work.cut == ([] if complete else ["patch triggers"])

@@ -259,7 +259,11 @@ class Searches(Weighed):
                 choose=choose,
             ),
         )
-        self.found[plan.form] |= found.found
+        known = self.found[plan.form]
+        for job, change in found.found.items():
+            # a search that was cut short may not have come as far as one before it
+            if found.complete or job not in known or change.size <= known[job].size:
+                known[job] = change
         self._spent(found.passes)
         self._note(title, complete=found.complete)
 
