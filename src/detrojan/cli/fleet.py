@@ -6,8 +6,15 @@ from pathlib import Path
 
 import click
 
+from detrojan.console.baseline_option import baseline_option
 from detrojan.console.engine_options import engine_options
-from detrojan.console.options import FILE, OutputOptions, RunOptions, output_options, short_run_options
+from detrojan.console.options import (
+    FILE,
+    OutputOptions,
+    RunOptions,
+    output_options,
+    short_run_options,
+)
 from detrojan.console.state import current
 from detrojan.errors import InterruptedRunError
 from detrojan.jobs.sources import EngineSource
@@ -48,13 +55,7 @@ def command() -> None:
     metavar="SECONDS",
     help="Begin no scan after this time; what is left waits for the next call.  [default: no limit]",
 )
-@click.option(
-    "--baseline",
-    "baseline_file",
-    type=FILE,
-    metavar="FILE",
-    help="Known findings, which are marked and do not count (see: detrojan baseline write).",
-)
+@baseline_option
 @output_options("fleet")
 @engine_options("processes")
 @short_run_options

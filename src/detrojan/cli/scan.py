@@ -9,6 +9,7 @@ from pathlib import Path
 import click
 
 from detrojan.console import types
+from detrojan.console.baseline_option import baseline_option
 from detrojan.console.options import (
     FILE,
     OutputOptions,
@@ -52,13 +53,7 @@ from detrojan.jobs.sources import DataSource, ModelSource
     metavar="DIR",
     help="Save the recovered triggers here.  [default: beside the JSON]",
 )
-@click.option(
-    "--baseline",
-    "baseline_file",
-    type=FILE,
-    metavar="FILE",
-    help="Known findings, which are marked and do not count (see: detrojan baseline write).",
-)
+@baseline_option
 @output_options("scan")
 @run_options
 def command(

@@ -93,7 +93,7 @@ def _cost(own: float, alone: float) -> float:
 
 def _chance(cost: float, form: str) -> float:
     """Return how likely so small a cost is without a backdoor."""
-    from scipy import stats  # noqa: PLC0415 - takes longer to import than to use
+    from scipy import special  # noqa: PLC0415 - only who needs it waits for it
 
     usual, spread = getattr(POLICY, f"private_{form}")
-    return float(stats.t.cdf((cost - usual) / spread, POLICY.private_freedom))
+    return float(special.stdtr(POLICY.private_freedom, (cost - usual) / spread))
