@@ -77,6 +77,14 @@ def found(pair):
     return DEFAULT.scan(model, pair[2].with_labels(None), run=Run(seed=1))
 
 
+def test_the_cascade_leaves_few_labels_to_it_and_keeps_the_rest(pair):
+    few = DEFAULT.acting(pair[0])
+    assert isinstance(few, ReferenceNetwork)
+    assert (few.samples, few.patch_steps) == (DEFAULT.samples, DEFAULT.patch_steps)
+    many = Classifier(find_net("badnets_cnn").build(9, SHAPE), SHAPE)
+    assert DEFAULT.acting(many) is DEFAULT
+
+
 def test_the_default_scan_names_the_target_of_two_labels(found):
     assert TARGET in found.targets
     assert found.verdict == "backdoored"

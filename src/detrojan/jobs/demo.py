@@ -232,7 +232,7 @@ def _scanned(
         model,
         data,
         run=run,
-        method=scan,
+        method=scan.acting(model),
         seconds=time.monotonic() - begun,
         started=started,
         command=command,

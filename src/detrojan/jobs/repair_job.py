@@ -98,7 +98,7 @@ class Job:
             self.inputs.model,
             self.inputs.data,
             run=self.run,
-            method=self.scan,
+            method=self.scan.acting(self.inputs.model),
             seconds=time.monotonic() - self.begun,
             started=self.started,
             command=self.command,

@@ -132,7 +132,7 @@ def scan_model(
         inputs.model,
         inputs.data,
         run=run,
-        method=scan,
+        method=scan.acting(inputs.model),
         started=started,
         trigger_files=files,
         command=command,

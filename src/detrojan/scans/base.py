@@ -61,11 +61,17 @@ class Scan(Method, ABC):
             AnswersOnlyError: a model that only answers, and a method that needs more.
 
         """
-        check_sees(self, model)
+        acting = self.acting(model)
+        check_sees(acting, model)
         ready = prepare(
-            model, data, labels, self.samples, run, victims=self.needs_victims, until=self.until()
+            model, data, labels, acting.samples, run, victims=acting.needs_victims, until=acting.until()
         )
-        return ready.refusal() if ready.obstacle else ready.result(self.judge(model, ready, run))
+        return ready.refusal() if ready.obstacle else ready.result(acting.judge(model, ready, run))
+
+    def acting(self, model: Classifier) -> Scan:
+        """Return the scan that judges `model`: this one, or another that it leaves such models to."""
+        del model
+        return self
 
     def until(self) -> float:
         """Return when the time of a scan that begins now is up, by the monotonic clock: never, by default."""

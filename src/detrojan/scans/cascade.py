@@ -33,26 +33,24 @@ class Cascade(Scan):
     """Rank all labels by cheap probes, then search the smallest trigger for the most suspicious ones.
 
     With more than 48 labels, cheap probes rank them all: a screening (a universal perturbation of a few
-    steps), the latent margin, the rows of the last layer and the attractor
-    probe. Some of them hand in their first labels by turns, and so does the sum of the logarithms of all
-    ranks: no probe alone puts a label aside. The first labels go on, beside control labels drawn at
-    random. For these the smallest additive perturbation and the smallest patch are searched; of the first
-    labels only the better half by perturbation gets a patch. Half of the controls come first: the others
-    are searched only where something is in doubt. Patches also start where a small window does most.
+    steps), the latent margin, the rows of the last layer and the attractor probe. Some of them hand in their
+    first labels by turns, and so does the sum of the logarithms of all ranks: no probe alone puts a label
+    aside. The first labels go on, beside control labels drawn at random. For these the smallest additive
+    perturbation and the smallest patch are searched; of the first labels only the better half by
+    perturbation gets a patch. Half of the controls come first: the others are searched only where
+    something is in doubt. Patches also start where a small window does most.
 
-    The p-value comes from a moderated t-test of a label's sizes against those of the controls. The sizes
-    are the logarithms of the patch's mask and of the perturbation's norm, combined by Stouffer's method.
-    The label's ranks in the probes are combined with them in the same way. The p-value is corrected for all
-    labels looked at, also those that the probes put aside or that were drawn for comparison only. Of
-    several flagged labels the k-th may have k times the p-value of the first.
+    The p-value comes from a moderated t-test of a label's sizes against those of the controls. The sizes are
+    the logarithms of the patch's mask and of the perturbation's norm, combined by Stouffer's method. The
+    label's ranks in the probes are combined with them in the same way. The p-value is corrected for all
+    labels looked at, also those that the probes put aside or that were drawn for comparison only. Of several
+    flagged labels the k-th may have k times the p-value of the first. A flagged trigger is also small beside
+    the usual one, and works on held-out images. While targets are found, the next candidates are searched. If
+    no label is found and all were looked at, one patch that moves every label in step (all-to-all) is
+    searched. With few labels a patch for each pair (source-specific) is searched too, if a faint change moves
+    the images of one source far.
 
-    A flagged trigger is also small beside the usual one, and works on held-out images. While targets are
-    found, the next candidates are searched. If no label is found and all were looked at, one patch that
-    moves every label in step (all-to-all) is searched. With few labels a patch for each pair
-    (source-specific) is searched too, if a faint change moves the images of one source far.
-
-    Fewer than five labels cannot show what is usual: the scan `reference_network` judges such a network, and
-    `candidates`, `controls`, `ratio` and `parts` say nothing then.
+    Fewer than five labels cannot show what is usual: such a network is left to `reference_network`.
 
     Reference: the form of the patch is Neural Cleanse's (Wang et al., IEEE S&P 2019), the universal
     perturbation that of Moosavi-Dezfooli et al. (CVPR 2017); the cascade is ours.
@@ -130,10 +128,12 @@ class Cascade(Scan):
         """Return when the time of a scan that begins now is up, by the monotonic clock."""
         return time.monotonic() + self.budget if self.budget else math.inf
 
+    def acting(self, model: Classifier) -> Scan:
+        """Return this scan, or where labels are too few to show what is usual, the reference network."""
+        return for_few_labels(self) if model.num_classes < FEWEST_LABELS else self
+
     def judge(self, model: Classifier, ready: Prepared, run: Run) -> Judged:
         """Judge the tested labels, as far as the budget goes; an interruption leaves what is known so far."""
-        if model.num_classes < FEWEST_LABELS:
-            return for_few_labels(self).judge(model, ready, run)
         most = ready.afforded.parts
         middle = middle_of(model, ready.images, ready.answers, most=most) if self.parts else None
         if middle is None:

@@ -129,6 +129,7 @@ def for_few_labels(method: Settings) -> ReferenceNetwork:
         significance=method.significance,
         confirm=method.confirm,
         budget=method.budget,
+        samples=method.samples,
     )
 
 

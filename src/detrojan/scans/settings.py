@@ -11,6 +11,10 @@ class Settings(Protocol):
     """What the stages ask of the method: its hyper-parameters, and how triggers are searched."""
 
     @property
+    def samples(self) -> int:
+        """Images to use."""
+
+    @property
     def candidates(self) -> int:
         """Labels that are searched at a time where there are many."""
 
