@@ -4,14 +4,15 @@ import io
 import tarfile
 
 import pytest
+import torch
 
 from detrojan.data.reading import read_data, splits_of
 from detrojan.errors import DataError, LabelError
 from picture_files import levels, png
 
 
-def packed(path, members):
-    with tarfile.open(path, "w") as archive:
+def packed(path, members, mode="w"):
+    with tarfile.open(path, mode) as archive:
         for name, content in members.items():
             data = png(content) if isinstance(content, int) else content
             item = tarfile.TarInfo(name)
@@ -62,4 +63,38 @@ def test_missing_labels_and_damage(tmp_path):
     content[600:] = content[600:700]
     path.write_bytes(content)
     with pytest.raises(DataError, match=r"d\.tar"):
+        read_data(path)
+
+
+@pytest.mark.parametrize(
+    ("ending", "mode"), [("tar.gz", "w:gz"), ("tgz", "w:gz"), ("tar.bz2", "w:bz2"), ("tar.xz", "w:xz")]
+)
+def test_a_packed_tar_is_unpacked_in_passing(tmp_path, ending, mode):
+    members = {f"d/{name}/{at}.png": at * 20 for name in ("dog", "cat") for at in range(1, 5)}
+    path = packed(tmp_path / f"d.{ending}", members, mode)
+    data = read_data(path)
+    assert (levels(data), data.class_names) == ([20, 40, 60, 80] * 2, ("cat", "dog"))
+    assert data.labels.tolist() == [0] * 4 + [1] * 4
+    some = read_data(path, limit=3, generator=torch.Generator().manual_seed(1))
+    assert levels(some) == levels(
+        read_data(packed(tmp_path / "d.tar", members), limit=3, generator=torch.Generator().manual_seed(1))
+    )
+
+
+def test_packed_shards_with_labels_beside(tmp_path):
+    packed(tmp_path / "train-000.tar.gz", {"a.png": 10, "a.cls": b"3", "b.png": 20, "b.cls": b"0"}, "w:gz")
+    packed(tmp_path / "train-001.tar.gz", {"a.png": 30, "a.json": b'{"label": 1}'}, "w:gz")
+    data = read_data(tmp_path, split="train")
+    assert (levels(data), data.labels.tolist()) == ([10, 20, 30], [3, 0, 1])
+
+
+def test_a_packed_tar_that_is_damaged_or_holds_something_else(tmp_path):
+    path = packed(tmp_path / "d.tar.gz", {"batch_1": b"x" * 5000}, "w:gz")
+    with pytest.raises(
+        DataError, match=r"expected pictures, got none; unpack it, if it holds data of another"
+    ):
+        read_data(path)
+    path = packed(path, {f"{at}.png": at for at in range(200)}, "w:gz")
+    path.write_bytes(path.read_bytes()[:-4000])
+    with pytest.raises(DataError, match=r"d\.tar\.gz: the tar file is truncated or damaged"):
         read_data(path)

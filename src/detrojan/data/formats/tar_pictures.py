@@ -5,16 +5,20 @@ from __future__ import annotations
 import json
 import re
 import tarfile
+from collections.abc import Iterator
+from itertools import groupby
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import IO, Any, Literal
 
 import numpy as np
+from numpy.typing import NDArray
 
 from detrojan.data.decoding import SUFFIXES
 from detrojan.data.formats.base import Format, Place
 from detrojan.data.layout import arrange, is_litter, splits_in
-from detrojan.data.source import MOST_ENCODED, Array, Source, choose_split, pictures_in, split_name
-from detrojan.data.walking import first_bytes, is_file, open_plain
+from detrojan.data.packed import DAMAGE, Unpacked, is_packed
+from detrojan.data.source import MOST_ENCODED, Array, Encoded, Source, choose_split, split_name
+from detrojan.data.walking import is_file
 from detrojan.errors import DataError, LabelError
 from detrojan.quarantine import quarantined
 
@@ -23,16 +27,20 @@ _MOST_MEMBERS, _MOST_BESIDE = 5_000_000, 2**16
 _BESIDE = (".cls", ".json")
 _LABELS = ("label", "cls", "class", "class_name", "target", "category")
 _MAGIC = slice(257, 262)
+_ENDINGS = (".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz")
 
 #: a picture: its shard, its name in it, where its bytes begin and how many there are
 _Member = tuple[Path, str, int, int]
 
 
 class TarPictures(Format):
-    """A tar file of pictures, or a folder of such shards."""
+    """A tar file of pictures, packed or not, or a folder of such shards."""
 
     kind = "a tar of pictures (WebDataset)"
-    listed = ((".tar", "pictures, laid out as in a folder, or WebDataset's shards with N.jpg and N.cls"),)
+    listed = (
+        (".tar", "pictures, laid out as in a folder, or WebDataset's shards with N.jpg and N.cls"),
+        (".tar.gz", "the same packed (also .tgz, .tar.bz2, .tar.xz): slower, unpacked in passing"),
+    )
     precedence = 46
 
     def recognises(self, place: Place) -> bool:
@@ -57,16 +65,20 @@ class TarPictures(Format):
 
 
 def is_tar(path: Path) -> bool:
-    """Tell whether a file is a plain tar."""
+    """Tell whether a file is a tar, packed or not."""
     try:
-        return is_file(path) and first_bytes(path, 512)[_MAGIC] == b"ustar"
-    except DataError:
+        if not is_file(path):
+            return False
+        with Unpacked(path) as stream:
+            return stream.read(512)[_MAGIC] == b"ustar"
+    except (DataError, *DAMAGE):
         return False
 
 
 def shards(folder: Path) -> dict[str, list[Path]]:
     """Return the tar files in a folder, by split where all are named after one, as train-000.tar is."""
-    found = [path for path in sorted(folder.glob("*.tar")) if not path.name.startswith(".") and is_tar(path)]
+    named_so = (path for path in sorted(folder.iterdir()) if path.name.lower().endswith(_ENDINGS))
+    found = [path for path in named_so if not path.name.startswith(".") and is_tar(path)]
     named: dict[str, list[Path]] = {}
     for path in found:
         try:
@@ -101,7 +113,8 @@ def read_tar(path: Path, split: str | None = None, *, unlabelled: bool = False) 
         files = found[""]
     members, beside = _members(files)
     if not members:
-        raise DataError(f"{path}: expected pictures, got none")
+        unpack = "; unpack it, if it holds data of another kind" if any(map(is_packed, files)) else ""
+        raise DataError(f"{path}: expected pictures, got none{unpack}")
     class_names, named = tuple[str, ...](), False
     if beside:
         labels = None if unlabelled else _stated(members, beside, path)
@@ -114,9 +127,7 @@ def read_tar(path: Path, split: str | None = None, *, unlabelled: bool = False) 
     return Source(
         where=str(path),
         count=len(members),
-        pictures=pictures_in(
-            [f"{file}: {name}" for file, name, _, _ in members], lambda at: _content(members[at])
-        ),
+        pictures=lambda index: _encoded(members, index),
         labels=labels,
         class_names=class_names,
         named=named,
@@ -138,7 +149,9 @@ def parse_tar(path: Path) -> list[tuple[str, int, int, str | None]]:
     """
     found = list[tuple[str, int, int, str | None]]()
     try:
-        with open_plain(path) as stream, tarfile.open(fileobj=stream, mode="r:") as archive:
+        # what is packed is read once, from its beginning to its end
+        mode: Literal["r|", "r:"] = "r|" if is_packed(path) else "r:"
+        with Unpacked(path) as stream, tarfile.open(fileobj=stream, mode=mode) as archive:
             for item in archive:
                 name = PurePosixPath(item.name)
                 if not item.isreg() or is_litter(name):
@@ -152,7 +165,7 @@ def parse_tar(path: Path) -> list[tuple[str, int, int, str | None]]:
                 if len(found) > _MOST_MEMBERS:
                     raise DataError(f"{path}: expected at most {_MOST_MEMBERS:,} files, got more")
                 archive.members.clear()  # type: ignore[attr-defined]  # a tar remembers all it has seen
-    except (tarfile.TarError, OSError, ValueError, EOFError, OverflowError) as error:
+    except (tarfile.TarError, OverflowError, *DAMAGE) as error:
         raise DataError(f"{path}: the tar file is truncated or damaged: {error}") from error
     return found
 
@@ -202,9 +215,20 @@ def _stated(members: list[_Member], beside: dict[tuple[Path, str], str], path: P
     return np.asarray(stated)
 
 
-def _content(member: _Member) -> bytes:
+def _encoded(members: list[_Member], index: NDArray[np.int64]) -> Iterator[tuple[int, Encoded]]:
+    """Yield pictures in the order in which they lie, so that packed files are unpacked once only."""
+    chosen = [(*members[position], place) for place, position in enumerate(index.tolist())]
+    wanted = sorted(chosen, key=lambda item: (item[0], item[2]))
+    for file, group in groupby(wanted, key=lambda item: item[0]):
+        with Unpacked(file) as stream:
+            for _, name, offset, size, place in group:
+                yield place, Encoded(f"{file}: {name}", _content(stream, offset, size))
+
+
+def _content(stream: IO[bytes], offset: int, size: int) -> bytes:
     """Return the bytes of one picture; fewer where the file has lost some, which shows when it is decoded."""
-    file, _, offset, size = member
-    with open_plain(file) as stream:
+    try:
         stream.seek(offset)
         return stream.read(size)
+    except DAMAGE:
+        return b""
