@@ -9,6 +9,7 @@ import torch
 import detrojan
 from detrojan.errors import DataError, OptionError
 from detrojan.findings import Finding
+from detrojan.models.loading import file_sha256
 from detrojan.repairs.finetune import FineTune
 from detrojan.report.reading import load_report
 from detrojan.run import Run
@@ -86,7 +87,10 @@ def test_a_repair_gives_a_copy_and_what_it_came_to(twins, scanned, tmp_path):
     assert repr(out).startswith(f"<{out.outcome}; recovered trigger ")
     assert bool(out.complaint) == (out.outcome == "not repaired")
     assert "Written to" not in out.save(tmp_path / "repair.html").read_text()
-    read = detrojan.load_model(out.save_model(tmp_path / "repaired.safetensors"))
+    path = out.save_model(tmp_path / "repaired.safetensors")
+    assert (out.report.output, out.report.output_sha256) == (str(path), file_sha256(path))
+    assert "Written to" in out.save(tmp_path / "repair.html").read_text()
+    read = detrojan.load_model(path)
     again, mended = (model.all_logits(twins.test.images[:5]) for model in (read, out.model))
     assert torch.allclose(again, mended, atol=1e-4)  # another copy in memory may be summed otherwise
 

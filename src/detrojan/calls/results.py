@@ -15,6 +15,7 @@ from detrojan.findings import Finding, ScanResult, VerdictText
 from detrojan.jobs.repair_job import Mended
 from detrojan.jobs.repairing import Outcome
 from detrojan.models.classifier import Classifier
+from detrojan.models.loading import format_of, model_sha256
 from detrojan.models.writing import save_model
 from detrojan.report.html_page import render_html
 from detrojan.report.outputs.base import Output, outputs
@@ -164,7 +165,7 @@ class RepairOutcome(Reported):
         return self.mended.model
 
     def save_model(self, path: str | Path) -> Path:
-        """Write the repaired model.
+        """Write the repaired model; from then on the report names the file and holds its digest.
 
         Args:
             path: a file of the delivered model's kind, or one that can hold any network.
@@ -174,8 +175,11 @@ class RepairOutcome(Reported):
             InputError: the file cannot be written.
 
         """
-        save_model(self.model, Path(path))
-        return Path(path)
+        path = Path(path)
+        save_model(self.model, path)
+        written = {"output": str(path), "output_sha256": model_sha256(path, format_of(path))}
+        object.__setattr__(self, "report", self.report.model_copy(update=written))
+        return path
 
     def summary(self) -> str:
         """Return the outcome, and the worst trigger before and after."""
