@@ -15,6 +15,7 @@ import typing
 from pathlib import Path
 
 from detrojan import catalog
+from detrojan.guards.base import Guard
 from detrojan.method import Method
 from detrojan.repairs.base import Repair
 
@@ -90,6 +91,8 @@ def page(room: str, method: type[Method]) -> str:
     lines = [MADE, "", f"# {method.name}", "", method.summary(), ""]
     if prose := body(method):
         lines += [prose, ""]
+    if issubclass(method, Guard):
+        lines += [f"{method.lets_through} [What was measured](../../results/guards.md) says more.", ""]
     lines += [f"Reference: {method.reference()}", ""]
     hints = typing.get_type_hints(method)
     documented = method.parameter_docs()

@@ -1,6 +1,7 @@
 import pytest
 
-from detrojan.benchmark.tables import DASH, render, tables
+from detrojan.benchmark.averages import DASH
+from detrojan.benchmark.tables import render, tables
 
 
 def row(attack="badnets", defence="none", seed=0, room="", status="done", **figures):

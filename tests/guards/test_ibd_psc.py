@@ -55,6 +55,16 @@ def test_the_score_is_the_mean_log_odds_in_networks_with_louder_layers(clean, no
     assert torch.allclose(made.score(images), torch.stack(wanted).mean(0), atol=1e-4)
 
 
+def test_an_answer_beyond_all_bounds_is_still_surer_than_a_sure_one(clean):
+    model = network(norms=True)
+    model.network[-1].weight.data *= 1e4
+    made = IbdPsc(frr=0.1, wrong=0.01, networks=2).calibrate(model, clean, run=RUN)
+    top = made.score(clean.images).sort().values[-20:]
+    assert bool((top > 50).all())
+    assert len(top.unique()) == 20
+    assert float(top[-1]) < 70
+
+
 def test_answers_that_no_louder_layer_changes_stand_out(clean):
     """The sure answer is one that a neuron of the last layer alone decides, whatever the others say."""
     model = network(norms=True)

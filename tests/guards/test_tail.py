@@ -1,11 +1,12 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
 
-from detrojan.guards.tail import Tail, counted
+from detrojan.guards.tail import Tail, counted, interval
 
 
 def _rates(count: int, frr: float, *, smooth: bool) -> torch.Tensor:
@@ -37,3 +38,19 @@ def test_above_a_score_that_many_share_nobody_is_rejected():
     scores = torch.cat([torch.arange(20.0), torch.full((80,), 50.0)])
     assert Tail.of(scores).reached_by(0.05) == math.nextafter(50.0, math.inf)
     assert Tail.of(scores).reached_by(0.9) == pytest.approx(9, abs=1)
+
+
+def test_scores_that_end_before_the_curve_does_have_a_boundary_that_is_reached():
+    scores = torch.rand(500, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    by_curve = replace(Tail.of(scores), scores=scores[:0])
+    assert by_curve.start + by_curve.slope * math.log(by_curve.share / 0.01) > 1
+    limit = Tail.of(scores).reached_by(0.01)
+    assert limit == counted(scores.sort().values, 0.01)
+    assert 0.98 < limit < 1
+
+
+@pytest.mark.parametrize(
+    ("reached", "low", "high"), [(0, 0.0, 0.006), (5, 0.0039, 0.0209), (10, 0.0109, 0.0337)]
+)
+def test_the_interval_is_that_of_clopper_and_pearson(reached, low, high):
+    assert interval(reached, 500) == pytest.approx((low, high), abs=2e-4)

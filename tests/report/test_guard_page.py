@@ -5,7 +5,9 @@ from dataclasses import replace
 import pytest
 import torch
 
+from detrojan.catalog import methods
 from detrojan.data.dataset import Dataset
+from detrojan.guards.auto import Auto
 from detrojan.guards.strip import Strip
 from detrojan.metrics.detection import Detection
 from detrojan.report.guard_page import Measured, guard_page
@@ -96,6 +98,19 @@ def test_a_calibration_says_that_nobody_measured_what_it_catches_and_how_to(guar
     told = page(guard, made, measured=Measured(detection=FOUND))
     assert "not measured" not in told
     assert "What to do now" not in told
+
+
+@pytest.mark.parametrize("kind", methods("guards").values())
+def test_every_guard_says_what_gets_past_it(kind):
+    assert kind.lets_through.endswith("gets past it.")
+
+
+def test_the_page_of_auto_does_not_say_what_gets_past_strip(made):
+    images = torch.rand(40, 3, 32, 32, generator=torch.Generator().manual_seed(0))
+    guard = Auto(frr=0.1, parts="consistency").calibrate(made.make_model(10), Dataset(images), run=Run())
+    text = page(guard, made)
+    assert Auto.lets_through in text
+    assert Strip.lets_through not in text
 
 
 @pytest.mark.parametrize(("far", "mood"), [(0.01, "good"), (0.3, "inconclusive")])

@@ -5,13 +5,13 @@ from __future__ import annotations
 import html
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from statistics import fmean, stdev
 from typing import Any, Literal
 
+from detrojan.benchmark.averages import mean, values
+from detrojan.benchmark.guard_tables import figure_tables, side_by_side
 from detrojan.benchmark.parts import NONE
 from detrojan.benchmark.results import Row
 
-DASH = "\u2013"
 CROSSED = "crossed"
 CROSSED_NOTE = (
     "crossed: how often the trigger that was drawn for one image works on another one, in percent, "
@@ -45,30 +45,52 @@ class Table:
 
 
 def tables(rows: Sequence[Row]) -> list[Table]:
-    """Return a table for each plan, profile, data set and network, in the order of the rows."""
+    """Return a table for each plan, profile, data set and network, in the order of the rows.
+
+    Where there are several guards, each of their figures has a table of its own.
+    """
     groups: dict[tuple[str, ...], list[Row]] = {}
     for row in rows:
         plan = row.get("plan") or {}
         key = (str(plan.get("name")), str(row["profile"]), str(row["data"]), str(row["network"]))
         groups.setdefault(key, []).append(row)
-    return [_table(group) for group in groups.values()]
+    return [table for group in groups.values() for table in _tables(group)]
 
 
-def _table(rows: list[Row]) -> Table:
+def _tables(rows: list[Row]) -> list[Table]:
+    """Return the tables of one plan, profile, data set and network."""
+    guards = side_by_side(rows)
+    whole = _table(rows, guards)
+    return [
+        whole,
+        *(
+            Table(
+                title=f"{one.figure}: {whole.title}",
+                columns=("attack", *guards),
+                rows=one.rows,
+                notes=(one.note,),
+            )
+            for one in (figure_tables(rows, guards) if guards else ())
+        ),
+    ]
+
+
+def _table(rows: list[Row], apart: Sequence[str]) -> Table:
+    """Return the table of all defences but those that stand apart."""
     attacks = list(dict.fromkeys(str(row["attack"]) for row in rows))
-    defences = list(dict.fromkeys(str(row["defence"]) for row in rows))
+    defences = [name for name in dict.fromkeys(str(row["defence"]) for row in rows) if name not in apart]
     first = rows[0]
     about = first.get("about") or {}
-    crossed = bool(_values([row.get("subject") or {} for row in rows], "cross_asr"))
+    crossed = bool(values([row.get("subject") or {} for row in rows], "cross_asr"))
     extra = [""] * crossed
     body = []
     for attack in attacks:
         own = [row for row in rows if row["attack"] == attack]
         texts = [_cell([row for row in own if row["defence"] == defence]) for defence in defences]
         if crossed:
-            values = _by_seed(own, "subject", "cross_asr")
-            texts.insert(0, _mean(values) if values else "")
-        body.append((attack, _mean(_by_seed(own, "twin", "ca")), *texts))
+            others = _by_seed(own, "subject", "cross_asr")
+            texts.insert(0, mean(others) if others else "")
+        body.append((attack, mean(_by_seed(own, "twin", "ca")), *texts))
     for name, twin, *texts in _average(rows, attacks, defences):
         body.append((name, twin, *extra, *texts))
     data = f"{first['data']} ({about['data']})" if about.get("data") else str(first["data"])
@@ -77,14 +99,14 @@ def _table(rows: list[Row]) -> Table:
         title=f"{plan.get('title', '')}: {data}, {about.get('network') or first['network']}",
         columns=("attack", "clean twin", *[CROSSED] * crossed, *defences),
         rows=tuple(body),
-        notes=(*_notes(rows), *[CROSSED_NOTE] * crossed),
+        notes=(*_notes(rows, apart), *[CROSSED_NOTE] * crossed),
     )
 
 
 def _by_seed(rows: list[Row], part: str, name: str) -> list[float]:
     """Return a figure of the subject or its twin, once for each seed: all cells of a seed share them."""
     found = {row["seed"]: row.get(part) or {} for row in rows if row["status"] == "done"}
-    return _values(list(found.values()), name)
+    return values(list(found.values()), name)
 
 
 def _cell(rows: list[Row]) -> str:
@@ -106,34 +128,32 @@ def _figures(rows: Sequence[Row]) -> list[dict[str, Any]]:
 
 
 def _accuracy(figures: Sequence[dict[str, Any]]) -> str:
-    accuracy = _values(figures, "ca")
-    shown = _mean(accuracy) if accuracy or not _values(figures, "agreement") else (
-        f"agr. {_mean(_values(figures, 'agreement'))}"
+    accuracy = values(figures, "ca")
+    shown = mean(accuracy) if accuracy or not values(figures, "agreement") else (
+        f"agr. {mean(values(figures, 'agreement'))}"
     )  # fmt: skip
-    shown += f" / {_mean(_values(figures, 'asr'))}"
-    precision = _values(figures, "isolation_precision")
-    return shown + (f" (isolated {_mean(precision)} right)" if precision else "")
+    shown += f" / {mean(values(figures, 'asr'))}"
+    precision = values(figures, "isolation_precision")
+    return shown + (f" (isolated {mean(precision)} right)" if precision else "")
 
 
 def _scan(figures: Sequence[dict[str, Any]]) -> str:
-    flagged, count = sum(_values(figures, "flagged")), len(figures)
-    right = _values(figures, "target_right")
+    flagged, count = sum(values(figures, "flagged")), len(figures)
+    right = values(figures, "target_right")
     words = f"flagged {flagged:g}/{count}"
     return words + (f", target {sum(right):g}/{len(right)}" if right else "")
 
 
 def _guard(figures: Sequence[dict[str, Any]]) -> str:
-    plain = f"FRR {_mean(_values(figures, 'frr'), 2)} / FAR {_mean(_values(figures, 'far'), 2)}"
-    at_one, at_five = (_values(figures, f"far_at_{rate}") for rate in (0.01, 0.05))
+    plain = f"FRR {mean(values(figures, 'frr'), 2)} / FAR {mean(values(figures, 'far'), 2)}"
+    at_one, at_five = (values(figures, f"far_at_{rate}") for rate in (0.01, 0.05))
     if not at_one:
         return plain
-    return (
-        f"AUROC {_mean(_values(figures, 'auroc'))}, {plain} ({_mean(at_one)} at 1%, {_mean(at_five)} at 5%)"
-    )
+    return f"AUROC {mean(values(figures, 'auroc'))}, {plain} ({mean(at_one)} at 1%, {mean(at_five)} at 5%)"
 
 
 def _filter(figures: Sequence[dict[str, Any]]) -> str:
-    return f"precision {_mean(_values(figures, 'precision'))} / recall {_mean(_values(figures, 'recall'))}"
+    return f"precision {mean(values(figures, 'precision'))} / recall {mean(values(figures, 'recall'))}"
 
 
 _FORMS: dict[str, Callable[[Sequence[dict[str, Any]]], str]] = {
@@ -141,18 +161,6 @@ _FORMS: dict[str, Callable[[Sequence[dict[str, Any]]], str]] = {
     "guards": _guard,
     "filters": _filter,
 }
-
-
-def _values(figures: Sequence[dict[str, Any]], name: str) -> list[float]:
-    found = [values.get(name) for values in figures]
-    return [float(value) for value in found if isinstance(value, int | float)]
-
-
-def _mean(values: Sequence[float], digits: int = 1) -> str:
-    if not values:
-        return DASH
-    spread = f"±{100 * stdev(values):.{digits}f}" if len(values) > 1 else ""
-    return f"{100 * fmean(values):.{digits}f}{spread}"
 
 
 def _average(rows: list[Row], attacks: list[str], defences: list[str]) -> list[tuple[str, ...]]:
@@ -166,18 +174,18 @@ def _average(rows: list[Row], attacks: list[str], defences: list[str]) -> list[t
         done = [row for row in own if row["status"] == "done"]
         plain = all(str(row.get("room")) in {"", "repairs", "trainers"} for row in done)
         whole = plain and len({row["attack"] for row in done}) == len(real)
-        means = [_mean(_values(_figures(done), name)).partition("±")[0] for name in ("ca", "asr")]
+        means = [mean(values(_figures(done), name)).partition("±")[0] for name in ("ca", "asr")]
         texts.append(" / ".join(means) if whole else "")
     return [("average", "", *texts)] if any(texts) else []
 
 
-def _notes(rows: list[Row]) -> list[str]:
+def _notes(rows: list[Row], apart: Sequence[str]) -> list[str]:
     """Return what the figures are, where they came from, and which cells are missing."""
     rooms = {str(row.get("room")) for row in rows}
     notes = []
     if rooms & {"", "repairs", "trainers"}:
         notes.append("Cells are clean accuracy / attack success in percent, on images nobody trained on.")
-    if any("far_at_0.01" in (row.get("figures") or {}) for row in rows):
+    if not apart and any("far_at_0.01" in (row.get("figures") or {}) for row in rows):
         notes.append(
             "Guards: AUROC, FRR / FAR in percent at the guard's own boundary, and in brackets the FAR at an "
             "FRR of exactly 1% and 5% of the judging images."
@@ -219,8 +227,8 @@ def _origin(rows: list[Row]) -> str:
     for name, word in (
         ("commit", "commit"), ("device_name", "device"), ("threads", "threads"), ("torch", "torch"),
     ):  # fmt: skip
-        values = {str((row.get("provenance") or {}).get(name)) for row in rows} - {"None"}
-        shown = sorted(value[:12] for value in values)
+        stated = {str((row.get("provenance") or {}).get(name)) for row in rows} - {"None"}
+        shown = sorted(value[:12] for value in stated)
         if shown:
             found.append(f"{word} {', '.join(shown)}")
     if any((row.get("settings") or {}).get("mixed_precision") for row in rows):

@@ -130,6 +130,7 @@ class Auto(Guard):
 
     name = "auto"
     answers_only: ClassVar[bool] = True
+    lets_through: ClassVar[str] = "A trigger that joins parts of two natural images often gets past it."
 
     frr: float = 0.01
     parts: str = ""

@@ -97,6 +97,7 @@ class BadExpert(CrossFitted):
     """
 
     name = "badexpert"
+    lets_through: ClassVar[str] = "A trigger that fine-tuning on clean images does not remove gets past it."
 
     frr: float = 0.01
     expert_rate: float = 2e-4

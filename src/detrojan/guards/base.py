@@ -8,14 +8,11 @@ from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 import torch
-from scipy import stats
-
 from detrojan.data.dataset import Dataset
+from detrojan.guards.tail import interval
 from detrojan.method import Method
 from detrojan.models.classifier import Classifier
 from detrojan.run import Run
-
-_CONFIDENCE = 0.9
 
 
 @dataclass(frozen=True, kw_only=True, eq=False, repr=False)
@@ -64,8 +61,7 @@ class Calibrated(ABC):
         takes no shape of the scores for granted.
         """
         reached = int(self.suspicious(self.clean_scores).sum())
-        found = stats.binomtest(reached, len(self.clean_scores)).proportion_ci(_CONFIDENCE, method="exact")
-        return float(found.low), float(found.high)
+        return interval(reached, len(self.clean_scores))
 
     def clean_images(self) -> torch.Tensor:
         """Return the clean images that the guard holds, (M, C, H, W) in [0, 1]; none where it needs none."""
@@ -93,6 +89,9 @@ class Calibrated(ABC):
 @dataclass(frozen=True, kw_only=True)
 class Guard(Method, ABC):
     """Base of the guards: each learns from a model and clean inputs what is usual."""
+
+    #: one sentence for people: which triggers get past it, by what was measured
+    lets_through: ClassVar[str] = ""
 
     @abstractmethod
     def calibrate(self, model: Classifier, clean: Dataset, *, run: Run) -> Calibrated:

@@ -13,7 +13,7 @@ from detrojan.data.dataset import Dataset
 from detrojan.errors import DataError, ModelError, OptionError
 from detrojan.guards.base import Calibrated
 from detrojan.guards.cross_fitted import CrossFitted, scored
-from detrojan.guards.usual import odds
+from detrojan.guards.usual import MOST, odds
 from detrojan.learning.fitting import batch_norms
 from detrojan.models.classifier import Classifier
 from detrojan.run import Run
@@ -47,8 +47,8 @@ class CalibratedIbdPsc(Calibrated):
 
         """
         labels = self.model.answers(images)
-        found = [odds(network.all_logits(images), labels) for network in self.amplified]
-        return torch.stack(found).mean(0)
+        found = [odds(network.all_logits(images), labels, most=math.inf) for network in self.amplified]
+        return _flattened(torch.stack(found)).mean(0)
 
     def state(self) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
         """Return which layers are amplified, and how much; the networks are made again of the model."""
@@ -68,8 +68,9 @@ class IbdPsc(CrossFitted):
     are. It needs the network's layers. Labels decide the depth where there are some, otherwise the
     network's own answers. A pass costs one forward more than there are networks.
 
-    Departures from the paper: the log odds are averaged instead of the probabilities, which saturate. The
-    boundary is set on clean inputs instead of at 0.9. Where no depth is enough, the factor is raised.
+    Departures from the paper: the log odds are averaged instead of the probabilities, which saturate.
+    Beyond 50 they grow as their logarithm only. The boundary is set on clean inputs instead of at 0.9.
+    Where no depth is enough, the factor is raised.
 
     Reference: Hou et al., IBD-PSC: Input-level Backdoor Detection via Parameter-oriented Scaling
     Consistency, ICML 2024.
@@ -83,6 +84,9 @@ class IbdPsc(CrossFitted):
     """
 
     name = "ibd_psc"
+    lets_through: ClassVar[str] = (
+        "A trigger whose answer breaks as soon as that of clean inputs gets past it."
+    )
 
     frr: float = 0.01
     factor: float = 1.5
@@ -158,6 +162,15 @@ class IbdPsc(CrossFitted):
             raise DataError(f"expected a factor above 1, got {factor!r:.80}")
         family = _family(model, first, float(factor), self.networks)
         return CalibratedIbdPsc(**common, first=first, factor=float(factor), amplified=family)
+
+
+def _flattened(found: torch.Tensor) -> torch.Tensor:
+    """Return log odds that grow as their logarithm beyond the usual bound: no network outweighs the others.
+
+    Cut off there, the surest clean inputs and the backdoored ones would be alike.
+    """
+    beyond = (found.abs() - MOST).clamp(min=0)
+    return found.clamp(-MOST, MOST) + found.sign() * beyond.log1p()
 
 
 def _amplifiable(network: nn.Module) -> list[str]:

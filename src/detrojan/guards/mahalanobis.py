@@ -89,6 +89,9 @@ class Mahalanobis(Reader[CalibratedMahalanobis]):
     """
 
     name = "mahalanobis"
+    lets_through: ClassVar[str] = (
+        "A trigger that joins parts of two natural images, or bends the image, sometimes gets past it."
+    )
 
     frr: float = 0.01
     layers: int = 1

@@ -113,8 +113,7 @@ class Strip(Guard):
     The mean Shannon entropy of the answers to N superimposed copies is low where a trigger decides
     them all. The boundary is the FRR quantile of a normal curve fitted to clean inputs' entropies.
     Every input is mixed with the same N images, so that an answer can be repeated (the paper draws new
-    ones). These images are not among those that the boundary is set on. Triggers that differ from image to
-    image do not survive the mixing and get past this guard.
+    ones). These images are not among those that the boundary is set on.
 
     Sums are not clipped, as in the authors' code, which adds floating-point images. Pixels reach 2, twice
     what the network knows. Cut off at 1, two bright images would leave white where the trigger was.
@@ -144,6 +143,9 @@ class Strip(Guard):
 
     name = "strip"
     answers_only: ClassVar[bool] = True
+    lets_through: ClassVar[str] = (
+        "A trigger that differs from image to image, or that mixing images destroys, gets past it."
+    )
 
     copies: int = 100
     mode: Literal["both", "add", "balance", "blend"] = "both"

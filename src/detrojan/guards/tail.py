@@ -6,11 +6,14 @@ import math
 from dataclasses import dataclass
 
 import torch
+from scipy import stats
 
 #: the tail begins where so large a share of the clean scores lies above
 SHARE = 0.15
 #: a tail of fewer scores is not fitted
 FEWEST = 8
+#: with this confidence the scores must not speak against the curve
+_CONFIDENCE = 0.9
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -18,7 +21,8 @@ class Tail:
     """Clean scores, and the exponential curve that stands for the largest of them.
 
     Few clean scores lie beyond a boundary that one of a hundred reaches, and where they lie is chance. The
-    curve is fitted to ten times as many.
+    curve is fitted to ten times as many. Scores that end somewhere, or that have a longer tail, do not
+    follow it. Where their number beyond its boundary speaks against it, the boundary is counted.
 
     Attributes:
         scores: ascending (N,), float64.
@@ -53,7 +57,15 @@ class Tail:
         """Return what the score of a further clean input reaches with probability `frr`."""
         if frr >= self.share:
             return counted(self.scores, frr)
-        return self.start + self.slope * math.log(self.share / frr)
+        limit = self.start + self.slope * math.log(self.share / frr)
+        low, high = interval(int((self.scores >= limit).sum()), len(self.scores))
+        return limit if low <= frr <= high else counted(self.scores, frr)
+
+
+def interval(reached: int, count: int, confidence: float = _CONFIDENCE) -> tuple[float, float]:
+    """Return between which rates `reached` of `count` inputs speak for, by Clopper and Pearson."""
+    found = stats.binomtest(reached, count).proportion_ci(confidence, method="exact")
+    return float(found.low), float(found.high)
 
 
 def counted(ordered: torch.Tensor, frr: float) -> float:

@@ -87,6 +87,9 @@ class Ted(Reader[CalibratedTed]):
     """
 
     name = "ted"
+    lets_through: ClassVar[str] = (
+        "A trigger that differs from image to image, or bends the image, often gets past it."
+    )
 
     frr: float = 0.01
     layers: int = 12

@@ -10,6 +10,8 @@ from detrojan.errors import DataError
 
 #: what is added to the correlations' diagonal: few vectors do not tell all of them
 _RIDGE = 0.1
+#: log odds beyond this say no more
+MOST = 50.0
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -96,15 +98,16 @@ def finite_tensor(
     return found
 
 
-def odds(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-    """Return the logarithm of the odds of a label against all others, (N,), float64, from -50 to 50.
+def odds(logits: torch.Tensor, labels: torch.Tensor, *, most: float = MOST) -> torch.Tensor:
+    """Return the logarithm of the odds of a label against all others, (N,), float64.
 
     Args:
         logits: (N, K).
         labels: (N,).
+        most: they lie between minus this and this.
 
     """
     logits = logits.double()
     own = torch.nn.functional.one_hot(labels, logits.shape[1]).bool()
     others = logits.masked_fill(own, -torch.inf).logsumexp(1)
-    return (logits[own] - others).clamp(-50, 50)
+    return (logits[own] - others).clamp(-most, most)

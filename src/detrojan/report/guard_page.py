@@ -23,11 +23,8 @@ from detrojan.report.pictures import TriggerPictures, picture_values
 from detrojan.report.schema import AdviceFacts, RunFacts
 from detrojan.words import MINUS, label_name, percent, printable, sentence
 
-_UNSAID = (
-    "The boundary holds for this network, its preprocessing and inputs like those it was set on.",
-    "A trigger that is specific to each image, or that the guard's own question destroys, gets past it.",
-    "That an input passes does not mean that it is clean: nothing about it was noticed.",
-)
+_BOUND = "The boundary holds for this network, its preprocessing and inputs like those it was set on."
+_PASSED = "That an input passes does not mean that it is clean: nothing about it was noticed."
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -98,7 +95,7 @@ def guard_page(
         trigger=_trigger(pictures, guard, measured),
         fit=_fit_rows(fit) if fit else [],
         quality=_founded(guard),
-        unsaid=_UNSAID,
+        unsaid=[text for text in (_BOUND, guard.method.lets_through, _PASSED) if text],
         record=record,
     )
     verb = "Measurement" if measured else "Calibration"
