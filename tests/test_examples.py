@@ -1,10 +1,14 @@
-"""Each example runs as its first lines say, in a process of its own, and prints what it promises."""
+"""Each example runs as its first lines say, and prints what it promises."""
 
 from __future__ import annotations
 
+import contextlib
+import io
 import os
 import re
+import runpy
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -17,7 +21,7 @@ pytestmark = pytest.mark.effect
 EXAMPLES = Path(__file__).resolve().parent.parent / "examples"
 
 
-def output(name: str, *arguments: str) -> str:
+def output_of_a_process(name: str, *arguments: str) -> str:
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
     done = subprocess.run(
         [*command(EXAMPLES / name), *arguments],
@@ -31,11 +35,24 @@ def output(name: str, *arguments: str) -> str:
     return done.stdout
 
 
+def output(name: str, *arguments: str) -> str:
+    """Run an example here, as Python runs a script: a process of its own would load PyTorch anew."""
+    with pytest.MonkeyPatch.context() as patch, contextlib.redirect_stdout(io.StringIO()) as printed:
+        patch.setattr(sys, "argv", [str(EXAMPLES / name), *arguments])
+        patch.setattr(sys, "path", [str(EXAMPLES), *sys.path])
+        patch.setattr("detrojan.tune", lambda: None)  # this process stays as it is for other tests
+        try:
+            runpy.run_path(str(EXAMPLES / name), run_name="__main__")
+        finally:
+            sys.modules.pop("attack", None)
+    return printed.getvalue()
+
+
 @pytest.fixture(scope="module")
 def planted(tmp_path_factory):
     """What the first example prints, and the network that the others work on."""
     path = tmp_path_factory.mktemp("attack") / "suspect.safetensors"
-    return output("attack.py", "--out", str(path)), str(path)
+    return output_of_a_process("attack.py", "--out", str(path)), str(path)
 
 
 def test_the_attack_plants_a_backdoor_that_works(planted):

@@ -184,7 +184,7 @@ def test_a_wrong_range_is_never_a_silent_verdict(shared_data):
     )
     model = model.with_preprocessing(Preprocessing(high=1.0))
     data = read_data(shared_data / "mnist.npz", split="test", limit=300)
-    result = Cascade().scan(model, data, run=Run())
+    result = SCAN.scan(model, data, run=Run())
     assert result.verdict != "no evidence"
     assert any("input range" in warning for warning in result.warnings)
 
