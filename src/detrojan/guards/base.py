@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 import torch
+
 from detrojan.data.dataset import Dataset
 from detrojan.guards.tail import interval
 from detrojan.method import Method
