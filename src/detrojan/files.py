@@ -14,6 +14,11 @@ from pathlib import Path
 from detrojan.errors import InputError
 
 
+def at_home(path: str | Path) -> Path:
+    """Return a path whose beginning ~ stands for the home folder, as in a shell."""
+    return Path(os.path.expanduser(path))  # noqa: PTH111 - pathlib's raises where there is no such person
+
+
 @contextmanager
 def replacing(path: str | Path) -> Iterator[Path]:
     """Give an empty file beside `path` to write to; it takes the place of `path` at the end.

@@ -134,9 +134,27 @@ def test_a_large_jpeg_is_decoded_small_and_a_little_one_is_not():
     assert abs(small.pixels.astype(int) - [90, 120, 150]).max() <= 3
 
 
+@pytest.mark.parametrize("kind", ["GIF", "TIFF", "AVIF"])
+def test_further_formats_of_pictures_are_read(kind):
+    if kind not in decoding.FORMATS:
+        pytest.skip("this Pillow has no AVIF")
+    stream = io.BytesIO()
+    Image.new("RGB", (8, 6), (200, 40, 90)).save(stream, kind)
+    stream.seek(0)
+    found = decode(stream, "f")
+    assert found.pixels.shape == (6, 8, 3)
+    assert abs(found.pixels.astype(int) - [200, 40, 90]).max() <= 4
+
+
+def test_a_picture_of_a_phone_is_named_with_its_conversion():
+    stream = io.BytesIO(b"\0\0\0\x18ftypheic" + bytes(40))
+    with pytest.raises(DataError, match=r"got \.heic; make them PNG or JPEG first"):
+        decode(stream, "IMG_1.HEIC")
+
+
 def test_formats_that_start_programs_are_not_opened():
     postscript = b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n%%EndComments\n"
-    with pytest.raises(DataError, match=r"f: expected a picture \(JPEG, PNG, BMP, PPM, WEBP\)"):
+    with pytest.raises(DataError, match=r"f: expected a picture \(JPEG, PNG, BMP, PPM, WEBP, GIF, TIFF"):
         decode(io.BytesIO(postscript), "f")
 
 

@@ -65,7 +65,7 @@ def test_another_size_is_framed_as_the_model_states():
     ("body", "says"),
     [
         (b"", "expected a picture"),
-        (b"GIF89a" + bytes(50), "expected a picture"),
+        (b"%!PS-Adobe-3.0 EPSF-3.0" + bytes(50), "expected a picture"),
         (encoded(noise(8, 8, 3))[:-30], "truncated or damaged"),
         (encoded(noise(8, 8, 3), "JPEG")[:200], "damaged"),
     ],

@@ -7,17 +7,33 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import PurePath
 from typing import IO
 
 import numpy as np
-from PIL import Image, UnidentifiedImageError
+from PIL import Image, UnidentifiedImageError, features
 
 from detrojan.data.source import Array
 from detrojan.errors import DataError
 
 #: only formats that Pillow decodes by itself: EPS and others would start programs
-FORMATS = ("JPEG", "PNG", "BMP", "PPM", "WEBP")
-SUFFIXES = frozenset((".jpg", ".jpeg", ".png", ".bmp", ".ppm", ".pgm", ".webp"))
+FORMATS: tuple[str, ...] = (
+    "JPEG",
+    "PNG",
+    "BMP",
+    "PPM",
+    "WEBP",
+    "GIF",
+    "TIFF",
+    *(["AVIF"] if features.check("avif") else []),
+)
+SUFFIXES = frozenset(
+    (".jpg", ".jpeg", ".jfif", ".png", ".bmp", ".ppm", ".pgm", ".webp", ".gif", ".tif", ".tiff", ".avif")
+)
+#: pictures that are known, but not decoded
+OTHER_SUFFIXES = frozenset((".heic", ".heif", ".jp2", ".jxl", ".svg", ".dng", ".cr2", ".nef", ".arw", ".psd"))
+#: what those are to be made, and the usual command
+CONVERT = "make them PNG or JPEG first, for example: magick mogrify -format png *.heic"
 #: a picture with more pixels than this is taken for an attempt to fill the memory
 MOST_PIXELS = 50_000_000
 #: a JPEG that is made smaller is decoded at this many times the wanted size, or more
@@ -74,7 +90,10 @@ def decoding(name: str) -> Iterator[None]:
     except Image.DecompressionBombError as error:
         raise DataError(f"{name}: expected at most {MOST_PIXELS:,} pixels: {error}") from error
     except UnidentifiedImageError as error:
-        raise DataError(f"{name}: expected a picture ({', '.join(FORMATS)}), got something else") from error
+        got = "something else"
+        if PurePath(name).suffix.lower() in OTHER_SUFFIXES:
+            got = f"{PurePath(name).suffix.lower()}; {CONVERT}"
+        raise DataError(f"{name}: expected a picture ({', '.join(FORMATS)}), got {got}") from error
     except _DAMAGE as error:
         raise DataError(f"{name}: the picture is truncated or damaged: {error}") from error
 

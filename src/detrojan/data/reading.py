@@ -24,7 +24,9 @@ from detrojan.data.pixels import Range
 from detrojan.data.source import Array, Source
 from detrojan.data.walking import check_plain
 from detrojan.errors import DataError, OptionError
+from detrojan.files import at_home
 from detrojan.models.preprocessing import Framing
+from detrojan.parsing.strangers import address, stranger
 
 logger = logging.getLogger(__name__)
 
@@ -135,7 +137,7 @@ def _open(path: DataPath, split: str | None, *, unlabelled: bool) -> Source:
         place = Place.of(path)
         source = _format_of(place).read(place, split, unlabelled=unlabelled)
     else:
-        source = read_pictures([Path(item) for item in path])
+        source = read_pictures([at_home(item) for item in path])
     if source.count <= 0:
         raise DataError(f"{source.where}: expected at least one image, got none")
     if source.count > _MOST_SAMPLES:
@@ -155,10 +157,11 @@ def _format_of(place: Place) -> Format:
         if one.recognises(place):
             return one
     if not (place.is_folder or os.path.lexists(place.path)):
-        raise DataError(f"there is no file or folder {place.path}; expected {kinds()}")
+        raise DataError(address(place.path) or f"there is no file or folder {place.path}; expected {kinds()}")
+    told = stranger(place.path)
+    if told:
+        raise DataError(f"{place.path}: expected images, got {told}")
     got = "something else" if place.head else "an empty file"
-    if place.head.startswith(b"\x1f\x8b"):
-        got = "a packed file; unpack it first"
     raise DataError(f"{place.path}: expected {kinds()}, got {got}")
 
 

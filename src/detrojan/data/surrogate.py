@@ -33,7 +33,8 @@ def surrogate(data: Dataset, shape: tuple[int, int, int]) -> Dataset:
     if not 1 / MOST_BENT <= bent <= MOST_BENT or channels not in (1, 3):
         raise DataError(
             f"{data.source}: expected images whose proportions are within a factor of {MOST_BENT:g} of "
-            f"{height} high x {width} wide, of 1 or 3 channels, got {old_height} x {old_width} x {before}"
+            f"{height} high x {width} wide, of 1 or 3 channels, got {old_height} x {old_width} x {before}; "
+            f"--resize {height}x{width} brings them to it all the same"
         )
     if before < channels:
         raise DataError(f"{data.source}: expected images of 3 channels (colour), got 1 (grey)")

@@ -7,10 +7,12 @@ from pathlib import Path
 from typing import Literal
 
 from detrojan.errors import DetrojanError, InputError, ModelError, UnsafeFileError
+from detrojan.files import at_home
 from detrojan.judging.extremes import FEWEST_USUAL, high_p_values
 from detrojan.metrics.head_rows import row_clues
 from detrojan.models.classifier import Classifier
 from detrojan.models.loading import load_model
+from detrojan.parsing.strangers import address
 from detrojan.report.records.check import CheckedFile, SuspectRow
 from detrojan.scans.head_rows import HeadRows, deviations
 
@@ -32,19 +34,25 @@ def check_files(paths: Sequence[Path], *, significance: float | None = None) -> 
         InputError: one of them does not exist; that is said before the work.
 
     """
+    paths = [at_home(path) for path in paths]
     for path in paths:
         if not path.exists():
-            raise InputError(f"expected a model's file or folder; {path} does not exist")
+            raise InputError(address(path) or f"expected a model's file or folder; {path} does not exist")
     scan = HeadRows() if significance is None else HeadRows(significance=significance)
     for path in paths:
         try:
             model = load_model(path)
         except UnsafeFileError as error:
-            yield _file(path, "runs code", str(error))
+            yield _file(path, "runs code", _without(path, error))
         except DetrojanError as error:
-            yield _file(path, "not judged", str(error))
+            yield _file(path, "not judged", _without(path, error))
         else:
             yield _looked_at(path, model, scan.significance)
+
+
+def _without(path: Path, error: Exception) -> str:
+    """Return what an error says, without the file's name at its beginning: that is said already."""
+    return str(error).removeprefix(f"{path}: ")
 
 
 def _file(path: Path, said: Said, reason: str, **more: object) -> CheckedFile:
@@ -56,8 +64,11 @@ def _looked_at(path: Path, model: Classifier, significance: float) -> CheckedFil
     facts = {"sha256": model.origin.sha256, "format": model.origin.format, "net": model.origin.net}
     try:
         weight, _ = model.head_weights()
-    except ModelError as error:
-        return _file(path, "not judged", str(error), **facts)
+    except ModelError:
+        reason = (
+            "the network does not end in a linear layer, whose rows could be compared; scan it with images"
+        )
+        return _file(path, "not judged", reason, **facts)
     if len(weight) <= FEWEST_USUAL:
         reason = f"{FEWEST_USUAL + 1} labels or more are needed to say what is usual, got {len(weight)}"
         return _file(path, "not judged", reason, **facts)

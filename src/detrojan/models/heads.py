@@ -54,6 +54,16 @@ def can_be_logits(numbers: torch.Tensor, count: int) -> bool:
     )
 
 
+def _other_task(found: Mapping[str, torch.Tensor]) -> str:
+    """Return what a network does that answers maps or rows, in words; empty where that cannot be told."""
+    dims = {tensor.ndim for tensor in found.values()}
+    if 4 in dims:
+        return "; maps are what networks for segmentation and detection answer, which are not judged"
+    if dims == {3}:
+        return "; rows are what detectors and readers of text answer, which are not judged"
+    return ""
+
+
 def _shown(found: Mapping[str, torch.Tensor]) -> str:
     """Return the heads with their shapes, for people."""
 
@@ -73,7 +83,7 @@ def chosen(answer: Any, output: str | None, count: int) -> tuple[str, str]:
         return fits[0], ""
     if not fits:
         got = f"the outputs {_shown(found)}" if len(found) > 1 else kind(answer)
-        raise ModelError(f"expected logits (N, classes) from the network, got {got}")
+        raise ModelError(f"expected logits (N, classes) from the network, got {got}{_other_task(found)}")
     usual = min((_usual(name) for name in fits), default=len(NAMES))
     named = [name for name in fits if usual < len(NAMES) and _usual(name) == usual]
     wide = [name for name in fits if found[name].ndim == 2] or fits

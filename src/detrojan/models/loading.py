@@ -8,13 +8,14 @@ from dataclasses import replace
 from pathlib import Path
 
 from detrojan.errors import ModelError, OptionError, WeightsError
-from detrojan.files import refuse_special
+from detrojan.files import at_home, refuse_special
 from detrojan.models.classifier import Classifier, Origin
 from detrojan.models.effort import check_effort
 from detrojan.models.formats.base import Content, Format, expected, format_named, formats
 from detrojan.models.preprocessing import Preprocessing
 from detrojan.models.surgery.n_plus_one import BACKDOORED, NPlusOne
 from detrojan.models.weights import Architecture, Loaded
+from detrojan.parsing.strangers import address, stranger
 
 
 def load_model(
@@ -59,7 +60,7 @@ def load_model(
     """
     if net is not None and factory is not None:
         raise OptionError(f"expected a network's name or a factory, got both: {net} and {factory}")
-    path = Path(path)
+    path = at_home(path)
     asked = Architecture(net=net, factory=factory, classes=classes, input_shape=input_shape, key=key)
     found, digest = _read(path, asked, allow_unsafe=allow_unsafe)
     if isinstance(found.network, NPlusOne) and len(class_names) + 1 == len(found.class_names):
@@ -125,7 +126,7 @@ def format_of(path: Path) -> Format:
 
     """
     if not os.path.exists(path):  # noqa: PTH110 - pathlib's raises for a name that is too long
-        raise ModelError(f"{expected()}; {path} does not exist")
+        raise ModelError(address(path) or f"{expected()}; {path} does not exist")
     refuse_special(path, ModelError)
     content = Content(path)
     if not content.is_folder and not content.head:
@@ -137,6 +138,8 @@ def format_of(path: Path) -> Format:
         held = f"a folder that holds {_some(content)}"
     elif content.is_zip:
         held = f"a zip that holds {_some(content)}"
+    elif told := stranger(path):
+        raise ModelError(f"{path}: expected a model's file, got {told}")
     else:
         raise ModelError(f"{expected()}; {path} begins with {content.head[:8]!r}, which is none of them")
     raise ModelError(f"{expected()}; {path} is {held}")

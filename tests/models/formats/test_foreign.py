@@ -65,6 +65,46 @@ FILES = {
 }
 
 
+NAMED = {
+    "model.ckpt.meta": (
+        _field(1, b"tensorflow") + _field(2, b"\x0a\x01x\x12\x0bPlaceholder") + _field(3, b"save"),
+        "checkpoint of TensorFlow 1; .*--checkpoint",
+    ),
+    "model.ckpt.data-00000-of-00001": (
+        b"\xee\xd1\x27",
+        "part of a TensorFlow checkpoint; build the network in",
+    ),
+    "model.json": (
+        b'{"format": "layers-model", "modelTopology": {}}',
+        "TensorFlow.js; .*tensorflowjs_converter",
+    ),
+    "inference.pdmodel": (b"\x0a\x07" + bytes(20), "PaddlePaddle model; convert it: paddle2onnx"),
+    "deploy.prototxt": (
+        b'name: "n"\nlayer {\n type: "Convolution"\n bottom: "x"\n}',
+        "layers of a Caffe network; .*caffe2onnx",
+    ),
+    "net.caffemodel": (
+        _field(1, b"n") + _field(100, b"\x0a\x01c\x12\x0bConvolution"),
+        "weights of a Caffe network; .*caffe2onnx",
+    ),
+    "yolo.cfg": (b"[net]\nbatch=1\n", "layers of a Darknet network; convert"),
+    "yolo.weights": (bytes(4) + b"\2\0\0\0" + bytes(20), "weights of a Darknet network; convert"),
+    "config.json": (
+        b'{"architectures": ["ResNetForImageClassification"]}',
+        "Hugging Face folder; give the fold",
+    ),
+    "weights.npy": (b"\x93NUMPY\1\0" + bytes(20), r"NumPy arrays; .*torch\.save\(model\.state_dict"),
+}
+
+
+@pytest.mark.parametrize("name", NAMED)
+def test_a_kind_that_its_name_tells_is_named(name, tmp_path):
+    content, text = NAMED[name]
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(ModelError, match=f"expected a model that is read, got .*{text}"):
+        load_model(tmp_path / name)
+
+
 @pytest.mark.parametrize("kind", FILES)
 @pytest.mark.parametrize("unsafe", [False, True])
 def test_a_known_kind_is_named_with_what_helps(kind, unsafe, tmp_path):

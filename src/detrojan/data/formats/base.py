@@ -11,6 +11,7 @@ from typing import ClassVar
 from detrojan.catalog import classes
 from detrojan.data.source import Source
 from detrojan.data.walking import first_bytes, is_file, is_folder
+from detrojan.files import at_home
 
 
 @dataclass(frozen=True)
@@ -29,7 +30,7 @@ class Place:
     @classmethod
     def of(cls, path: str | Path) -> Place:
         """Return the place that a path or a word names."""
-        return cls(Path(path), path if isinstance(path, str) else "")
+        return cls(at_home(path), path if isinstance(path, str) else "")
 
     @cached_property
     def word(self) -> str:

@@ -8,14 +8,17 @@ from pathlib import Path, PurePosixPath
 
 import numpy as np
 
-from detrojan.data.decoding import SUFFIXES
+from detrojan.data.decoding import CONVERT, OTHER_SUFFIXES, SUFFIXES
 from detrojan.data.formats.base import Format, Place
 from detrojan.data.layout import arrange, refuse_table, splits_in
 from detrojan.data.source import Source, choose_split, pictures_in
-from detrojan.data.walking import Walk, check_plain, is_file, is_folder, walk
+from detrojan.data.walking import Walk, check_plain, first_bytes, is_file, is_folder, walk
 from detrojan.errors import DataError
 
-_HEADS = (b"\x89PNG", b"\xff\xd8\xff", b"BM", b"P5", b"P6", b"RIFF")
+_HEADS = (b"\x89PNG", b"\xff\xd8\xff", b"BM", b"P5", b"P6", b"RIFF", b"GIF8", b"II*\0", b"MM\0*")
+_AVIF = (b"ftypavif", b"ftypavis", b"ftypmif1")
+#: a folder whose files have no such ending is looked into by this many of their first bytes
+_NAMELESS = 20
 
 
 class ImageFolder(Format):
@@ -24,13 +27,14 @@ class ImageFolder(Format):
     kind = "a folder of pictures, a picture"
     listed = (
         ("folder", "pictures, a folder per class, or without labels"),
-        ("picture", "JPEG, PNG, BMP, PPM or WebP"),
+        ("picture", "JPEG, PNG, BMP, PPM, WebP, GIF, TIFF or AVIF"),
     )
     precedence = 90
 
     def recognises(self, place: Place) -> bool:
         """Tell whether it is a folder, or a picture by its first bytes."""
-        return place.is_folder or (place.head.startswith(_HEADS) and place.head[8:12] != b"WAVE")
+        head = place.head
+        return place.is_folder or (_is_picture(head) and head[8:12] not in {b"WAVE", b"AVI "})
 
     def splits(self, place: Place) -> tuple[str, ...]:
         """Return the splits that have a folder each."""
@@ -58,10 +62,19 @@ class _Tree:
     @classmethod
     def of(cls, folder: Path) -> _Tree:
         found = walk(folder)
-        pictures = [path for path in found.files if path.suffix.lower() in SUFFIXES]
-        other = [path for path in found.files if path.suffix.lower() not in SUFFIXES]
+        named = {path for path in found.files if path.suffix.lower() in SUFFIXES}
+        named = named or {path for path in found.files if not path.suffix}
+        nameless = not any(path.suffix for path in named)
+        if nameless and not all(_is_picture(first_bytes(path, 12)) for path in sorted(named)[:_NAMELESS]):
+            named = set()
+        pictures = [path for path in found.files if path in named]
+        other = [path for path in found.files if path not in named]
         relative = [PurePosixPath(path.relative_to(folder).as_posix()) for path in pictures]
         return cls(pictures, relative, other, found)
+
+
+def _is_picture(head: bytes) -> bool:
+    return head.startswith(_HEADS) or head[4:12] in _AVIF
 
 
 def read_folder(path: Path, split: str | None = None, *, unlabelled: bool = False) -> Source:
@@ -157,8 +170,14 @@ def _source(
 def _no_pictures(path: Path, found: Walk) -> DataError:
     expected = f"{path}: expected pictures ({', '.join(sorted(SUFFIXES))})"
     if found.outward:
-        return DataError(f"{expected}, got {len(found.outward)} links that lead out of the folder")
+        return DataError(
+            f"{expected}, got {len(found.outward)} links that lead out of the folder; "
+            "copy in what they lead to: cp -rL"
+        )
     got = f"{len(found.files)} other files" if found.files else "none"
+    unread = {file.suffix.lower() for file in found.files} & OTHER_SUFFIXES
+    if unread:
+        got += f", some of them {', '.join(sorted(unread))}; {CONVERT}"
     return DataError(f"{expected}, got {got}")
 
 

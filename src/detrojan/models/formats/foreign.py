@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -85,7 +86,47 @@ def _open_vino(content: Content) -> bool:
     return start.lstrip()[:5] in {b"<?xml", b"<net "} and b"<net " in start and b"<layers" in start
 
 
+def _named(pattern: str, *beside: str) -> Callable[[Content], bool]:
+    """Tell a file by its name, and by the endings of files that lie beside it under the same name."""
+
+    def fits(content: Content) -> bool:
+        path = content.path
+        if content.is_folder or re.search(pattern, path.name.lower()) is None:
+            return False
+        return not beside or any(path.with_suffix(ending).exists() for ending in beside)
+
+    return fits
+
+
+def _text(content: Content, beginning: bytes, *words: bytes) -> bool:
+    """Tell whether a file is text that begins so, after blanks, and holds all these words."""
+    start = b"" if content.is_zip else _start(content)
+    return (
+        b"\0" not in start and start.lstrip().startswith(beginning) and all(word in start for word in words)
+    )
+
+
+def _meta_graph(content: Content) -> bool:
+    """Tell whether a file is the graph beside a checkpoint: it says in field 3 how it is restored."""
+    fields = _fields(content) if content.head[:1] == b"\n" else {}
+    return (
+        fields.get(2) == 2 and fields.get(3) == 2 and _has(content, b"tensorflow", b"Placeholder", b"Const")
+    )
+
+
+def _caffe_weights(content: Content) -> bool:
+    fields = _fields(content) if content.head[:1] == b"\n" else {}
+    return 1 in fields and set(fields) & {2, 100} != set() and _has(content, b"Convolution", b"InnerProduct")
+
+
+def _paddle(content: Content) -> bool:
+    if content.is_folder:
+        return any(name.endswith((".pdmodel", ".pdiparams")) for name in content.names)
+    return _named(r"\.(pdmodel|pdiparams|pdparams)$")(content) or _text(content, b"{", b'"magic"', b'"pir"')
+
+
 _ONNX = "export the network that it was made from as ONNX, or give its weights"
+_MXNET = "convert the network to ONNX: mxnet.onnx.export_model(SYMBOL, PARAMS, [(1, 3, 224, 224)])"
 _SAVED = "python -m tf2onnx.convert --saved-model {folder} --output model.onnx"
 KINDS = (
     Kind(
@@ -100,15 +141,83 @@ KINDS = (
     ),
     Kind("the graph of a TensorFlow SavedModel", f"convert its folder: {_SAVED}", _saved_model),
     Kind(
+        "a checkpoint of TensorFlow 1",
+        "convert it: python -m tf2onnx.convert --checkpoint {path} --inputs INPUT:0 --outputs OUTPUT:0 "
+        "--output model.onnx",
+        _meta_graph,
+    ),
+    Kind(
         "a TensorFlow graph",
         "convert it: python -m tf2onnx.convert --graphdef {path} --inputs INPUT:0 --outputs OUTPUT:0 "
         "--output model.onnx",
         _graph_def,
     ),
     Kind(
+        "a part of a TensorFlow checkpoint",
+        "build the network in Keras, load the weights into it, and save both: model.save('model.keras')",
+        _named(r"(\.data-\d{5}-of-\d{5}|\.ckpt[\w.-]*\.index)$"),
+    ),
+    Kind(
+        "a model of TensorFlow.js",
+        "convert it: tensorflowjs_converter --input_format=tfjs_layers_model --output_format=keras {path} "
+        "model.h5",
+        lambda content: _text(content, b"{", b'"modelTopology"'),
+    ),
+    Kind(
+        "the layers of a Keras network without its weights",
+        "save both in one file: model.save('model.keras')",
+        lambda content: _text(content, b"{", b'"class_name"', b'"config"'),
+    ),
+    Kind(
+        "a part of a Hugging Face folder",
+        "give the folder: {folder}",
+        lambda content: _text(content, b"{", b'"architectures"') or _text(content, b"{", b'"weight_map"'),
+    ),
+    Kind(
         "a PaddlePaddle model",
-        "convert it: paddle2onnx --model_dir {path} --save_file model.onnx",
-        lambda content: content.is_folder and any(name.endswith(".pdmodel") for name in content.names),
+        "convert it: paddle2onnx --model_dir FOLDER --model_filename inference.pdmodel --params_filename "
+        "inference.pdiparams --save_file model.onnx",
+        _paddle,
+    ),
+    Kind(
+        "the layers of a Caffe network",
+        "convert it: python -m caffe2onnx.convert --prototxt {path} --caffemodel FILE --onnx model.onnx",
+        lambda content: _text(content, b"", b"layer", b"type:", b"bottom:"),
+    ),
+    Kind(
+        "the weights of a Caffe network",
+        "convert it: python -m caffe2onnx.convert --prototxt FILE --caffemodel {path} --onnx model.onnx",
+        _caffe_weights,
+    ),
+    Kind(
+        "the layers of a Darknet network",
+        "convert it with its weights to ONNX, for example with darknet2any",
+        lambda content: _text(content, b"[net]"),
+    ),
+    Kind(
+        "the weights of a Darknet network",
+        "convert them with their .cfg file to ONNX, for example with darknet2any",
+        lambda content: _named(r"\.weights$")(content) and content.head[:4] in {bytes(4), b"\1\0\0\0"},
+    ),
+    Kind("weights of MXNet", _MXNET, lambda content: content.head[:8] == b"\x12\1" + bytes(6)),
+    Kind("the layers of an MXNet network", _MXNET, lambda content: _text(content, b"{", b'"mxnet_version"')),
+    Kind("weights of Flax", _ONNX, _named(r"\.msgpack$")),
+    Kind(
+        "weights as NumPy arrays",
+        "load them into the network, and save it: torch.save(model.state_dict(), 'model.pt')",
+        lambda content: (
+            content.head[:6] == b"\x93NUMPY"
+            or (
+                content.is_zip
+                and bool(content.names)
+                and all(name.endswith(".npy") for name in content.names)
+            )
+        ),
+    ),
+    Kind(
+        "a model of decision trees",
+        "detrojan judges neural networks that classify images",
+        lambda content: _text(content, b"{", b'"gradient_booster"') or _text(content, b"tree\nversion="),
     ),
     Kind(
         "a pickle of scikit-learn or joblib",
@@ -123,6 +232,8 @@ KINDS = (
     ),
     Kind("a TensorRT engine", _ONNX, lambda content: content.head[:4] in {b"ftrt", b"trtf"}),
     Kind("an OpenVINO model", _ONNX, _open_vino),
+    Kind("the weights of an OpenVINO model", _ONNX, _named(r"\.bin$", ".xml")),
+    Kind("the weights of an ncnn model", _ONNX, _named(r"\.bin$", ".param")),
     Kind(
         "a model of ONNX Runtime's own format",
         "give the .onnx file that it was made from",

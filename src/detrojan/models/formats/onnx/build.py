@@ -18,14 +18,13 @@ from detrojan.models.formats.onnx.description import Array, Description, Node
 from detrojan.models.formats.onnx.modules import Apply, Shaped
 from detrojan.models.formats.onnx.network import OnnxGraph, Step
 from detrojan.models.formats.onnx.registry import handlers
+from detrojan.models.formats.onnx.unknown import unknown
 from detrojan.models.formats.onnx.values import COUNTS, Data, Known, Pair, PerImage, Source, Value, known
 
 #: values in one step for one image; more is no image classifier but an attack on our memory
 _MOST_VALUES = 1 << 28
 #: numbers in a tensor that the graph makes of constants
 _MOST_NUMBERS = 1 << 26
-_QUANTISED = re.compile(r"^QLinear|Quantize|Integer$", re.IGNORECASE)
-_CONTROL = {"If", "Loop", "Scan", "SequenceMap"}
 
 
 @dataclass
@@ -312,15 +311,7 @@ def refuse_unknown(graph: Description, where: str) -> None:
     """
     for node in graph.nodes:
         if node.op not in handlers():
-            raise ModelError(f"{_label(node, where)}: {_unknown(node.op)}")
-
-
-def _unknown(op: str) -> str:
-    if _QUANTISED.search(op):
-        return "expected a network of real numbers, got a quantised one; export it before it is quantised"
-    if op in _CONTROL:
-        return "expected a graph without conditions and loops; export the network with them unrolled"
-    return f"expected one of the {len(handlers())} operators that are read, such as Conv and Gemm"
+            raise ModelError(f"{_label(node, where)}: {unknown(node.op, len(handlers()))}")
 
 
 def _shadow(module: nn.Module) -> nn.Module:

@@ -47,9 +47,20 @@ def entries(
     if not found:
         raise ModelError(
             f"{where}: expected an input of known size, got {_shown(stated)}: "
-            f"state it with --input-shape {stated[1] or 3}xHxW"
+            f"state it with --input-shape {_asked(graph, stated)}, as the code that uses the network has it"
         )
     return found
+
+
+def _asked(graph: Description, stated: tuple[int | None, ...]) -> str:
+    """Return the shape that is to be stated, e.g. 3x48xW, with letters for what the file leaves open."""
+    if len(stated) == 3:
+        channels, height, width = 1, stated[1], stated[2]
+    elif _last_axis(graph, stated):
+        height, width, channels = stated[1], stated[2], stated[3] or 3
+    else:
+        channels, height, width = stated[1] or 3, stated[2], stated[3]
+    return f"{channels}x{height or 'H'}x{width or 'W'}"
 
 
 def _last_axis(graph: Description, stated: tuple[int | None, ...]) -> bool:
