@@ -185,13 +185,13 @@ class Stopping:
 
 @contextmanager
 def noted_states() -> Iterator[list[str]]:
-    """Note the states that are found in a checkpoint folder and taken over."""
+    """Note the states that are taken over from a checkpoint folder; no result hangs on a pace."""
     found: list[str] = []
     load = Store.load
 
     def noted(self: Store) -> tuple[Tensors, dict[str, Any]] | None:
         state = load(self)
-        if state is not None and self.path is not None:
+        if state is not None and self.path is not None and not self.path.name.startswith("pace-"):
             found.append(self.path.name)
         return state
 

@@ -41,7 +41,7 @@ def test_no_import_cycles():
 
 @pytest.mark.parametrize("folder", ["src/detrojan", "tests", "scripts", "benchmark"])
 def test_no_function_and_no_file_is_too_long(folder):
-    found = list(parsed(ROOT / folder))
+    found = sources() if folder == "src/detrojan" else list(parsed(ROOT / folder))
     assert found, "the folder was not found"
     assert [text for source in found for text in size_violations(source)] == []
 

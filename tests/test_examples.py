@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from detrojan.models.loading import load_model
+from detrojan.trainers.abl import ABL
 from detrojan.triggers.base import Trigger
 from margins import command
 
@@ -101,8 +102,9 @@ def test_the_guard_lets_clean_inputs_pass_and_says_how_many_stamped_ones_do(plan
     assert (tmp_path / "guard" / "guard.json").is_file()
 
 
-def test_training_by_abl_stands_beside_plain_training(tmp_path):
+def test_training_by_abl_stands_beside_plain_training(tmp_path, monkeypatch):
     """What it comes to in the full time is a test of the trainer; here it is brief."""
+    monkeypatch.setattr(ABL, "_passes", lambda self, _samples: self.isolation_epochs)
     path = tmp_path / "model.safetensors"
     printed = output("train.py", "--images", "400", "--epochs", "2", "--out", str(path))
     found = re.findall(r"(plain|abl) +clean accuracy +([\d.]+)%  attack success +([\d.]+)%", printed)

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass, replace
+from functools import cache
 
 import torch
 
 from detrojan.attacks.badnets import BadNets
 from detrojan.attacks.base import Poisoned
 from detrojan.data.dataset import Dataset
-from detrojan.data.drawn.signs import draw_signs
+from detrojan.data.drawn.signs import SIGNS, draw_signs
 from detrojan.learning.fitting import Fitting, fit
 from detrojan.models.classifier import Classifier
 from detrojan.models.nets import find_net
@@ -17,7 +19,7 @@ from detrojan.models.preprocessing import Preprocessing
 from detrojan.run import Run
 from detrojan.triggers.backdoor import Backdoor
 from detrojan.triggers.patch import PatchTrigger
-from kept import trained_once
+from kept import kept, trained_once
 from margins import shifted
 
 SHAPE, CLASSES, TARGET = (3, 24, 24), 8, 3
@@ -53,9 +55,24 @@ class Twins:
         return trigger
 
 
+def signs(count: int, seed: int, side: int) -> Dataset:
+    """Return what `draw_signs` draws: one process of a test run draws it, the others read it."""
+
+    def draw() -> dict[str, torch.Tensor]:
+        data = draw_signs(count, seed=seed, size=side)
+        return {"pixels": (data.images * 255).round().to(torch.uint8), "labels": data.require_labels("-")}
+
+    found = kept("signs", draw, count, seed, side)
+    pixels, labels = found["pixels"], found["labels"]
+    digest = hashlib.sha256(pixels.numpy().tobytes() + labels.numpy().tobytes()).hexdigest()
+    names = tuple(SIGNS)
+    return Dataset(pixels.float() / 255, labels, class_names=names, source="signs", sha256=digest)
+
+
+@cache
 def few_signs(count: int, seed: int, shape: tuple[int, int, int] = SHAPE) -> Dataset:
-    """Draw about `count` signs of the first 8 classes."""
-    data = draw_signs(count * 18 // CLASSES, seed=shifted(seed), size=shape[-1])
+    """Return about `count` signs of the first 8 classes."""
+    data = signs(count * 18 // CLASSES, shifted(seed), shape[-1])
     return data.select(data.labels < CLASSES)
 
 

@@ -11,13 +11,13 @@ from torch import nn
 
 from detrojan.attacks.base import Attack, Poisoned
 from detrojan.data.dataset import Dataset
-from detrojan.data.drawn.signs import draw_signs
 from detrojan.learning.fitting import Fitting, fit
 from detrojan.metrics.accuracy import clean_accuracy
 from detrojan.models.classifier import Classifier
 from detrojan.run import Run
 from kept import trained_once
 from margins import shifted
+from twins import signs
 
 CLASSES, TARGET = 6, 3
 #: attacks that are hard to bring about on few pixels
@@ -34,8 +34,8 @@ HOW = Fitting(epochs=6, batch_size=64, optimizer="adam", learning_rate=4e-3, wei
 
 
 def kinds_of_signs(count: int, seed: int, side: int) -> Dataset:
-    """Draw signs of all 18 kinds and sort them into six classes: quick to draw, many of each class."""
-    data = draw_signs(count, seed=shifted(seed), size=side)
+    """Return signs of all 18 kinds, sorted into six classes: quick to draw, many of each class."""
+    data = signs(count, shifted(seed), side)
     return replace(data, labels=data.labels % CLASSES, class_names=())
 
 

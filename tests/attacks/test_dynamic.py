@@ -68,6 +68,8 @@ def test_patterns_can_be_taught_before_there_is_a_victim(arena):
         """Return what a reader that begins anew still misreads after a few steps."""
         torch.manual_seed(shifted(2))
         teacher = PatternTeacher(trigger, 0.0)
+        # the generator has no part in it: no slope of it is computed
+        trigger.pattern_drawer.requires_grad_(requires_grad=False)
         optimiser = torch.optim.Adam(teacher.reader.parameters(), 0.01)
         losses = []
         for batch in torch.split(arena.test.images, 60) * 5:
@@ -76,6 +78,7 @@ def test_patterns_can_be_taught_before_there_is_a_victim(arena):
             teacher.loss.backward()
             optimiser.step()
             losses.append(float(teacher.loss.detach()))
+        trigger.pattern_drawer.requires_grad_(requires_grad=True)
         return sum(losses[-10:]) / 10
 
     with torch.random.fork_rng(devices=[]):

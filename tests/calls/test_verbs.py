@@ -43,15 +43,20 @@ def test_a_scan_names_the_target_and_says_so_in_one_line(scanned):
 
 
 def test_a_bare_module_and_arrays_do(twins):
-    data = twins.test
+    brief, data = replace(QUICK, steps=3), twins.test
+    pixels = (data.images * 255).round().byte()
     out = detrojan.scan(
         twins.backdoored.network,
-        (data.images * 255).round().byte().permute(0, 2, 3, 1).numpy(),
+        pixels.permute(0, 2, 3, 1).numpy(),
         data.labels.numpy(),
-        method=QUICK,
+        method=brief,
         run=Run(seed=1),
     )
-    assert TARGET in out.targets
+    rounded = replace(data, images=pixels / 255)
+    wrapped = detrojan.scan(twins.backdoored, rounded, method=brief, run=Run(seed=1))
+    assert len(out.result.findings) == twins.backdoored.num_classes
+    for one, other in zip(out.result.findings, wrapped.result.findings, strict=True):
+        assert one.size == pytest.approx(other.size, rel=1e-4)
     assert out.report.data.labelled
 
 

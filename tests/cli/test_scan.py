@@ -22,6 +22,9 @@ KEYS = {
     "data", "run",
 }  # fmt: skip
 
+#: what needs no trigger that works: two steps
+BRIEF = ("--method", "neural_cleanse", "--set", "steps=2", "--set", "mini_batches=1", "--set", "samples=200")
+
 
 def test_the_backdoor_is_named_with_exit_code_1_in_every_output(world, scanned, cli):
     report = json.loads((scanned / "scan.json").read_text())
@@ -53,20 +56,21 @@ def test_the_clean_twin_gives_no_evidence_and_exit_code_0(world, cli):
 
 
 def test_too_few_labels_are_inconclusive_with_exit_code_3(world, cli):
-    done = cli.call(
-        "scan", world.model, "--data", world.data, "--labels", "2-4", *cli.QUICK, "--format", "json"
-    )
+    done = cli.call("scan", world.model, "--data", world.data, "--labels", "2-4", *BRIEF, "--format", "json")
     assert done.exit_code == 3
-    assert json.loads(done.stdout)["labels_tested"] == [2, 3, 4]
+    report = json.loads(done.stdout)
+    assert report["labels_tested"] == [2, 3, 4]
+    assert report["reason"].startswith("3 labels tested; the anomaly index needs 5 or more")
 
 
 def test_a_wrong_input_range_is_warned_of_in_the_json_and_on_stderr(world, cli):
     done = cli.call(
-        "scan", world.model, "--data", world.data, "--input-range", "0-255", *cli.QUICK, "--format", "json"
+        "scan", world.model, "--data", world.data, "--input-range", "0-255", *BRIEF, "--format", "json"
     )
     assert done.exit_code == 3
     report = json.loads(done.stdout)
     assert report["verdict"] == "inconclusive"
+    assert "the input range is doubtful" in report["reason"]
     assert any(text.startswith("input range: the network is fed 0..255") for text in report["warnings"])
     assert "input range: the network is fed 0..255" in done.stderr
 
@@ -94,7 +98,7 @@ def test_a_label_that_almost_all_images_have_is_not_tested_and_the_reader_is_tol
     chosen = np.flatnonzero(labels == 4)
     chosen = np.concatenate([chosen, chosen, chosen, np.flatnonzero(labels != 4)[:20]])
     np.savez(tmp_path / "uneven.npz", images=pixels[chosen], labels=labels[chosen])
-    done = cli.call("scan", world.clean, "--data", tmp_path / "uneven.npz", *cli.QUICK, "--format", "json")
+    done = cli.call("scan", world.clean, "--data", tmp_path / "uneven.npz", *BRIEF, "--format", "json")
     assert done.exit_code in (0, 1, 3), done.output
     report = json.loads(done.stdout)
     assert report["labels_tested"] == [0, 1, 2, 3, 5]
@@ -102,19 +106,17 @@ def test_a_label_that_almost_all_images_have_is_not_tested_and_the_reader_is_tol
     assert report["details"]["not_tested"] == [4]
 
 
-def test_labels_beyond_the_model_are_dropped_with_a_warning(world, cli, tmp_path):
+def test_labels_beyond_the_model_are_dropped_with_a_warning_and_triggers_go_where_they_are_wanted(
+    world, cli, tmp_path
+):
     path = cli.npz(tmp_path / "strangers.npz", labels=lambda labels: labels + 5000)
-    done = cli.call("scan", world.model, "--data", path, *cli.QUICK, "--format", "json")
+    where = ("--triggers", tmp_path / "found")
+    done = cli.call("scan", world.model, "--data", path, *cli.QUICK, *where, "--format", "json")
     assert done.exit_code == 1, done.output
     report = json.loads(done.stdout)
     assert report["targets"] == [cli.TARGET]
     assert any("the labels go up to 5005, the network has 6 classes" in text for text in report["warnings"])
     assert not report["data"]["labelled"]
-
-
-def test_the_triggers_go_where_they_are_wanted(world, cli, tmp_path):
-    done = cli.call("scan", world.model, "--data", world.data, *cli.QUICK, "--triggers", tmp_path / "found")
-    assert done.exit_code == 1
     assert [path.name for path in (tmp_path / "found").iterdir()] == [f"label_{cli.TARGET}.safetensors"]
 
 
@@ -321,9 +323,10 @@ def test_a_time_limit_for_a_scan_that_knows_none_is_refused(world, cli):
 
 
 @pytest.mark.exact
-def test_several_processes_find_what_one_does(world, cli):
-    words = ("scan", world.model, "--data", world.data, *cli.QUICK, "--format", "json")
-    alone, apart = (json.loads(cli.call(*words, "--processes", count).stdout) for count in (1, 2))
+def test_several_processes_find_what_one_does(world, scanned, cli, tmp_path):
+    words = ("scan", world.model, "--data", world.data, *cli.QUICK, "--processes", 2)
+    cli.call(*words, "--json", tmp_path / "scan.json")
+    alone, apart = (json.loads((folder / "scan.json").read_text()) for folder in (scanned, tmp_path))
     assert alone["verdict"] == "backdoored"
     for key in ("verdict", "targets", "findings", "evidence", "passes", "details"):
         assert apart[key] == alone[key]

@@ -83,7 +83,7 @@ def test_it_goes_on_where_it_stopped(twins, tmp_path, monkeypatch):
 
 
 def test_what_is_found_hardly_depends_on_the_pace(twins, monkeypatch):
-    images, truth = twins.test.images[:200], twins.test.labels[:200]
+    images, truth = twins.test.images[:60], twins.test.labels[:60]
     found = []
     for pace in (Pace(samples=16, threads=1), Pace(samples=1024, threads=2)):
         monkeypatch.setattr(asking, "find_pace", lambda _work, _device, pace=pace: pace)
