@@ -14,6 +14,7 @@ from detrojan.judging.outliers import (
     anomaly_indices,
     combined_p_values,
     deviations_below,
+    finite_median,
     median,
     rank_p_values,
     size_limit,
@@ -211,3 +212,8 @@ def test_combined_p_values_of_normal_scores_are_uniform(correlation):
     chances = combined_p_values(*parts, correlation)
     for level in (0.01, 0.1, 0.5):
         assert float((chances < level).double().mean()) == pytest.approx(level, rel=0.15)
+
+
+def test_the_median_of_finite_values_leaves_out_what_never_worked():
+    assert finite_median(torch.tensor([3.0, math.inf, 1.0])) == 2.0
+    assert finite_median(torch.tensor([math.inf])) == math.inf

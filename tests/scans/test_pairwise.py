@@ -68,6 +68,15 @@ def test_a_patch_that_moves_all_labels_in_step_is_found(data):
     assert entry.p_value < 1e-3
 
 
+def test_a_patch_for_all_labels_that_is_larger_than_the_usual_one_for_one_label_is_not_flagged(data):
+    model = _model("all to all")
+    ready = prepare(model, data, None, 480, Run())
+    size = look_at_shifts(model, ready, run=Run()).flagged(0.02, 0.4)[0].size
+    assert size < 40, "the gate is 9 pixels, the image 144"
+    for largest, count in ((1.01 * size, 1), (0.99 * size, 0)):
+        assert len(look_at_shifts(model, ready, run=Run(), largest=largest).flagged(0.02, 0.4)) == count
+
+
 def test_a_trigger_for_one_source_is_found(data):
     model = _model("2 to 5")
     look = look_at_pairs(model, prepare(model, data, None, 480, Run()), run=Run())

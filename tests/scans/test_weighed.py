@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from detrojan.judging.evidence import Evidence
+from detrojan.judging.policy import POLICY
 from detrojan.scans.cascade import Cascade
 from detrojan.scans.shortlist import Shortlist
 from detrojan.scans.weighed import ALIKE, MOST_TARGETS, Weighed
@@ -110,3 +111,54 @@ def test_labels_that_are_compared_count_whether_they_were_asked_for_or_drawn():
     work.controls = [1, 5, 6]
     assert work.compared == 4
     assert work.looks == 2
+
+
+class Compass:
+    """Takes these labels for natural ones, and notes what they are compared with."""
+
+    def __init__(self, *ordinary: int) -> None:
+        self.labels, self.usual = ordinary, []
+
+    def ordinary(self, one, usual):
+        self.usual = labels(usual)
+        return one.job.target in self.labels
+
+
+def with_compass(entries: list[Evidence], *ordinary: int, controls=()) -> Weighed:
+    work = weighed(entries, many=bool(controls))
+    work._natural, work.controls = Compass(*ordinary), list(controls)
+    return work
+
+
+USUAL = [entry(label, 1.0, ratio=1.0, size=100.0) for label in range(3, 9)]
+
+
+def test_a_doubtful_label_that_is_reached_as_usual_ones_are_is_no_target_and_not_forgotten():
+    work = with_compass([entry(1, 0.005), *USUAL], 1)
+    assert work.flagged() == []
+    assert labels(work.natural_ones()) == [1]
+    assert work._natural.usual == [3, 4, 5, 6, 7, 8]
+    assert labels(with_compass([entry(1, 0.005), *USUAL]).flagged()) == [1]
+
+
+def test_a_clear_label_is_a_target_whatever_way_it_is_reached():
+    work = with_compass([entry(1, 0.99 * POLICY.clear_chance), entry(2, 0.005), *USUAL], 1, 2)
+    assert labels(work.flagged()) == [1]
+    assert labels(work.natural_ones()) == [2]
+
+
+def test_a_natural_label_does_not_make_room_for_another_one():
+    second = entry(2, 1.5 * SIGNIFICANCE)
+    assert labels(with_compass([entry(1, 0.005), second, *USUAL]).flagged()) == [1, 2]
+    assert labels(with_compass([entry(1, 0.005), second, *USUAL], 1).flagged()) == []
+
+
+def test_of_many_labels_only_controls_show_how_features_move():
+    work = with_compass([entry(1, 0.005), *USUAL], 1, controls=(3, 4, 5))
+    assert work.natural(entry(1, 0.005))
+    assert work._natural.usual == [3, 4, 5]
+
+
+def test_the_usual_patch_is_the_middle_one():
+    assert weighed([entry(label, 1.0, size=float(label)) for label in (1, 2, 9)]).usual_patch() == 2.0
+    assert weighed([]).usual_patch() == float("inf")

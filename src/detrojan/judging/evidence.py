@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -11,7 +10,7 @@ import torch
 from detrojan.judging.outliers import (
     combined_p_values,
     deviations_below,
-    median,
+    finite_median,
     size_limit,
     small_p_values,
 )
@@ -88,7 +87,7 @@ def weigh(
         scored = torch.tensor([probes.get(job.target, 1.0) for job in jobs], dtype=torch.float64)
         least = combined_p_values(least, scored, POLICY.correlation)
     least = (least * looks).clamp(max=1)
-    middles = {name: _middle(sizes[name][usual]) for name in STATISTICS}
+    middles = {name: finite_median(sizes[name][usual]) for name in STATISTICS}
     evidence = []
     for place, job in enumerate(jobs):
         own = {name: float(sizes[name][place]) for name in STATISTICS}
@@ -125,13 +124,8 @@ def _usual(
     pool = torch.tensor([controls is None or job in controls for job in jobs], dtype=torch.bool)
     usual = pool.clone()
     for name in STATISTICS:
-        usual &= sizes[name] > ratio * _middle(sizes[name][pool])
+        usual &= sizes[name] > ratio * finite_median(sizes[name][pool])
     return usual
-
-
-def _middle(sizes: torch.Tensor) -> float:
-    finite = sizes[sizes.isfinite()]
-    return median(finite) if len(finite) else math.inf
 
 
 def detectable(
@@ -149,5 +143,5 @@ def detectable(
     reach = {}
     for name in ("patch", "additive"):
         sizes = torch.tensor([e.sizes[name] for e in evidence if controls is None or e.job in controls])
-        reach[name] = min(size_limit(sizes, significance), ratio * _middle(sizes))
+        reach[name] = min(size_limit(sizes, significance), ratio * finite_median(sizes))
     return reach

@@ -25,6 +25,12 @@ def median(values: torch.Tensor) -> float:
     return float(torch.quantile(values.double(), 0.5))
 
 
+def finite_median(values: torch.Tensor) -> float:
+    """Return the median of the finite values; infinite where there is none."""
+    finite = values[values.isfinite()]
+    return median(finite) if len(finite) else math.inf
+
+
 def anomaly_indices(values: torch.Tensor, statistic: Statistic = "mad") -> torch.Tensor:
     """Return how far each value lies from the median, signed: positive below it.
 

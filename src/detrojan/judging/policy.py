@@ -24,6 +24,10 @@ class Policy:
         effective: as how many independent tests the three statistics of a label count.
         correlation: of the ranks in the probes and of those of the sizes, on labels without a backdoor.
         forms_correlation: of the logarithms of the two forms' sizes there.
+        clear_chance: a finding with a p-value of at least this is doubtful: the features that it moves may
+            speak against it.
+        ordinary: a finding is ordinary if its alignment lies above that of this share of the usual labels.
+        fewest_alignments: fewer usual labels than this do not show how features move by nature.
         second_look: share of the labels that the second, more careful screening looks at.
         strong: length of the first screening's changes, in the images' units per pixel.
         faint: that of the second one's.
@@ -85,6 +89,10 @@ class Policy:
         "0.52 over 80 control labels of four face networks with a thousand labels, 0.2 to 0.8 on single ones",
     )
     forms_correlation: float = _set(0.8, "measured", "0.7 to 0.9 on those networks")
+
+    clear_chance: float = _set(0.001, "judgement", "as where a look at a search under way decides")
+    ordinary: float = _set(0.25, "measured", "targets lie below all others, natural ones in the middle")
+    fewest_alignments: int = _set(5, "judgement", "as for the sizes")
 
     second_look: float = _set(0.15, "cost", "the careful look is too dear for all labels")
     strong: float = _set(0.15, "cost", "a strong change is found in fewer steps")

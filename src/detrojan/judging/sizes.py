@@ -11,7 +11,7 @@ import torch
 
 from detrojan.errors import OptionError
 from detrojan.findings import Criterion, Finding, Unit
-from detrojan.judging.outliers import deviations_below, median, size_limit, small_p_values
+from detrojan.judging.outliers import deviations_below, finite_median, size_limit, small_p_values
 from detrojan.judging.preparing import Prepared
 from detrojan.judging.verdict import SMALL, Case, Judged, finding, labels_tested
 from detrojan.metrics.accuracy import attack_success
@@ -137,8 +137,8 @@ class _Sizes:
         self.labels, self.looks = sorted(found), len(ready.tested)
         self.sizes = torch.tensor([found[label].size for label in self.labels], dtype=torch.float64)
         pool = torch.tensor([controls is None or label in controls for label in self.labels])
-        self.usual = pool & (self.sizes > rule.ratio * _middle(self.sizes[pool]))
-        self.middle = _middle(self.sizes[self.usual])
+        self.usual = pool & (self.sizes > rule.ratio * finite_median(self.sizes[pool]))
+        self.middle = finite_median(self.sizes[self.usual])
         chances = small_p_values(self.sizes, self.usual).mul(self.looks).clamp(max=1)
         self.chances = dict(zip(self.labels, chances.tolist(), strict=True))
         limit = size_limit(self.sizes[self.usual], rule.significance / max(1, self.looks))
@@ -197,8 +197,3 @@ class _Sizes:
         if self.limit <= 0:
             return f"too few triggers were found: more steps are needed ({looked})"
         return ""
-
-
-def _middle(sizes: torch.Tensor) -> float:
-    finite = sizes[sizes.isfinite()]
-    return median(finite) if len(finite) else math.inf

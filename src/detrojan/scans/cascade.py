@@ -18,6 +18,7 @@ from detrojan.judging.verdict import SMALL, Case, Judged, finding, labels_tested
 from detrojan.models.classifier import Classifier
 from detrojan.run import Run
 from detrojan.scans.base import Scan
+from detrojan.scans.doubts import doubt_of
 from detrojan.scans.pairwise import told
 from detrojan.scans.reference_network import for_few_labels
 from detrojan.scans.stages import Stages
@@ -47,8 +48,12 @@ class Cascade(Scan):
     flagged labels the k-th may have k times the p-value of the first. A flagged trigger is also small beside
     the usual one, and works on held-out images. While targets are found, the next candidates are searched. If
     no label is found and all were looked at, one patch that moves every label in step (all-to-all) is
-    searched. With few labels a patch for each pair (source-specific) is searched too, if a faint change moves
-    the images of one source far.
+    searched; it is no larger than what usually leads to one label. With few labels a patch for each pair
+    (source-specific) is searched too, if a faint change moves the images of one source far.
+
+    A p-value of 0.001 or more leaves a doubt. So the features of the last layer are looked at: does the
+    label's perturbation move them to where the label's own images lie, as for usual labels? If so, the
+    label may be reached by a natural feature, and the verdict is "inconclusive".
 
     Fewer than five labels cannot show what is usual: such a network is left to `reference_network`.
 
@@ -216,6 +221,7 @@ class _Outcome:
                     "p_value": entry.p_value,
                     "ratio": entry.ratio if math.isfinite(entry.ratio) else None,
                     "by": entry.by,
+                    "alignment": self.work.compass().measured(entry),
                 }
                 for entry in self.evidence
             },
@@ -278,7 +284,7 @@ class _Outcome:
         targets = sorted(entry.job.target for entry in self.flagged)
         usual = [entry for entry in self.evidence if entry.job.target not in targets]
         found = [entry.p_value for entry in self.flagged] or [entry.p_value for entry in self.pairs[:1]]
-        doubt = self._doubt()
+        doubt = doubt_of(self.work, self.evidence, self.reach)
         limits = f"a patch of {self.reach['patch']:.3g} pixels or an L2 norm of {self.reach['additive']:.2g}"
         return Case(
             looked=looked,
@@ -317,34 +323,3 @@ class _Outcome:
             return "no patch moves all labels in step; triggers for one source label were not looked for"
         one = "none is abnormally small" if looks.get("source to target") else "no faint change tells of one"
         return f"no patch moves all labels in step, and {one} for one source label"
-
-    def _doubt(self) -> str:
-        """Return why silence means nothing, or an empty text."""
-        crowd = [entry.job.target for entry in self.work.crowd()]
-        if crowd:
-            return (
-                f"labels {', '.join(map(str, crowd))} need small triggers, too many to be targets all: this "
-                "network's labels differ more than its controls show; look closer at the first of them"
-            )
-        first = self.evidence[0] if self.evidence else None
-        suspect = first and first.p_value < POLICY.suspect_chance and first.ratio <= POLICY.suspect_ratio
-        if first and suspect:
-            return self._suspicion(first)
-        if self.ready.made_up:
-            return "no label needs an abnormally small trigger, but made-up images cannot show there is none"
-        if max(self.reach["patch"], self.reach["additive"]) <= 0:
-            return "no label needs an abnormally small trigger, but too few triggers were found"
-        return ""
-
-    def _suspicion(self, first: Evidence) -> str:
-        """Return why a label whose trigger is far too small is not flagged all the same."""
-        label, success, chance = first.job.target, self.work.shown(first)[2], f"p = {first.p_value:.2g}"
-        needs = f"a trigger of {first.ratio:.0%} of the usual size"
-        if label not in self.ready.tested:
-            drawn = "which was not to be tested, only drawn for comparison"
-            return f"label {label}, {drawn}, needs {needs} ({chance}): test it too"
-        if first.p_value < self.method.significance and success < self.method.confirm:
-            works = f"which works on {success:.0%} of the held-out images only"
-            return f"label {label} needs {needs} ({chance}), {works}: look closer at it"
-        may = "which may be chance among so many labels"
-        return f"label {label} needs {needs}, {may} ({chance}): look closer at it"

@@ -21,6 +21,7 @@ from detrojan.search.plan import Found, Plan
 from detrojan.search.windows import windows
 from detrojan.triggers.aim import Aim
 from detrojan.triggers.base import Trigger
+from detrojan.triggers.patch import PatchTrigger
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,7 +34,7 @@ class PairEvidence:
         p_value: corrected for all jobs that were looked at, 0 to 1.
         index: robust standard deviations below the usual statistic, 0 or more.
         success: share of held-out images that arrive, 0 to 1.
-        size: of the patch, in pixels; infinite where none worked.
+        size: of the patch, in pixels; infinite where none worked, if it leads to one label.
         trigger: the patch.
 
     """
@@ -78,6 +79,7 @@ class Pairwise:
         complete: whether nothing was cut short.
         confirm: attack success that a flagged change must reach.
         most: share of the usual statistic above which nothing is flagged, 0 to 1.
+        largest: size in pixels above which nothing is flagged.
 
     """
 
@@ -87,6 +89,7 @@ class Pairwise:
     complete: bool
     confirm: float
     most: float = 1.0
+    largest: float = math.inf
 
     def flagged(self, significance: float, ratio: float) -> list[PairEvidence]:
         """Return the evidence that is strong enough."""
@@ -96,22 +99,31 @@ class Pairwise:
             if entry.p_value < significance
             and entry.ratio <= min(ratio, self.most)
             and entry.success >= self.confirm
+            and not entry.size > self.largest
         ]
 
 
 def look_at_shifts(
-    model: Classifier, ready: Prepared, *, run: Run, stop: Callable[[], bool] = lambda: False
+    model: Classifier,
+    ready: Prepared,
+    *,
+    run: Run,
+    stop: Callable[[], bool] = lambda: False,
+    largest: float = math.inf,
 ) -> Pairwise:
     """Search one patch that moves every label y to y + k, for several k at once.
 
     Without a backdoor no patch moves every label in step, whatever the k: the odds of failing on held-out
-    images are compared with those of the other k by a moderated t-test, corrected for all of them.
+    images are compared with those of the other k by a moderated t-test, corrected for all of them. Where
+    there are few labels, a patch over most of the image moves some of them in step by nature. So a flagged
+    one is also no larger than what usually leads to a single label.
 
     Args:
         model: the network.
         ready: images, and what stands in for their truth.
         run: device, seed, progress.
         stop: where it says yes, the search ends.
+        largest: pixels of the usual patch that leads to a single label.
 
     """
     classes = model.num_classes
@@ -134,9 +146,23 @@ def look_at_shifts(
     found = search(
         model, images, truth, list(starts), plan, run=run, starts=starts, title="all to all", stop=stop
     )
+    return Pairwise(
+        what="all to all",
+        evidence=_shift_evidence(model, ready, found.found),
+        passes=seen.passes + found.passes,
+        complete=found.complete,
+        confirm=POLICY.confirm_shift,
+        largest=largest,
+    )
+
+
+def _shift_evidence(
+    model: Classifier, ready: Prepared, found: Mapping[Job, Found]
+) -> tuple[PairEvidence, ...]:
+    """Return what is known of each shift, the strongest first."""
     held, goal = ready.held_out
-    jobs = list(found.found)
-    success = torch.tensor([job.aim.success(model, found.found[job].trigger, held, goal) for job in jobs])
+    jobs = list(found)
+    success = torch.tensor([job.aim.success(model, found[job].trigger, held, goal) for job in jobs])
     odds = (1 - success).clamp(min=0.5 / len(held)) / success.clamp(min=0.5 / len(held))
     chances = small_p_values(odds, _not_small(odds))
     usual = median(odds[_not_small(odds)])
@@ -147,18 +173,17 @@ def look_at_shifts(
             p_value=min(1.0, float(chances[place]) * len(jobs)),
             index=deviations_below(float(odds[place]), odds[_not_small(odds)]),
             success=float(success[place]),
-            size=found.found[job].size,
-            trigger=found.found[job].trigger,
+            size=_pixels(found[job].trigger),
+            trigger=found[job].trigger,
         )
         for place, job in enumerate(jobs)
     ]
-    return Pairwise(
-        what="all to all",
-        evidence=tuple(sorted(evidence, key=lambda entry: (entry.p_value, entry.ratio))),
-        passes=seen.passes + found.passes,
-        complete=found.complete,
-        confirm=POLICY.confirm_shift,
-    )
+    return tuple(sorted(evidence, key=lambda entry: (entry.p_value, entry.ratio)))
+
+
+def _pixels(trigger: Trigger) -> float:
+    """Return a patch's size, whether it works or not."""
+    return trigger.l1 if isinstance(trigger, PatchTrigger) else math.inf
 
 
 def _not_small(odds: torch.Tensor) -> torch.Tensor:

@@ -258,7 +258,8 @@ class Stages(Searches):
 
     def _pairs(self) -> None:
         """Look for what no label shows by itself: all-to-all and source-specific backdoors."""
-        for title, look in (("all-to-all", look_at_shifts), ("source-specific", look_at_pairs)):
+        shifts = partial(look_at_shifts, largest=self.usual_patch())
+        for title, look in (("all-to-all", shifts), ("source-specific", look_at_pairs)):
             stop = partial(self.stop, windows_cost(GRID))
             if stop():
                 self._note(title, complete=False)

@@ -9,11 +9,12 @@ import torch
 
 from detrojan.judging.evidence import EFFECTIVE, Evidence, weigh
 from detrojan.judging.middle import LARGE, Middle
-from detrojan.judging.outliers import small_p_values
+from detrojan.judging.outliers import finite_median, small_p_values
 from detrojan.judging.policy import POLICY
 from detrojan.judging.preparing import Prepared
 from detrojan.metrics.accuracy import attack_success
 from detrojan.models.classifier import Classifier
+from detrojan.scans.natural import Natural
 from detrojan.scans.settings import Settings
 from detrojan.scans.shortlist import Shortlist
 from detrojan.search.jobs import Job
@@ -59,6 +60,7 @@ class Weighed:
     interrupted: bool = False
     middle: Middle | None = None
     whole: Prepared | None = None
+    _natural: Natural | None = None
     _shown: dict[Job, tuple[Trigger, str, float]] = field(default_factory=dict)
     _placed: dict[Job, tuple[Trigger, str, float]] = field(default_factory=dict)
     _grown: set[Job] = field(default_factory=set)
@@ -130,6 +132,29 @@ class Weighed:
         strong = self._significant()
         return strong if self._too_many(strong) else []
 
+    def compass(self) -> Natural:
+        """Return what compares the features that labels are reached by."""
+        if self._natural is None:
+            self._natural = Natural(self.model, self.ready)
+        return self._natural
+
+    def natural(self, entry: Evidence) -> bool:
+        """Whether a doubtful label's features move as those of usual labels do.
+
+        A small trigger that leads to the label's own features is more likely one of nature. That never
+        speaks against a label whose p-value is clear.
+        """
+        if entry.p_value < POLICY.clear_chance:
+            return False
+        usual = [one for one in self.evidence() if one.ratio > self.method.ratio and one.job != entry.job]
+        if self.null is not None:
+            usual = [one for one in usual if one.job in self.null]
+        return self.compass().ordinary(entry, usual)
+
+    def usual_patch(self) -> float:
+        """Return the size of the patch that usually leads to a single label, in pixels."""
+        return finite_median(torch.tensor([entry.sizes["patch"] for entry in self.evidence()]))
+
     def small_controls(self) -> list[int]:
         """Return the labels that were drawn for comparison only, and are small themselves."""
         significance, ratio = self.method.significance, self.method.ratio
@@ -144,17 +169,27 @@ class Weighed:
 
         Where there is one backdoor more are likely: the k-th may have k times the p-value of the first, as
         with Benjamini and Hochberg (Journal of the Royal Statistical Society B 1995), but downwards. It
-        must be about as small as the first then, or it is a label that is small by nature.
+        must be about as small as the first then, or it is a label that is small by nature. So is one that
+        is reached as usual labels are, if its own p-value leaves a doubt.
         """
+        return self._sorted_out()[0]
+
+    def natural_ones(self) -> list[Evidence]:
+        """Return those that are significant, but may be so by a natural feature."""
+        return self._sorted_out()[1]
+
+    def _sorted_out(self) -> tuple[list[Evidence], list[Evidence]]:
+        """Return the significant ones, and those that may be so by a natural feature."""
         tested = set(self.ready.tested)
         small = [e for e in self.evidence() if e.ratio <= self.method.ratio and e.job.target in tested]
         strong: list[Evidence] = []
+        natural: list[Evidence] = []
         for entry in small:
             alike = bool(strong) and entry.sizes["both"] <= ALIKE * strong[0].sizes["both"]
             if entry.p_value >= self.method.significance * (1 + alike * len(strong)):
                 break
-            strong.append(entry)
-        return strong
+            (natural if self.natural(entry) else strong).append(entry)
+        return strong, natural
 
     def _standing_out(self, strong: list[Evidence]) -> list[Evidence]:
         """Return those that are small even beside the other strong ones.
