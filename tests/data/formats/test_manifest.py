@@ -40,6 +40,55 @@ def test_other_separators_and_columns(folder, line):
     assert (levels(data), data.labels.tolist(), data.named) == ([20, 10], [2, 1], False)
 
 
+ROWS = [(20, "stop"), (10, "yield"), (30, "stop")]
+TABLES = {
+    "no first line of names": "".join(f"images/{at}.png,{name}\n" for at, name in ROWS),
+    "spaces": "".join(f"images/{at}.png {name}\n" for at, name in ROWS),
+    "strokes, unknown names": "Photo|Sign\n" + "".join(f"{at}.png|{name}\n" for at, name in ROWS),
+    "a column for each class": "image,stop,yield\n"
+    + "".join(f"{at}.png,{float(name == 'stop')},{float(name == 'yield')}\n" for at, name in ROWS),
+    "numbers for files": "id,breed\n" + "".join(f"{at},{name}\n" for at, name in ROWS),
+    "another machine's folders": "path,label\n"
+    + "".join(f"C:\\Users\\me\\d\\images\\{at}.png,{name}\n" for at, name in ROWS),
+}
+
+
+@pytest.mark.parametrize("kind", TABLES)
+def test_tables_as_people_have_them(folder, kind):
+    table(folder, TABLES[kind], "labels.txt" if kind == "spaces" else "labels.csv")
+    data = read_data(folder)
+    assert (levels(data), data.labels.tolist()) == ([20, 10, 30], [0, 1, 0])
+    assert data.class_names == ("stop", "yield")
+
+
+def test_a_table_in_utf_16(folder):
+    (folder / "labels.csv").write_text(TABLES["numbers for files"], encoding="utf-16")
+    assert levels(read_data(folder)) == [20, 10, 30]
+
+
+def test_a_folder_of_pictures_named_as_its_table(folder):
+    (folder / "images").rename(folder / "train")
+    placed(folder / "test" / "10.png", 99)
+    table(folder, TABLES["numbers for files"], "trainLabels.csv")
+    table(folder, TABLES["numbers for files"], "sample_submission.csv")
+    assert levels(read_data(folder)) == [20, 10, 30]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "".join(f"{place} images/{at}.png\n" for place, (at, _) in enumerate(ROWS, 1)),
+        "id,label\n" + "".join(f"{at + 1},{name}\n" for at, name in ROWS),
+        "Read about the image path before use\n",
+    ],
+    ids=["a list with numbers of its rows", "files that are not there", "prose"],
+)
+def test_what_only_looks_like_a_table(folder, text):
+    table(folder, text, "notes.txt")
+    with pytest.raises(DataError, match=r"got one folder 'images' beside notes\.txt, which cannot be read"):
+        read_data(folder)
+
+
 def test_json_lines_with_a_split(folder):
     rows = [
         {"file_name": f"{level}.png", "label": "a", "split": split}

@@ -3,35 +3,28 @@
 from __future__ import annotations
 
 import csv
+import io
 import json
-from pathlib import Path
+import re
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import numpy as np
 
+from detrojan.data.decoding import SUFFIXES
 from detrojan.data.formats.base import Format, Place
+from detrojan.data.formats.columns import FILES, LABELS, SPLITS, columns_of
 from detrojan.data.source import Array, Source, choose_split, pictures_in, split_name
 from detrojan.data.walking import first_bytes, is_file, open_plain
 from detrojan.errors import DataError, LabelError
 from detrojan.quarantine import quarantined
 
-FILES = (
-    "path",
-    "file",
-    "filename",
-    "file_name",
-    "filepath",
-    "file_path",
-    "image",
-    "image_path",
-    "image_file",
-    "img",
-)
-LABELS = ("label", "labels", "class", "class_name", "classname", "target", "category", "label_name", "y")
-SPLITS = ("split", "subset", "partition", "fold")
-_SUFFIXES = {".csv", ".tsv", ".jsonl", ".ndjson"}
+_SUFFIXES = {".csv", ".tsv", ".jsonl", ".ndjson", ".txt"}
 #: where pictures lie, seen from the table
-_FOLDERS = ("", "images", "image", "imgs", "img", "pictures", "photos", "data")
+_FOLDERS = ("", "images", "image", "imgs", "img", "pictures", "photos", "data", "train", "train_images")
+#: bytes at the beginning that tell what a table holds
+_HEAD = 2**16
 _MOST_ROWS, _LONGEST = 5_000_000, 2**20
 
 
@@ -61,12 +54,21 @@ class Manifest(Format):
 
 
 def is_table(path: Path) -> bool:
-    """Tell whether the first line of a file names a column of files and one of labels, or holds both."""
+    """Tell whether a file lists pictures with labels, by its beginning.
+
+    Where no column is called as files are, one of the first pictures has to be there.
+    """
     try:
-        names = _names(first_bytes(path, 2**16)) if is_file(path) else []
+        head = first_bytes(path, _HEAD) if is_file(path) else b""
     except DataError:
         return False
-    return _column(names, FILES) is not None and _column(names, LABELS) is not None
+    names = _json_names(head)
+    if names:
+        return _column(names, FILES) is not None and _column(names, LABELS) is not None
+    found = columns_of(head)
+    if found is None or "submission" in path.stem.lower():
+        return False
+    return found.known or _where(path, list(found.first)) is not None
 
 
 def tables(folder: Path) -> dict[str, list[Path]]:
@@ -115,8 +117,8 @@ def read_manifest(path: Path, split: str | None = None, *, unlabelled: bool = Fa
         places = [at for at in places if rows["splits"][at] == chosen]
     elif split is not None:
         raise DataError(f"{table}: expected a column of splits for {split_name(split)}, got none")
-    base = _base(table, rows["files"])
-    files = [base / rows["files"][at] for at in places]
+    named = _Named.of(table, rows["files"])
+    files = [named.path(rows["files"][at]) for at in places]
     labels = None if unlabelled else _labels([rows["labels"][at] for at in places], table)
     texts = tuple(map(str, files))
     return Source(
@@ -134,23 +136,24 @@ def parse_table(path: Path) -> dict[str, list[Any]]:
     """Return the columns `files`, `labels` and `splits` of a table; the last is empty where there is none.
 
     Raises:
-        DataError: a damaged or much too long table.
+        DataError: a damaged or much too long table, or a file outside of the table's folder.
 
     """
-    rows = _json_rows(path) if _names(first_bytes(path, 2**16), only_json=True) else _csv_rows(path)
+    head = first_bytes(path, _HEAD)
+    rows = _json_rows(path) if _json_names(head) else _csv_rows(path, head)
     found: dict[str, list[Any]] = {"files": [], "labels": [], "splits": []}
-    for number, row in enumerate(rows, 1):
+    for number, (file, label, split) in enumerate(rows, 1):
         if number > _MOST_ROWS:
             raise DataError(f"{path}: expected at most {_MOST_ROWS:,} rows")
-        names = [str(name).strip().lower() for name in row]
-        values = dict(zip(names, row.values(), strict=True))
-        file, label, split = (_column(names, asked) for asked in (FILES, LABELS, SPLITS))
-        if file is None or not isinstance(values[file], str) or not values[file].strip():
+        if not isinstance(file, str) or not file.strip():
             raise DataError(f"{path}: row {number}: expected a file, got none")
-        found["files"].append(_inside(values[file].strip(), path, number))
-        found["labels"].append(None if label is None else values[label])
+        name = _inside(file.strip(), path, number)
+        if found["files"] and name.startswith("/") != found["files"][0].startswith("/"):
+            raise _outside(path, number, file)
+        found["files"].append(name)
+        found["labels"].append(label)
         if split is not None:
-            found["splits"].append(split_name(str(values[split])))
+            found["splits"].append(split_name(str(split)))
     if found["splits"] and len(found["splits"]) != len(found["files"]):
         raise DataError(f"{path}: expected a split in each row, got some without")
     return found
@@ -161,16 +164,16 @@ def _rows(table: Path) -> dict[str, list[Any]]:
     return rows
 
 
-def _csv_rows(path: Path) -> Any:
+def _csv_rows(path: Path, head: bytes) -> Any:
+    columns = columns_of(head)
+    if columns is None:
+        raise DataError(f"{path}: expected a table with a column of files and one of labels")
     try:
-        with open_plain(path) as raw:
-            lines = (line.decode("utf-8-sig", "replace") for line in raw)
-            first = next(lines, "")
-            separator = _separator(first)
-            names = [name.strip() for name in next(csv.reader([first], delimiter=separator), [])]
-            for values in csv.reader(lines, delimiter=separator):
-                if values:
-                    yield dict(zip(names, values, strict=False))
+        with open_plain(path) as raw, io.TextIOWrapper(raw, columns.encoding, "replace", newline="") as text:
+            rows = csv.reader(text, delimiter=columns.separator)
+            if columns.header:
+                next(rows, None)
+            yield from (columns.values(values) for values in rows if values)
     except (OSError, csv.Error) as error:
         raise DataError(f"{path} cannot be read: {error}") from error
 
@@ -183,27 +186,23 @@ def _json_rows(path: Path) -> Any:
                     row = json.loads(line)
                     if not isinstance(row, dict):
                         raise DataError(f"{path}: expected an object in each line, got {line[:60]!r}")
-                    yield row
+                    values = {str(name).strip().lower(): value for name, value in row.items()}
+                    chosen = (_column(list(values), asked) for asked in (FILES, LABELS, SPLITS))
+                    yield [None if name is None else values[name] for name in chosen]
     except (OSError, ValueError, RecursionError) as error:
         raise DataError(f"{path}: expected an object of JSON in each line: {error}") from error
 
 
-def _names(head: bytes, *, only_json: bool = False) -> list[str]:
-    """Return the names that the first line of a table holds; none where it is no table."""
+def _json_names(head: bytes) -> list[str]:
+    """Return the names in the object of JSON that the first line holds; none where it holds no such."""
     line = head.split(b"\n", 1)[0].decode("utf-8-sig", "replace").strip()
-    if line.startswith("{"):
-        try:
-            row = json.loads(line)
-        except (ValueError, RecursionError):
-            return []
-        return [str(name).strip().lower() for name in row] if isinstance(row, dict) else []
-    if only_json or "\0" in line or not line:
+    if not line.startswith("{"):
         return []
-    return [name.strip().strip('"').lower() for name in line.split(_separator(line))]
-
-
-def _separator(line: str) -> str:
-    return max(("\t", ";", ","), key=line.count)
+    try:
+        row = json.loads(line)
+    except (ValueError, RecursionError):
+        return []
+    return [str(name).strip().lower() for name in row] if isinstance(row, dict) else []
 
 
 def _column(names: list[str], known: tuple[str, ...]) -> str | None:
@@ -211,13 +210,18 @@ def _column(names: list[str], known: tuple[str, ...]) -> str | None:
 
 
 def _inside(name: str, table: Path, number: int) -> str:
-    """Return the name of a file, unless it leads out of the table's folder."""
+    """Return the name of a file with / between its parts; one of another machine begins with /."""
     parts = name.replace("\\", "/").split("/")
-    if name.startswith(("/", "\\")) or ".." in parts or ":" in parts[0] or "\0" in name:
-        raise DataError(
-            f"{table}: row {number}: expected a picture within the table's folder, got {name!r:.120}"
-        )
-    return "/".join(parts)
+    if ".." in parts or "\0" in name:
+        raise _outside(table, number, name)
+    drive = ":" in parts[0]
+    return ("/" if drive else "") + "/".join(parts[1:] if drive else parts)
+
+
+def _outside(table: Path, number: int, name: str) -> DataError:
+    return DataError(
+        f"{table}: row {number}: expected a picture within the table's folder, got {name!r:.120}"
+    )
 
 
 def _only(found: list[Path], path: Path) -> Path:
@@ -227,10 +231,55 @@ def _only(found: list[Path], path: Path) -> Path:
     return found[0]
 
 
-def _base(table: Path, files: list[str]) -> Path:
-    """Return the folder that the files are named relative to: where most of the first ones lie."""
-    bases = [table.parent / name for name in _FOLDERS]
-    return max(bases, key=lambda base: sum(is_file(base / name) for name in files[:50]))
+@dataclass(frozen=True)
+class _Named:
+    """How the pictures of a table are found.
+
+    Attributes:
+        base: the folder that their names are relative to.
+        ending: what is put behind each name.
+        cut: parts at the beginning of each name that stand for a folder of another machine.
+
+    """
+
+    base: Path
+    ending: str = ""
+    cut: int = 0
+
+    @classmethod
+    def of(cls, table: Path, names: list[str]) -> _Named:
+        """Find the pictures of a table by the first of their names.
+
+        Raises:
+            DataError: all names begin at the top of a machine, and none is in the table's folder.
+
+        """
+        found = _where(table, names)
+        if found is None and names and names[0].startswith("/"):
+            raise _outside(table, 1, names[0])
+        return cls(table.parent) if found is None else found
+
+    def path(self, name: str) -> Path:
+        """Return where a picture lies."""
+        parts = [part for part in name.split("/")[self.cut :] if part]
+        return self.base / ("/".join(parts) + self.ending)
+
+
+def _where(table: Path, names: list[str]) -> _Named | None:
+    """Return how most of a table's first pictures are found; None where none is there."""
+    first = [name.strip().replace("\\", "/") for name in names[:50]]
+    if not first or any(".." in name.split("/") for name in first):
+        return None
+    stem = re.sub(r"[_-]?labels?$", "", table.stem, flags=re.IGNORECASE)
+    bases = dict.fromkeys((table.parent, table.parent / stem, *(table.parent / name for name in _FOLDERS)))
+    away = first[0].startswith("/") or ":" in first[0].split("/")[0]
+    cuts = range(1, first[0].count("/") + 1) if away else (0,)
+    endings = ("",) if PurePosixPath(first[0]).suffix.lower() in SUFFIXES else ("", *sorted(SUFFIXES))
+    ways = [_Named(base, ending, cut) for cut in cuts for base in bases for ending in endings]
+    count, _, best = max(
+        (sum(is_file(way.path(name)) for name in first), -at, way) for at, way in enumerate(ways)
+    )
+    return best if count else None
 
 
 def _labels(values: list[Any], table: Path) -> Array | None:

@@ -18,6 +18,7 @@ import numpy as np
 from numpy.lib import format as npy
 
 from detrojan.data.source import Array, check_bytes
+from detrojan.data.walking import open_plain
 from detrojan.errors import DataError, UnsafeFileError
 from detrojan.quarantine import quarantined
 
@@ -102,21 +103,59 @@ def parse_rows(path: Path, name: str, rows: Array) -> Array:
 
     """
     what = f"{path}: array {name}"
-    with _explained(what), zipfile.ZipFile(path) as file:
-        shape, text = _header(file, f"{name}.npy")
-        size = np.dtype(text).itemsize * math.prod(shape[1:])
-        found = np.empty((len(rows), size), np.uint8)
-        with file.open(f"{name}.npy") as stream:
-            version = npy.read_magic(stream)
-            read = npy.read_array_header_1_0 if version == (1, 0) else npy.read_array_header_2_0
-            if read(stream)[1]:  # its rows do not lie one behind the other
-                return parse_array(path, name)[rows]
-            start = stream.tell()
-            for place, row in enumerate(rows.tolist()):
-                _skip(stream, start + row * size)
-                found[place] = np.frombuffer(stream.read(size), np.uint8)
+    with _explained(what), zipfile.ZipFile(path) as file, file.open(f"{name}.npy") as stream:
+        return _rows_of(stream, rows)
+
+
+def _rows_of(stream: IO[bytes], rows: Array) -> Array:
+    """Return some rows of the array that a stream holds."""
+    shape, text, by_columns = _read_header(stream)
+    start = stream.tell()
+    if by_columns:  # its rows do not lie one behind the other
+        stream.seek(0)
+        whole: Array = npy.read_array(stream, allow_pickle=False)
+        return whole[rows]
+    size = np.dtype(text).itemsize * math.prod(shape[1:])
+    found = np.empty((len(rows), size), np.uint8)
+    for place, row in enumerate(rows.tolist()):
+        _skip(stream, start + row * size)
+        found[place] = np.frombuffer(stream.read(size), np.uint8)
     values: Array = found.view(text).reshape(len(rows), *shape[1:])
     return values
+
+
+def parse_loose_header(path: Path) -> tuple[tuple[int, ...], str]:
+    """Return shape and type of the array of an `.npy` file.
+
+    Raises:
+        DataError: it is damaged.
+
+    """
+    with _explained(str(path)), open_plain(path) as stream:
+        return _read_header(stream)[:2]
+
+
+def parse_loose(path: Path) -> Array:
+    """Return the array of an `.npy` file; never a pickled one.
+
+    Raises:
+        DataError: it is damaged.
+
+    """
+    with _explained(str(path)), open_plain(path) as stream:
+        values: Array = npy.read_array(stream, allow_pickle=False)
+    return values
+
+
+def parse_loose_rows(path: Path, rows: Array) -> Array:
+    """Return some rows of the array of an `.npy` file, ascending, each once.
+
+    Raises:
+        DataError: it is damaged, or ends before the last row.
+
+    """
+    with _explained(str(path)), open_plain(path) as stream:
+        return _rows_of(stream, rows)
 
 
 def _skip(stream: IO[bytes], wanted: int) -> None:
@@ -127,14 +166,19 @@ def _skip(stream: IO[bytes], wanted: int) -> None:
 
 def _header(file: zipfile.ZipFile, name: str) -> tuple[tuple[int, ...], str]:
     with file.open(name) as stream:
-        version = npy.read_magic(stream)
-        if version == (1, 0):
-            shape, _, dtype = npy.read_array_header_1_0(stream)
-        elif version == (2, 0):
-            shape, _, dtype = npy.read_array_header_2_0(stream)
-        else:
-            raise ValueError(f"array {name} has version {version} of the format")
-    return shape, "|O" if dtype.hasobject else dtype.str
+        return _read_header(stream)[:2]
+
+
+def _read_header(stream: IO[bytes]) -> tuple[tuple[int, ...], str, bool]:
+    """Return shape and type of the array in a stream, and whether it is stored by columns."""
+    version = npy.read_magic(stream)
+    if version == (1, 0):
+        shape, by_columns, dtype = npy.read_array_header_1_0(stream)
+    elif version == (2, 0):
+        shape, by_columns, dtype = npy.read_array_header_2_0(stream)
+    else:
+        raise ValueError(f"the array has version {version} of the format")
+    return shape, "|O" if dtype.hasobject else dtype.str, bool(by_columns)
 
 
 def plain_dtype(text: Any) -> np.dtype[Any]:
@@ -191,8 +235,7 @@ class Arrays:
         header = self.headers[name]
         rows, places = np.unique(index, return_inverse=True)
         check_bytes((len(rows), *header.shape[1:]), header.dtype.itemsize, f"{self.path}: array {name}")
-        values: Array = quarantined(parse_rows, self.path, name, rows)
-        return values[places]
+        return self._rows(name, rows)[places]
 
     def read(self, name: str) -> Array:
         """Return one array.
@@ -205,6 +248,15 @@ class Arrays:
         self.refuse_pickle(name)
         header = self.headers[name]
         check_bytes(header.shape, header.dtype.itemsize, f"{self.path}: array {name}")
+        return self._whole(name)
+
+    def _rows(self, name: str, rows: Array) -> Array:
+        """Return rows of an array that is no pickle, ascending, each once."""
+        values: Array = quarantined(parse_rows, self.path, name, rows)
+        return values
+
+    def _whole(self, name: str) -> Array:
+        """Return an array that is no pickle."""
         values: Array = quarantined(parse_array, self.path, name)
         return values
 

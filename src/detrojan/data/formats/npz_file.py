@@ -55,7 +55,7 @@ class NpzFile(Format):
 
     def splits(self, place: Place) -> tuple[str, ...]:
         """Return the splits that have images, or recordings; only headers are read."""
-        return _Found(Arrays(place.path)).splits()
+        return splits_stored(Arrays(place.path))
 
     def read(self, place: Place, split: str | None, *, unlabelled: bool) -> Source:
         """Look into the file."""
@@ -95,8 +95,23 @@ def read_npz(path: Path, split: str | None = None, *, unlabelled: bool = False) 
         DataError: no images, or the file is damaged.
 
     """
-    arrays = Arrays(path)
-    found = _Found(arrays)
+    return read_stored(Arrays(path), split, unlabelled=unlabelled)
+
+
+def splits_stored(arrays: Arrays) -> tuple[str, ...]:
+    """Return the splits that have images, or recordings.
+
+    Raises:
+        UnsafeFileError: an array that is needed is pickled.
+        DataError: no images.
+
+    """
+    return _Found(arrays).splits()
+
+
+def read_stored(arrays: Arrays, split: str | None = None, *, unlabelled: bool = False) -> Source:
+    """Return the samples that lie in arrays; as `read_npz`, whose arguments and errors these are."""
+    path, found = arrays.path, _Found(arrays)
     common = found.groups.get("", {})
     chosen, notes = choose_split(found.splits(), split, str(path))
     if found.recorded:
