@@ -133,29 +133,35 @@ def with_compass(entries: list[Evidence], *ordinary: int, controls=()) -> Weighe
 USUAL = [entry(label, 1.0, ratio=1.0, size=100.0) for label in range(3, 9)]
 
 
+def doubtful(label: int) -> Evidence:
+    return entry(label, 0.005, ratio=0.5 * (POLICY.clear_ratio + RATIO))
+
+
 def test_a_doubtful_label_that_is_reached_as_usual_ones_are_is_no_target_and_not_forgotten():
-    work = with_compass([entry(1, 0.005), *USUAL], 1)
+    work = with_compass([doubtful(1), *USUAL], 1)
     assert work.flagged() == []
     assert labels(work.natural_ones()) == [1]
     assert work._natural.usual == [3, 4, 5, 6, 7, 8]
-    assert labels(with_compass([entry(1, 0.005), *USUAL]).flagged()) == [1]
+    assert labels(with_compass([doubtful(1), *USUAL]).flagged()) == [1]
 
 
 def test_a_clear_label_is_a_target_whatever_way_it_is_reached():
-    work = with_compass([entry(1, 0.99 * POLICY.clear_chance), entry(2, 0.005), *USUAL], 1, 2)
-    assert labels(work.flagged()) == [1]
+    sure = entry(1, 0.99 * POLICY.clear_chance, ratio=0.38)
+    small = entry(0, 0.005, ratio=POLICY.clear_ratio)
+    work = with_compass([small, sure, doubtful(2), *USUAL], 0, 1, 2)
+    assert labels(work.flagged()) == [0, 1]
     assert labels(work.natural_ones()) == [2]
 
 
 def test_a_natural_label_does_not_make_room_for_another_one():
     second = entry(2, 1.5 * SIGNIFICANCE)
-    assert labels(with_compass([entry(1, 0.005), second, *USUAL]).flagged()) == [1, 2]
-    assert labels(with_compass([entry(1, 0.005), second, *USUAL], 1).flagged()) == []
+    assert labels(with_compass([doubtful(1), second, *USUAL]).flagged()) == [1, 2]
+    assert labels(with_compass([doubtful(1), second, *USUAL], 1).flagged()) == []
 
 
 def test_of_many_labels_only_controls_show_how_features_move():
-    work = with_compass([entry(1, 0.005), *USUAL], 1, controls=(3, 4, 5))
-    assert work.natural(entry(1, 0.005))
+    work = with_compass([doubtful(1), *USUAL], 1, controls=(3, 4, 5))
+    assert work.natural(doubtful(1))
     assert work._natural.usual == [3, 4, 5]
 
 

@@ -24,8 +24,9 @@ class Policy:
         effective: as how many independent tests the three statistics of a label count.
         correlation: of the ranks in the probes and of those of the sizes, on labels without a backdoor.
         forms_correlation: of the logarithms of the two forms' sizes there.
-        clear_chance: a finding with a p-value of at least this is doubtful: the features that it moves may
-            speak against it.
+        clear_chance: a finding with a p-value of at least this, ...
+        clear_ratio: ... and with more than this share of the usual size, is doubtful: the features that it
+            moves may speak against it.
         ordinary: a finding is ordinary if its alignment lies above that of this share of the usual labels.
         fewest_alignments: fewer usual labels than this do not show how features move by nature.
         second_look: share of the labels that the second, more careful screening looks at.
@@ -91,6 +92,7 @@ class Policy:
     forms_correlation: float = _set(0.8, "measured", "0.7 to 0.9 on those networks")
 
     clear_chance: float = _set(0.001, "judgement", "as where a look at a search under way decides")
+    clear_ratio: float = _set(0.35, "measured", "targets: up to 0.33; clean networks: 0.37 and more")
     ordinary: float = _set(0.25, "measured", "targets lie below all others, natural ones in the middle")
     fewest_alignments: int = _set(5, "judgement", "as for the sizes")
 

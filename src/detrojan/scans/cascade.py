@@ -51,9 +51,10 @@ class Cascade(Scan):
     searched; it is no larger than what usually leads to one label. With few labels a patch for each pair
     (source-specific) is searched too, if a faint change moves the images of one source far.
 
-    A p-value of 0.001 or more leaves a doubt. So the features of the last layer are looked at: does the
-    label's perturbation move them to where the label's own images lie, as for usual labels? If so, the
-    label may be reached by a natural feature, and the verdict is "inconclusive".
+    A p-value of 0.001 or more leaves a doubt, if the trigger has more than 35% of the usual size. So the
+    features of the last layer are looked at: does the label's perturbation move them to where the label's
+    own images lie, as for usual labels? If so, the label may be reached by a natural feature, and the
+    verdict is "inconclusive".
 
     Fewer than five labels cannot show what is usual: such a network is left to `reference_network`.
 

@@ -142,9 +142,9 @@ class Weighed:
         """Whether a doubtful label's features move as those of usual labels do.
 
         A small trigger that leads to the label's own features is more likely one of nature. That never
-        speaks against a label whose p-value is clear.
+        speaks against a label whose p-value or size is clear.
         """
-        if entry.p_value < POLICY.clear_chance:
+        if entry.p_value < POLICY.clear_chance or entry.ratio <= POLICY.clear_ratio:
             return False
         usual = [one for one in self.evidence() if one.ratio > self.method.ratio and one.job != entry.job]
         if self.null is not None:
