@@ -85,7 +85,7 @@ class IbdPsc(CrossFitted):
 
     name = "ibd_psc"
     lets_through: ClassVar[str] = (
-        "A trigger whose answer breaks as soon as that of clean inputs gets past it."
+        "A trigger that joins parts of two natural images, or differs from image to image, gets past it."
     )
 
     frr: float = 0.01

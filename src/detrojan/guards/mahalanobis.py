@@ -90,7 +90,7 @@ class Mahalanobis(Reader[CalibratedMahalanobis]):
 
     name = "mahalanobis"
     lets_through: ClassVar[str] = (
-        "A trigger that joins parts of two natural images, or bends the image, sometimes gets past it."
+        "A trigger that joins parts of two natural images, or bends the image, often gets past it."
     )
 
     frr: float = 0.01

@@ -66,8 +66,7 @@ class Ted(Reader[CalibratedTed]):
 
     In each layer the clean images are sorted by their distance. The rank of the nearest one with the same
     answer is noted. A clean input is near its class in most layers. A backdoored one is led from its own
-    class to the target late. The score is the mean of the ranks' logarithms. It catches triggers that
-    look like other classes' images, where other guards are weak.
+    class to the target late. The score is the mean of the ranks' logarithms.
 
     It needs the network's layers, one forward per input, and a distance to each clean image in each layer.
     Labels are not used.
@@ -88,7 +87,7 @@ class Ted(Reader[CalibratedTed]):
 
     name = "ted"
     lets_through: ClassVar[str] = (
-        "A trigger that differs from image to image, or bends the image, often gets past it."
+        "A trigger that joins images, bends them, or differs from image to image, often gets past it."
     )
 
     frr: float = 0.01
