@@ -86,22 +86,22 @@ def test_networks_of_another_precision_are_others(bench, plan_text, monkeypatch)
 
 
 def test_what_a_result_depends_on_makes_it_anew_and_nothing_else(bench, plan_text, monkeypatch):
-    count = trained(monkeypatch)
-    bench.run()
-    bench.run(plan_text.replace('title = "Blobs"', 'title = "More blobs"'))
+    count, text = trained(monkeypatch), plan_text.replace("train = 600", "train = 200")
+    bench.run(text)
+    bench.run(text.replace('title = "Blobs"', 'title = "More blobs"'))
     assert len(count) == 2
-    bench.run(plan_text.replace("epochs = 8", "epochs = 9"))  # of a repair
+    bench.run(text.replace("epochs = 8", "epochs = 9"))  # of a repair
     assert len(count) == 2
-    bench.run(plan_text.replace("poison_rate = 0.2", "poison_rate = 0.1"))
+    bench.run(text.replace("poison_rate = 0.2", "poison_rate = 0.1"))
     assert len(count) == 3
     images = np.load(bench.folder / "blobs.npz")
     np.savez(bench.folder / "blobs.npz", **{k: images[k][:-1] for k in images.files})
-    bench.run()
+    bench.run(text)
     assert len(count) == 5
 
 
 def test_results_of_other_code_count_only_where_asked_for(bench, plan_text, monkeypatch):
-    short = plan_text + '\n[[grid]]\nattacks = ["none"]\ndefences = ["none"]\n'
+    short = brief(plan_text) + '\n[[grid]]\nattacks = ["none"]\ndefences = ["none"]\n'
     bench.run(short)
     monkeypatch.setattr("detrojan.benchmark.making.code_digest", lambda modules: "other")
     assert bench.run(short, any_code=True)[0].kept == 1
@@ -110,8 +110,8 @@ def test_results_of_other_code_count_only_where_asked_for(bench, plan_text, monk
 
 def test_a_damaged_cache_is_made_again(bench, plan_text, monkeypatch):
     count = trained(monkeypatch)
-    short = plan_text + '\n[[grid]]\nattacks = ["badnets"]\ndefences = ["none"]\n'
-    bench.run(short)
+    short = brief(plan_text) + '\n[[grid]]\nattacks = ["badnets"]\ndefences = ["none"]\n'
+    _, first = bench.run(short)
     bench.out.unlink()
     for path in bench.folder.glob("cache/attack-*/model.safetensors"):
         path.write_bytes(path.read_bytes()[:1000])
@@ -119,7 +119,7 @@ def test_a_damaged_cache_is_made_again(bench, plan_text, monkeypatch):
         path.write_text("{")
     _, rows = bench.run(short)
     assert len(count) == 4
-    assert rows["badnets", "none"]["figures"]["asr"] > 0.8
+    assert rows["badnets", "none"]["figures"] == first["badnets", "none"]["figures"]
 
 
 def test_a_killed_run_goes_on_and_gives_what_it_would_have_given(bench, plan_text, tmp_path):
@@ -154,7 +154,7 @@ def test_a_killed_run_goes_on_and_gives_what_it_would_have_given(bench, plan_tex
 
 
 def test_a_failing_cell_is_told_and_tried_again(bench, plan_text):
-    wrong = plan_text.replace("set = { epochs = 2 }", "set = { epochs = 2, batch_size = 3 }")
+    wrong = brief(plan_text).replace("set = { epochs = 2 }", "set = { epochs = 2, batch_size = 3 }")
     broken = wrong.replace('method = "finetune"', 'method = "activation_pruning"').replace(
         "set = { epochs = 2, batch_size = 3 }", "set = { layer = 'nothing' }"
     )
