@@ -98,7 +98,7 @@ def model_options(verb: Verb) -> Verb:
             click.option(
                 "--factory",
                 metavar="PACKAGE.MODULE:FUNCTION",
-                help="Your own code that makes the network; it is imported and run.",
+                help="Your own code that makes the network, maybe with arguments in brackets; it is run.",
             ),
             click.option(
                 "--classes", type=click.IntRange(min=1), metavar="N", help="How many classes it must have."

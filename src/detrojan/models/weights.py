@@ -261,10 +261,11 @@ def _identify(
         return guess
     if len(fits) != 1:
         some = f"several fit: {', '.join(names)}" if fits else f"none of {', '.join(NETS)} fits"
+        some += "; name it with --net or --factory PACKAGE.MODULE:CLASS (the code that makes it)"
         first, *_ = shapes.items()
         raise ModelError(
             f"{where}: expected weights that tell their network, got {len(shapes)} tensors beginning with "
-            f"{first[0]!r} {first[1]}: {advice(shapes) or f'{some}; name it with --net or --factory'}"
+            f"{first[0]!r} {first[1]}: {advice(shapes) or some}"
         )
     chosen = fits[0]
     log.info("%s: identified as %s for input %s by its tensors", where, chosen.net, chosen.shape)

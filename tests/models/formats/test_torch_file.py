@@ -220,6 +220,7 @@ def factory(tmp_path, monkeypatch):
         "def nothing():\n    return 3\n"
         "def fails():\n    raise RuntimeError('no GPU')\n"
     )
+    text += "def wide(size, *, classes=5):\n    assert (size, classes) == (8, 5)\n    return make()\n"
     (tmp_path / "my_nets.py").write_text(text)
     monkeypatch.syspath_prepend(tmp_path)
     return "my_nets:make"
@@ -235,6 +236,13 @@ def test_factory(images, tmp_path, factory):
         load_model(tmp_path / "net.pt", factory=factory, input_shape=(3, 8, 8), classes=7)
 
 
+def test_a_factory_takes_arguments(images, tmp_path, factory):
+    network = nn.Sequential(nn.Conv2d(3, 4, 3), nn.Flatten(), nn.Linear(144, 5))
+    torch.save(network.state_dict(), tmp_path / "net.pt")
+    spec = f"{factory.partition(':')[0]}:wide(8, classes=5)"
+    _same(load_model(tmp_path / "net.pt", factory=spec, input_shape=(3, 8, 8)), network, images)
+
+
 @pytest.mark.parametrize(
     ("spec", "kind", "text"),
     [
@@ -248,6 +256,9 @@ def test_factory(images, tmp_path, factory):
             ModelError,
             r"expected a torch.nn.Module from the factory my_nets:nothing, got int",
         ),
+        ("my_nets:make(3", OptionError, r"expected plain values as the arguments of a factory"),
+        ("my_nets:make(open('x'))", OptionError, r"expected plain values as the arguments of a factory"),
+        ("my_nets:wide", ModelError, r"missing 1 required .*may follow it: --factory 'my_nets:wide\(28, cl"),
         ("my_nets:make", ModelError, r"expected an input shape \(C, H, W\) for a network made by a factory"),
     ],
 )

@@ -219,7 +219,15 @@ def test_writing_back_unchanged_weights_changes_nothing(keras, images, tmp_path,
         np.testing.assert_array_equal(before, after)
 
 
-@pytest.mark.parametrize("end", ["tanh", "relu"])
+def test_a_relu_at_the_end_stays_and_is_told(keras, images, tmp_path):
+    model = _randomise(_sequential(keras, end="relu"))
+    ours = load_model(_save(model, tmp_path / "m.keras"))
+    batch = images(5, *ours.input_shape)
+    np.testing.assert_allclose(ours.all_logits(batch).numpy(), _answers(model, batch), atol=1e-5)
+    assert any("it ends in a ReLU" in note for note in ours.origin.notes)
+
+
+@pytest.mark.parametrize("end", ["tanh", "softplus"])
 def test_other_endings_are_refused(keras, tmp_path, end):
     path = _save(_sequential(keras, end=end), tmp_path / "m.keras")
     with pytest.raises(ModelError, match=f"ends in softmax, sigmoid or logits, got one that ends in {end}"):
@@ -240,7 +248,7 @@ def test_softmax_before_an_inactive_dropout_is_found(keras, images, tmp_path):
 def test_unknown_layer_is_named(keras, tmp_path):
     path = _save(_sequential(keras, keras.layers.UpSampling2D(name="bigger")), tmp_path / "m.keras")
     with pytest.raises(
-        ModelError, match=r"layer 'bigger' \(UpSampling2D\): expected one out of .*--net or --factory"
+        ModelError, match=r"layer 'bigger' \(UpSampling2D\): expected one of the .* read; export .*tf2onnx"
     ):
         load_model(path)
 

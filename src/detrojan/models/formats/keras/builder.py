@@ -23,7 +23,7 @@ from detrojan.models.formats.keras.layers import AUGMENTATIONS, CONVERTERS, want
 from detrojan.models.formats.keras.modules import Reorder
 from detrojan.models.formats.keras.network import KerasGraph
 from detrojan.models.formats.keras.operations import by_value, convert, operation_of
-from detrojan.models.formats.keras.parts import OTHER_WAY, Config, Part
+from detrojan.models.formats.keras.parts import EXPORT, OTHER_WAY, Config, Part
 from detrojan.models.formats.keras.slots import Slot
 from detrojan.parsing.keras_file import KerasFile, Node
 
@@ -165,7 +165,7 @@ class Builder:
         """Add the modules of a layer; one that was added before is called again."""
         kind, config = layer["class_name"], layer["config"]
         if kind not in CONVERTERS:
-            raise ModelError(f"expected one out of {', '.join(CONVERTERS)}; {OTHER_WAY}")
+            raise ModelError(f"expected one of the {len(CONVERTERS)} layers that are read; {EXPORT}")
         order = wanted_order(kind, config)
         if kind in AUGMENTATIONS and name not in self.silent:
             self.silent.append(name)

@@ -63,6 +63,8 @@ def build_graph(content: KerasFile, input_shape: tuple[int, int, int] | None, wh
     notes: tuple[str, ...] = ()
     if builder.silent:
         notes = (f"{where}: layers that act only in training do nothing here: {', '.join(builder.silent)}",)
+    if builder.graph.ends_in_relu:
+        notes = (*notes, f"{where}: it ends in a ReLU, so all scores below zero are equal, as in its own use")
     stated = stated_preprocessing(builder.graph, shape)
     return Built(builder.graph, shape, builder.slots, builder.fixed, config, stated, notes)
 

@@ -32,6 +32,7 @@ class KerasGraph(nn.Module):
         self.steps: list[tuple[str, tuple[int, ...], int]] = []
         self.answers: dict[str, int] = {}
         self.sizes: dict[int, tuple[int, ...]] = {}
+        self.ends_in_relu = False
         self._last_uses: list[tuple[int, ...]] = []
 
     def forward(self, images: torch.Tensor) -> torch.Tensor | dict[str, torch.Tensor]:
@@ -112,6 +113,9 @@ class KerasGraph(nn.Module):
         while number in makers and isinstance(self._modules_by_name(makers[number][0]), _PASSING):
             number = makers[number][1][0]
         if number in makers and _bends(module := self._modules_by_name(makers[number][0])):
+            if type(module) is nn.ReLU:  # it is what the network answers, and its largest answer stays so
+                self.ends_in_relu = True
+                return
             kind = type(module).__name__.lower()
             raise ModelError(
                 f"{where}: expected a classifier that ends in softmax, sigmoid or logits, "

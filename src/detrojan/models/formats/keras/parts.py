@@ -17,6 +17,10 @@ Shapes = list[tuple[int, ...]]
 LARGEST = 4096
 #: what people can do about a layer we do not know
 OTHER_WAY = "give the architecture with --net or --factory instead"
+#: the same about a layer of a kind that we do not know
+EXPORT = (
+    "export the network, where Keras loads it: python -m tf2onnx.convert --keras FILE --output model.onnx"
+)
 
 
 @dataclass(frozen=True)
