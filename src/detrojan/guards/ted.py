@@ -87,7 +87,7 @@ class Ted(Reader[CalibratedTed]):
 
     name = "ted"
     lets_through: ClassVar[str] = (
-        "A trigger that joins images, bends them, or differs from image to image, often gets past it."
+        "A small patch, a bent image, or a trigger that differs from image to image, mostly gets past it."
     )
 
     frr: float = 0.01
