@@ -15,6 +15,7 @@ FILES = {
         "got a pointer of Git LFS; .* lfs pull",
     ),
     "x.onnx": (b"\n<!DOCTYPE html><html>404</html>", "got a web page, .* failed; fetch the file again"),
+    "x.mat": (b"MATLAB 5.0 MAT-file, Platform" + bytes(120), "got a MATLAB file; .* with numpy.savez"),
     "x.mp4": (b"\0\0\0\x18ftypmp42" + bytes(30), "got a film; take pictures out of it"),
     "x.mdb": (bytes(16) + b"\xde\xc0\xef\xbe" + bytes(30), "got an LMDB database; export its pictures"),
     "x.tfrecord": (b"\x64" + bytes(60), "got TensorFlow's records; write their pictures into folders"),

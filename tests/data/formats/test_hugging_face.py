@@ -56,6 +56,12 @@ def test_columns_are_found_without_notes_too(tmp_path, struct):
     assert data.named
 
 
+def test_the_only_column_of_bytes_holds_the_pictures(tmp_path):
+    parquet.write_table(pa.table({"img_bytes": [png(10), png(20)], "target": [1, 0]}), tmp_path / "d.parquet")
+    data = read_data(tmp_path / "d.parquet")
+    assert (levels(data), data.labels.tolist()) == ([10, 20], [1, 0])
+
+
 def saved(folder, shown, **state):
     folder.mkdir(parents=True)
     held = table(shown, [0] * len(shown))

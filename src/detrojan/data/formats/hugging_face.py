@@ -281,9 +281,11 @@ def _is_classes(kind: dict[str, Any]) -> bool:
 
 
 def _image_column(schema: Any, features: dict[str, dict[str, Any]]) -> str | None:
-    """Return the column that holds pictures: it is said to, or is a struct with bytes, or plain bytes."""
+    """Return the column that holds pictures: said to, a struct with bytes, or the only plain bytes."""
     kinds = {field.name: str(field.type) for field in schema}
     said = [name for name, kind in features.items() if kind.get("_type") == "Image" and name in kinds]
     structs = [name for name, kind in kinds.items() if kind.startswith("struct<") and "bytes: binary" in kind]
-    plain = [name for name in IMAGES if kinds.get(name) in {"binary", "large_binary"}]
-    return next(iter([*said, *structs, *plain]), None)
+    held = [name for name, kind in kinds.items() if kind in {"binary", "large_binary"}]
+    plain = [name for name in IMAGES if name in held]
+    only = held if len(held) == 1 else []
+    return next(iter([*said, *structs, *plain, *only]), None)
