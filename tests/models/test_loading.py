@@ -28,6 +28,10 @@ def test_origin_holds_the_digest_and_options_reach_the_model(deepid):
     assert model.class_name(2) == "c"
 
 
+def test_what_was_read_answers_as_in_use(deepid):
+    assert not any(module.training for module in load_model(deepid).network.modules())
+
+
 def test_contradictions_and_unknown_networks(deepid):
     with pytest.raises(OptionError, match=r"got both: deepid and a:b"):
         load_model(deepid, net="deepid", factory="a:b")

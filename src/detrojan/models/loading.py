@@ -77,6 +77,7 @@ def load_model(
         raise WeightsError(
             f"{path}: class count: expected {classes} classes as asked, got {model.num_classes} outputs"
         )
+    model.network.eval()  # whoever asks it directly asks a network in use
     return model
 
 
