@@ -66,7 +66,7 @@ def load_model(
     if isinstance(found.network, NPlusOne) and len(class_names) + 1 == len(found.class_names):
         class_names = (*class_names, BACKDOORED)
     model = Classifier(
-        found.network,
+        found.network.eval(),  # whoever asks it directly asks a network in use
         found.input_shape,
         preprocessing=_fed(found, factory, preprocessing),
         class_names=class_names or found.class_names,
@@ -77,7 +77,6 @@ def load_model(
         raise WeightsError(
             f"{path}: class count: expected {classes} classes as asked, got {model.num_classes} outputs"
         )
-    model.network.eval()  # whoever asks it directly asks a network in use
     return model
 
 
