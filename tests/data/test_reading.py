@@ -116,8 +116,6 @@ def test_what_is_missing_empty_or_unknown_is_said(tmp_path):
     (tmp_path / "text.npz").write_text("hello there")
     expected = r"expected an \.npz file, an \.npy file, an HDF5 file.*got something else"
     with pytest.raises(DataError, match=expected):
-        DataError, match=r"expected an \.npz file, an \.npy file, an HDF5 file.*got something else"
-    ):
         read_data(tmp_path / "text.npz")
 
 
