@@ -55,7 +55,9 @@ def test_the_attacker_s_trigger_works_far_less_without_being_known(case, made):
 def test_the_attention_comes_closer_to_the_teacher_s_than_training_alone_brings_it(made, repaired):
     loose = repaired(dataclasses.replace(STRONG, beta=0.0))
     assert made.steps[0].details["distance after"] / loose.steps[0].details["distance after"] < 1
-    assert made.steps[0].details["distance before"] == loose.steps[0].details["distance before"] > 0
+    before = [one.steps[0].details["distance before"] for one in (made, loose)]
+    assert before[0] == pytest.approx(before[1], rel=1e-4)  # another copy in memory may be summed otherwise
+    assert before[0] > 0
 
 
 def test_a_clean_network_loses_hardly_anything(case):
