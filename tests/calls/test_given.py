@@ -87,11 +87,22 @@ def test_samples_are_drawn_with_the_runs_seed(expected):
     assert not torch.equal(first.images, dataset(expected, samples=9, run=Run(seed=5)).images)
 
 
-def test_pictures_of_several_sizes_need_one_size(bytes_):
+def test_pictures_of_several_sizes_need_one_size_or_a_network(bytes_):
     pictures = [Image.fromarray(bytes_[0]), Image.fromarray(bytes_[0][:8])]
-    with pytest.raises(DataError, match=r"expected images of one size, got \(8, 10, 3\) and \(12, 10, 3\)"):
+    with pytest.raises(DataError, match=r"images of one size, got 12x10 and 8x10; .*input_shape=\(C, H, W\)"):
         dataset(pictures)
     assert dataset(pictures, size=(6, 5)).shape == (3, 6, 5)
+    model = classifier(network(), shape=(3, 9, 9))
+    found = dataset(pictures, network=model)
+    assert found.shape == (3, 9, 9)
+    assert "2 different sizes are resized to 9x9 (bilinear), as is usual" in found.notes[-1]
+
+
+def test_pictures_of_pillows_are_what_files_of_them_are(tmp_path):
+    clear = Image.new("RGBA", (6, 5), (200, 10, 30, 0))
+    wide = Image.fromarray(np.full((5, 6), 65535, dtype=np.uint16))
+    for picture, expected in ((clear, 1.0), (wide, 1.0), (Image.new("1", (6, 5), 1), 1.0)):
+        assert dataset([picture, picture]).images.unique().tolist() == [expected]
 
 
 @pytest.mark.parametrize(

@@ -64,7 +64,7 @@ BAD = [
     (None, "bytes_as_floats.npz", ("--data-range", "0-1"), "expected images in [0, 1] as stated, got max"),
     (None, "empty.npz", (), "expected at least one image, got none"),
     (None, "short.npz", (), "label"),
-    (None, "colour.npz", ("--resize", "16x16"), "expected grey images 16 high x 16 wide"),
+    (None, "colour.npz", ("--channels", "colour"), "expected grey images 16 high x 16 wide"),
 ]
 
 

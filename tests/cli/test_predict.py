@@ -26,14 +26,6 @@ def test_each_picture_gets_its_label_and_probability(world, cli, tmp_path):
     assert all(0.3 < row["probability"] <= 1 for row in rows)
 
 
-def test_pictures_of_another_size_are_refused_with_the_way_out(world, cli, tmp_path):
-    Image.new("L", (20, 20)).save(tmp_path / "big.png")
-    done = cli.call("predict", world.model, tmp_path / "big.png")
-    assert done.exit_code == 2
-    assert "bring them to it with --resize 16x16" in " ".join(done.stderr.split())
-    assert cli.call("predict", world.model, tmp_path / "big.png", "--resize", "16x16").exit_code == 0
-
-
 def test_pictures_of_a_folder_and_drawn_images_go_by_their_own_names(world, cli, tmp_path):
     images, labels = cli.blobs(6, seed=9)
     for image, label in zip(images, labels, strict=True):

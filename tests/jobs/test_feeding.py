@@ -74,9 +74,10 @@ def test_photos_of_any_size_are_framed_as_the_network_states(tmp_path):
     inputs = load_inputs(source(tmp_path), DataSource(data=str(folder)), Run())
     assert inputs.model.preprocessing.framing == framing, "the file keeps it"
     assert inputs.data.shape == (3, 20, 20)
-    assert inputs.data.notes[-1].startswith("framed from 3 different sizes as the network states")
+    said = "pictures of 3 different sizes are resized to 24 (bicubic) and cropped to 20x20"
+    assert inputs.data.notes[-1].startswith(said)
     assumed = load_data(DataSource(data=str(folder)), Run(), network=network())
-    assert "to 20x20, bilinear is assumed" in assumed.notes[-1]
+    assert "are resized to 20x20 (bilinear), as is usual" in assumed.notes[-1]
     wrong = network(preprocessing=Preprocessing(framing=Framing(resize=(22, 22))))
     with pytest.raises(ModelError, match="expected a framing that gives the network's 20x20"):
         load_data(DataSource(data=str(folder)), Run(), network=wrong)
@@ -87,9 +88,14 @@ def test_colours_follow_the_user_or_the_network(tmp_path):
     np.savez(tmp_path / "d.npz", images=images.numpy())
     data = DataSource(data=str(tmp_path / "d.npz"))
     grey = network((1, 20, 20), Preprocessing(channels="grey"))
-    assert load_data(data, Run(), network=network((1, 20, 20))).shape[0] == 3
+    unasked = load_data(data, Run(), network=network((1, 20, 20)))
+    assert unasked.warnings == ("colour made grey, since the network takes grey images",)
     made = load_data(data, Run(), network=grey)
     assert made.shape[0] == 1
     assert made.notes[-1] == "colour made grey"
+    assert not made.warnings
+    np.savez(tmp_path / "grey.npz", images=images.numpy()[..., 0])
+    repeated = load_data(DataSource(data=str(tmp_path / "grey.npz")), Run(), network=network())
+    assert repeated.warnings == ("grey repeated into 3 channels, since the network takes coloured images",)
     asked = load_data(DataSource(data=str(tmp_path / "d.npz"), channels="grey"), Run())
     assert asked.shape[0] == 1

@@ -9,6 +9,7 @@ from detrojan.errors import DataError, InputError, LabelError, OptionError
 from detrojan.jobs.inputs import load_data, load_inputs, training_data
 from detrojan.jobs.sources import DataSource, ModelSource
 from detrojan.learning.fresh import start_net
+from detrojan.models.preprocessing import Framing
 from detrojan.models.writing import save_model
 from detrojan.run import Run
 
@@ -34,16 +35,32 @@ def test_labels_that_cannot_be_the_model_s_are_dropped_or_refused(model, tmp_pat
         load_inputs(model, source, Run(), strict=True)
 
 
-def test_images_of_another_size_are_refused_or_brought_to_the_model_s(model, tmp_path):
+def test_images_of_another_size_are_brought_to_the_model_s_or_a_wrong_size_is_refused(model, tmp_path):
     source = written(tmp_path / "d.npz", blobs(30, 1), side=16)
-    with pytest.raises(DataError, match="bring them to it with --resize 20x20"):
-        load_inputs(model, source, Run())
-    inputs = load_inputs(model, source, Run(), stand_ins=True)
+    inputs = load_inputs(model, source, Run())
     assert inputs.data.shape == (1, 20, 20)
-    assert "used as a surrogate" in inputs.warnings[-1]
+    assert inputs.warnings[-1].startswith("pictures of 16x16 are resized to 20x20 (bilinear), as is usual")
+    wrong = DataSource(data=source.data, resize=(16, 16))
+    with pytest.raises(DataError, match="bring them to it with --resize 20x20"):
+        load_inputs(model, wrong, Run())
+
+
+def test_images_are_made_up_where_there_are_none(model):
     made = load_inputs(model, DataSource(data="none", samples=25), Run(), stand_ins=True)
     assert len(made.data) == 25
     assert "made-up images stand in" in made.warnings[-1]
+
+
+def test_a_stated_size_is_remembered_by_the_network(model, tmp_path):
+    source = written(tmp_path / "d.npz", blobs(30, 1), side=16)
+    inputs = load_inputs(model, DataSource(data=source.data, resize=(20, 20)), Run())
+    assert inputs.model.preprocessing.framing == Framing(resize=(20, 20))
+    assert not any("as is usual" in text for text in inputs.warnings)
+    again = load_data(source, Run(), network=inputs.model)
+    assert again.notes[-1] == (
+        "pictures of 16x16 are resized to 20x20 (bilinear), as the network's preprocessing says"
+    )
+    assert torch.equal(again.images, inputs.data.images)
 
 
 def test_equal_seeds_draw_equal_images(tmp_path):

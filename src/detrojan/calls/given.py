@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence, Sized
+from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 from typing import Any, Literal, TypedDict, cast
@@ -13,9 +14,12 @@ from PIL import Image
 from torch import nn
 
 from detrojan.data.dataset import Dataset
-from detrojan.data.pixels import choose_scale
-from detrojan.data.source import channels_last
+from detrojan.data.decoding import pixels_of
+from detrojan.data.geometry import Size
+from detrojan.data.reading import read_held
+from detrojan.data.source import Pixels, Source, channels_last
 from detrojan.errors import DataError, LabelError, ModelError, OptionError
+from detrojan.jobs.feeding import framing_of, recoloured
 from detrojan.jobs.inputs import load_data, load_model_of
 from detrojan.jobs.sources import DataSource, ModelSource
 from detrojan.machine import device_named
@@ -163,7 +167,8 @@ def dataset(
     labels: Any = None,
     *,
     samples: int | None = None,
-    size: tuple[int, int] | None = None,
+    size: Size | None = None,
+    network: Classifier | None = None,
     run: Run | None = None,
 ) -> Dataset:
     """Return images as a data set.
@@ -175,7 +180,8 @@ def dataset(
         labels: (N,) whole numbers, where the images come without.
         samples: how many are used, drawn at random; None for all of a file, an array or a list, and for
             the first 5000 of a loader.
-        size: (H, W) that pictures of a list are brought to.
+        size: (H, W) that all images are brought to.
+        network: whose size and colours they are brought to, as its preprocessing says.
         run: the seed that images are drawn with.
 
     Raises:
@@ -188,25 +194,49 @@ def dataset(
     if isinstance(images, str | Path):
         if labels is not None:
             raise OptionError("expected the labels in the file, got labels beside a path")
-        return load_data(DataSource(data=str(images), samples=samples, resize=size), run)
+        return load_data(DataSource(data=str(images), samples=samples, resize=size), run, network=network)
     if isinstance(images, Dataset):
         found = images if labels is None else images.with_labels(_labels(labels, len(images)))
+        found = _brought(found, size, network)
     else:
         if isinstance(images, torch.Tensor | np.ndarray):
-            pixels, own = _array(images), None
+            pixels: Pixels = channels_last(_array(images), "images")
+            own = None
         else:
-            pixels, own = _drawn(images, samples or MOST_DRAWN, size)
+            pixels, own = _drawn(images, samples or MOST_DRAWN)
         given = own if labels is None else labels
-        found = of_pixels(pixels, None if given is None else _labels(given, len(pixels)))
+        found = of_pixels(pixels, None if given is None else _labels(given, len(pixels)), size, network)
     return found if samples is None else found.sample(samples, run.generator("data"))
 
 
-def of_pixels(pixels: np.ndarray[Any, Any], labels: torch.Tensor | None = None) -> Dataset:
-    """Return an array of images, channels anywhere, as a data set."""
-    stacked = channels_last(pixels, "images")
-    scale = choose_scale(stacked, None, "images")
-    unit = np.ascontiguousarray(scale.apply(stacked).transpose(0, 3, 1, 2))
-    return Dataset(torch.from_numpy(unit), labels, source="memory", notes=scale.notes)
+def _brought(data: Dataset, size: Size | None, network: Classifier | None) -> Dataset:
+    """Return a data set whose images have a size, or that and the colours of a network."""
+    wanted = size if size is not None or network is None else network.input_shape[1:]
+    if wanted not in {None, data.shape[1:]}:
+        held = of_pixels(data.images.permute(0, 2, 3, 1).numpy(), None, size, network)
+        return replace(data, images=held.images, notes=(*data.notes, *held.notes[1:]))
+    return data if network is None else recoloured(data, network)
+
+
+def of_pixels(
+    pixels: Pixels,
+    labels: torch.Tensor | None = None,
+    size: Size | None = None,
+    network: Classifier | None = None,
+) -> Dataset:
+    """Return images as a data set.
+
+    Args:
+        pixels: (N, H, W, C), or a list of (H, W, C).
+        labels: (N,), or None.
+        size: (H, W) that all are brought to.
+        network: whose size and colours they are brought to.
+
+    """
+    held = Source(where="memory", count=len(pixels), fetch=lambda _: (pixels, []))
+    data = read_held(held, size=size, framing=None if network is None else framing_of(network))
+    data = data.with_labels(labels)
+    return data if network is None else recoloured(data, network)
 
 
 def _array(values: Any) -> np.ndarray[Any, Any]:
@@ -229,24 +259,20 @@ def _labels(values: Any, count: int) -> torch.Tensor:
     return torch.from_numpy(array.astype(np.int64))
 
 
-def _drawn(
-    source: Iterable[Any], most: int, size: tuple[int, int] | None
-) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any] | None]:
-    """Return the images (N, ...) of a list, a data set or a loader, and their labels where it has them."""
+def _drawn(source: Iterable[Any], most: int) -> tuple[Pixels, np.ndarray[Any, Any] | None]:
+    """Return the images of a list, a data set or a loader, and their labels where it has them."""
     images: list[np.ndarray[Any, Any]] = []
     labels: list[int] = []
     for image, label in islice(_pairs(source), most):
-        images.append(_picture(image, size))
+        images.append(channels_last(_picture(image)[None], "images")[0])
         if label is not None:
             labels.append(label)
     if not images:
         raise DataError("expected images, got none")
-    shapes = sorted({image.shape for image in images})
-    if len(shapes) > 1:
-        raise DataError(f"expected images of one size, got {shapes[0]} and {shapes[-1]}: state size=(H, W)")
     if labels and len(labels) != len(images):
         raise LabelError(f"expected a label for each of the {len(images)} images, got {len(labels)}")
-    return np.stack(images), np.asarray(labels) if labels else None
+    kind = np.result_type(*{image.dtype for image in images})
+    return [image.astype(kind, copy=False) for image in images], np.asarray(labels) if labels else None
 
 
 def _pairs(source: Iterable[Any]) -> Iterator[tuple[Any, int | None]]:
@@ -266,18 +292,17 @@ def _pairs(source: Iterable[Any]) -> Iterator[tuple[Any, int | None]]:
             yield image, None if label is None else int(label)
 
 
-def _picture(image: Any, size: tuple[int, int] | None) -> np.ndarray[Any, Any]:
-    """Return one image as an array; a Pillow picture becomes colour or grey of 8 bits."""
+def _picture(image: Any) -> np.ndarray[Any, Any]:
+    """Return one image as an array; a Pillow picture is decoded as one in a file."""
     if isinstance(image, str | Path):
         raise DataError(
             f"expected pictures or arrays in a list, got the path {image}: give the folder instead"
         )
     if isinstance(image, Image.Image):
-        image = image.convert("L" if image.mode in {"1", "L", "I;16"} else "RGB")
-        if size is not None:
-            image = image.resize((size[1], size[0]), Image.Resampling.BILINEAR)
-        grey = np.asarray(image)
-        return grey[..., None] if grey.ndim == 2 else grey
+        pixels = pixels_of(image, "a picture of the list")[0]
+        if pixels.dtype == np.uint16:
+            pixels = (pixels // 257).astype(np.uint8)
+        return pixels[..., None] if pixels.ndim == 2 else pixels
     if isinstance(image, torch.Tensor | np.ndarray):
         array = _array(image)
         return array[None] if array.ndim == 2 else array

@@ -225,13 +225,11 @@ def _inputs(
     model: ModelLike, images: ImagesLike, labels: Any, samples: int | None, run: Run, feeding: Feeding
 ) -> Inputs:
     """Return the model and its data, made sure to fit each other."""
-    if isinstance(model, Classifier | str | Path):
+    if isinstance(model, Classifier | str | Path) or "input_shape" in feeding:
         network = classifier(model, feeding, device=run.device)
-        data = dataset(images, labels, samples=samples, size=network.input_shape[1:], run=run)
+        data = dataset(images, labels, samples=samples, network=network, run=run)
     else:  # a module takes what the images are, unless the caller says more
-        stated = feeding.get("input_shape")
-        size = None if stated is None else stated[1:]
-        data = dataset(images, labels, samples=samples, size=size, run=run)
+        data = dataset(images, labels, samples=samples, run=run)
         network = classifier(model, feeding, shape=data.shape, device=run.device)
     check_shape(network, data)
     data, warnings = with_usable_labels(network, data)

@@ -82,9 +82,10 @@ def command(
     from detrojan.console.surroundings import kept, start  # noqa: PLC0415
     from detrojan.data.positions import read_positions  # noqa: PLC0415
     from detrojan.filters.base import Filter  # noqa: PLC0415
-    from detrojan.jobs.filtering import WRITES, filter_record, network_for, write_folder  # noqa: PLC0415
+    from detrojan.jobs.filtering import WRITES, filter_record, trained_on, write_folder  # noqa: PLC0415
     from detrojan.jobs.inputs import load_data  # noqa: PLC0415
     from detrojan.jobs.settings import method_named  # noqa: PLC0415
+    from detrojan.models.loading import load_model  # noqa: PLC0415
     from detrojan.report.records.filter import filter_text  # noqa: PLC0415
 
     run, begun = start(surroundings), time.monotonic()
@@ -96,14 +97,14 @@ def command(
     check_writable(*output.files.values())
     method = method_named("filters", asked["method"], asked["settings"])
     assert isinstance(method, Filter)
-    found = load_data(replace(data, data=data.data or source), run)
+    model_file, net = asked["model_file"], asked["net"]
+    network = None if model_file is None else load_model(model_file, net=net).to(run.device)
+    found = load_data(replace(data, data=data.data or source), run, network=network)
     found.require_labels("a filter")
     poisoned = asked["poisoned_file"]
     truth = None if poisoned is None else read_positions(poisoned, found)
     with kept(run, surroundings, found.sha256) as run:
-        model = network_for(
-            found, model_file=asked["model_file"], net=asked["net"], epochs=asked["epochs"], run=run
-        )
+        model = network or trained_on(found, net, epochs=asked["epochs"], run=run)
         suspects = method.suspect(found, model=model, run=run)
         record = filter_record(
             method, found, suspects, run=run, begun=begun, truth=truth, command=current().command

@@ -154,7 +154,6 @@ def check(
     from detrojan.console.surroundings import start  # noqa: PLC0415
     from detrojan.guards.bundle import load_bundle  # noqa: PLC0415
     from detrojan.jobs import guarding  # noqa: PLC0415
-    from detrojan.jobs.inputs import check_shape  # noqa: PLC0415
     from detrojan.jobs.predicting import check_images, read_images  # noqa: PLC0415
     from detrojan.report.records.guard import check_text  # noqa: PLC0415
 
@@ -164,7 +163,6 @@ def check(
     check_folder(figures, writes=guarding.FIGURES)
     guarded = load_bundle(guard, device=run.device, factory=asked["factory"], url=asked["url"])
     found, names = read_images(images, data, run, guarded.model)
-    check_shape(guarded.model, found)
     record, scores = guarding.check(guarded, found, names, as_class=asked["as_class"])
     if figures is not None:
         groups = {"clean (calibration)": guarded.clean_scores, "checked": scores}
@@ -211,7 +209,6 @@ def explain(
     from detrojan.console.surroundings import start  # noqa: PLC0415
     from detrojan.guards.bundle import load_bundle  # noqa: PLC0415
     from detrojan.jobs.explaining import clean_of, explain_all  # noqa: PLC0415
-    from detrojan.jobs.inputs import check_shape  # noqa: PLC0415
     from detrojan.jobs.predicting import check_images, read_images  # noqa: PLC0415
     from detrojan.report.records.explain import explain_text  # noqa: PLC0415
 
@@ -222,7 +219,6 @@ def explain(
     guarded = load_bundle(guard, device=run.device, factory=asked["factory"], url=asked["url"])
     others = clean_of(guarded, asked["clean"], data, run)
     found, names = read_images(images, data, run, guarded.model)
-    check_shape(guarded.model, found)
     record = explain_all(guarded, found, names, run=run, others=others, folder=figures)
     emit_values(
         record.values(), OutputOptions(format_=format_, files={"json": json_file}), explain_text(record)

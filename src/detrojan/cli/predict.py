@@ -58,7 +58,7 @@ def command(
     from detrojan.console.surroundings import start  # noqa: PLC0415
     from detrojan.guards.bundle import load_guard  # noqa: PLC0415
     from detrojan.jobs.feeding import settle, without_auto  # noqa: PLC0415
-    from detrojan.jobs.inputs import check_shape, load_model_of  # noqa: PLC0415
+    from detrojan.jobs.inputs import load_model_of  # noqa: PLC0415
     from detrojan.jobs.labelling import with_names, with_usable_labels  # noqa: PLC0415
     from detrojan.jobs.predicting import check_images, predict, read_images  # noqa: PLC0415
     from detrojan.report.records.predict import answer_table  # noqa: PLC0415
@@ -68,7 +68,6 @@ def command(
     check_writable(json_file)
     network = load_model_of(without_auto(model), run)
     found, names = read_images(images, data, run, network)
-    check_shape(network, found)
     found, told = with_usable_labels(network, found)
     network, fed = settle(network, found, model)
     with_names(network, found)

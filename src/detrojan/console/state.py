@@ -76,3 +76,5 @@ def start_logging(*, verbose: bool) -> None:
     logger.setLevel(logging.INFO if verbose else logging.WARNING)
     # what the readers warn of stands in the report, and would be said twice
     logging.getLogger("detrojan.data.reading").setLevel(logging.NOTSET if verbose else logging.ERROR)
+    # what is done to pictures of another size is always said
+    logging.getLogger("detrojan.jobs.inputs").setLevel(logging.INFO)

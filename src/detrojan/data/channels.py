@@ -15,10 +15,16 @@ _GREY = (0.299, 0.587, 0.114)
 Colours = Literal["grey", "colour"]
 
 
-def with_channels(data: Dataset, colours: Colours) -> Dataset:
+def with_channels(data: Dataset, colours: Colours, *, why: str = "") -> Dataset:
     """Return the data with images of 1 channel (grey) or 3 (colour), and a note where that changes them.
 
     Colours become grey by their brightness; grey is repeated into three channels.
+
+    Args:
+        data: the images.
+        colours: what they are to be.
+        why: the reason, where nobody has asked for it; the note is then for people to see.
+
     """
     have = "grey" if data.shape[0] == 1 else "colour"
     if have == colours:
@@ -29,7 +35,8 @@ def with_channels(data: Dataset, colours: Colours) -> Dataset:
     else:
         images = data.images.expand(-1, 3, -1, -1).contiguous()
         note = "grey repeated into 3 channels"
-    return replace(data, images=images, notes=(*data.notes, note))
+    told = f"warning: {note}, {why}" if why else note
+    return replace(data, images=images, notes=(*data.notes, told))
 
 
 def made_grey(images: torch.Tensor) -> torch.Tensor:

@@ -126,7 +126,7 @@ def decode(stream: IO[bytes], name: str, at_least: tuple[int, int] | None = None
             image.load()
             if turn is not None:
                 image = image.transpose(turn)  # noqa: PLW2901
-            pixels, laid = _pixels(image, name)
+            pixels, laid = pixels_of(image, name)
     return Decoded(
         pixels[..., None] if pixels.ndim == 2 else pixels,
         size=(width, height) if held in _SIDEWAYS else (height, width),
@@ -157,8 +157,20 @@ def _orientation(image: Image.Image) -> int:
     return found if isinstance(found, int) else 1
 
 
-def _pixels(image: Image.Image, name: str) -> tuple[Array, bool]:
-    """Return grey or coloured pixels, and whether something transparent was laid on white."""
+def pixels_of(image: Image.Image, name: str) -> tuple[Array, bool]:
+    """Return grey or coloured pixels of an open picture, and whether something was laid on white.
+
+    Args:
+        image: a picture of Pillow's.
+        name: what to call it in an error.
+
+    Returns:
+        (H, W) or (H, W, 3), uint8, or uint16 where it has 16 bits per channel.
+
+    Raises:
+        DataError: more than 16 bits per channel.
+
+    """
     mode = image.mode
     if mode in _TRANSPARENT or (mode in {"P", "L", "RGB", "1"} and "transparency" in image.info):
         return _on_white(image)

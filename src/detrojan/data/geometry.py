@@ -74,6 +74,7 @@ def framed(image: Array, framing: Framing) -> Array:
     uint8 stays uint8, anything else becomes float32. What the crop lacks at the borders is black.
     """
     height, width = image.shape[:2]
+    framing = framing.for_picture((height, width))
     if isinstance(framing.resize, int):
         short, side = min(height, width), framing.resize
         size = tuple(side if length == short else int(side * length / short) for length in (height, width))
@@ -87,8 +88,8 @@ def framed(image: Array, framing: Framing) -> Array:
 
 
 def needs_framing(sizes: set[Size], framing: Framing) -> bool:
-    """Tell whether images have to be framed: one has another size, or several sizes where it is assumed."""
-    return len(sizes) > 1 if framing.assumed else sizes != {framing.size}
+    """Tell whether images have to be framed: one has another size."""
+    return sizes != {framing.size}
 
 
 def _centre(image: Array, size: Size) -> Array:

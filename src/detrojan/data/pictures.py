@@ -6,7 +6,6 @@ import os
 from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,7 +14,8 @@ from detrojan.data.decoding import Decoded
 from detrojan.data.decoding_apart import decoded, stated_sizes
 from detrojan.data.geometry import Size
 from detrojan.data.pixels import Extent, Range, Scale, choose_scale
-from detrojan.data.source import SAMPLE, Array, Source
+from detrojan.data.shaping import Shaping
+from detrojan.data.source import SAMPLE, Source
 from detrojan.errors import DataError
 from detrojan.quarantine import check_room
 from detrojan.quarantine.limits import stored_size
@@ -25,21 +25,6 @@ _TOLD = {
     "turned": "{} pictures were turned upright as their EXIF data ask",
     "animated": "warning: {} pictures are animated: their first frames were taken",
 }
-
-
-class Shaping(Protocol):
-    """How a stored image gets its size."""
-
-    #: (H, W) that images may be decoded at, or None for all of them
-    at_least: Size | None
-    #: whether it has to know all sizes before the first image
-    asks_sizes: bool
-
-    def prepare(self, sizes: set[Size]) -> None:
-        """Take note of the sizes (H, W) that images have."""
-
-    def __call__(self, pixels: Array, place: int) -> Array:
-        """Return the image (H, W, C) of the sample at a place, cut and resized."""
 
 
 @dataclass
@@ -73,7 +58,7 @@ class Canvas:
         if (height, width) != tuple(size):
             raise DataError(
                 f"{self.where}: expected images of one size, got {size[0]}x{size[1]} and {height}x{width}; "
-                "bring them to one with --resize HxW"
+                "--resize HxW brings them to one (in Python input_shape=(C, H, W) of the model)"
             )
         if channels > before:
             grey = self.images

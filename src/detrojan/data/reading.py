@@ -17,10 +17,11 @@ from detrojan.data.dataset import Dataset
 from detrojan.data.digest import digest_of
 from detrojan.data.formats.base import Format, Place, formats, kinds, words
 from detrojan.data.formats.image_folder import read_pictures
-from detrojan.data.geometry import Size, crop_boxes, framed, needs_framing, resample
+from detrojan.data.geometry import Size
 from detrojan.data.labels import clean_labels, is_text
 from detrojan.data.pictures import Drawn, draw_arrays, draw_pictures
 from detrojan.data.pixels import Range
+from detrojan.data.shaping import Shaping
 from detrojan.data.source import Array, Source
 from detrojan.data.walking import check_plain
 from detrojan.errors import DataError, OptionError
@@ -83,7 +84,7 @@ def read_data(
     index = _choose(source.count, limit, generator)
     if len(index) < source.count:
         notes.append(f"{len(index)} of {source.count} images, drawn at random")
-    shaping = _Shaping(source, index, resize, framing, crop=crop)
+    shaping = Shaping(source, index, resize, framing, crop=crop)
     drawn = _draw(source, index, data_range, shaping, strict=strict)
     index = index[drawn.places]
     digest, told = digest_of(source, _place(path), index, drawn.images)
@@ -92,6 +93,24 @@ def read_data(
     for text in data.warnings:
         logger.warning("%s: %s", source.where, text)
     return data
+
+
+def read_held(source: Source, *, size: Size | None = None, framing: Framing | None = None) -> Dataset:
+    """Return samples that lie in memory, treated as those of a file.
+
+    Args:
+        source: all of its samples are taken.
+        size: (H, W) in pixels to bring all images to, bilinear.
+        framing: how images of other sizes are framed, where no size is given.
+
+    Raises:
+        DataError: a picture that cannot be decoded, or images of several sizes that nothing brings to one.
+        RangeError: pixel values outside of [0, 1], or of 0..255.
+
+    """
+    index = np.arange(source.count)
+    drawn = _draw(source, index, None, Shaping(source, index, size, framing, crop=False), strict=True)
+    return replace(_dataset(source, drawn, index, None), notes=tuple(drawn.notes))
 
 
 def _dataset(
@@ -208,7 +227,7 @@ def _draw(
     source: Source,
     index: NDArray[np.int64],
     data_range: Range | None,
-    shaping: _Shaping,
+    shaping: Shaping,
     *,
     strict: bool,
 ) -> Drawn:
@@ -218,72 +237,6 @@ def _draw(
     else:
         drawn = draw_arrays(source, index, data_range, shaping)
     return replace(drawn, notes=[*drawn.notes, *shaping.notes(drawn.sizes)])
-
-
-class _Shaping:
-    """Cuts and resizes stored images, or frames them where they have other sizes than the framing gives."""
-
-    def __init__(
-        self,
-        source: Source,
-        index: NDArray[np.int64],
-        size: Size | None,
-        framing: Framing | None,
-        *,
-        crop: bool,
-    ) -> None:
-        if crop and "roi" not in source.extra:
-            raise DataError(f"{source.where}: expected an array roi to crop by, got none")
-        self.where, self.stated, self.size = source.where, size, size
-        self.roi = source.extra["roi"][index] if crop else None
-        self.at_least = None if crop else size
-        self.framing = None if crop or size is not None else framing
-        self.asks_sizes = self.framing is not None
-
-    def prepare(self, sizes: set[Size]) -> None:
-        """Settle whether images of these sizes have to be framed."""
-        if self.framing is not None and not needs_framing(sizes, self.framing):
-            self.framing = None
-
-    def __call__(self, pixels: Array, place: int) -> Array:
-        """Return the image (H, W, C) at a place as it is wanted."""
-        if self.framing is not None:
-            return framed(pixels, self.framing)
-        frame = (pixels.shape[0], pixels.shape[1])
-        boxes = None
-        if self.roi is not None:
-            if self.size is None:
-                self.size = frame  # all are brought to the size of the first
-            boxes = crop_boxes(self.roi[place : place + 1], [frame], self.where, first=place)
-        if self.size is None:
-            return pixels
-        shaped: Array = resample([pixels], self.size, boxes)[0]
-        return shaped
-
-    def notes(self, sizes: set[Size]) -> list[str]:
-        """Return what was done to images of these sizes."""
-        if self.framing is not None:
-            return [_framing_note(sizes, self.framing)]
-        notes = [] if self.roi is None else ["cropped to the region of interest, bilinear"]
-        return notes if self.stated is None else [*notes, _resize_note(sizes, self.stated)]
-
-
-def _resize_note(sizes: set[Size], size: Size) -> str:
-    return f"resized from {_shown(sizes)} to {size[0]}x{size[1]}, bilinear"
-
-
-def _framing_note(sizes: set[Size], framing: Framing) -> str:
-    if framing.assumed:
-        return (
-            f"warning: images of {_shown(sizes)}, and nothing states how they were framed: {framing} is "
-            "assumed; another framing is stated with --preprocess FILE, or --resize"
-        )
-    return f"framed from {_shown(sizes)} as the network states: {framing}"
-
-
-def _shown(sizes: set[Size]) -> str:
-    height, width = min(sizes)
-    return f"{height}x{width}" if len(sizes) == 1 else f"{len(sizes)} different sizes"
 
 
 def _tensor(values: Array) -> torch.Tensor:

@@ -13,7 +13,7 @@ from detrojan.data.dataset import Dataset
 from detrojan.files import save_bytes
 from detrojan.guards.base import Calibrated
 from detrojan.guards.region import Region, find_region
-from detrojan.jobs.inputs import check_shape, load_data
+from detrojan.jobs.inputs import load_data
 from detrojan.jobs.sources import DataSource
 from detrojan.report.pictures import contact_sheet
 from detrojan.report.records.explain import Box, Explained, ExplainRecord
@@ -96,15 +96,13 @@ def clean_of(guard: Calibrated, path: str | None, source: DataSource, run: Run) 
         run: the seed that they are drawn with.
 
     Raises:
-        DataError: they cannot be read, or are of another shape than the network's.
+        DataError: they cannot be read, or cannot be brought to the network's shape without a guess.
 
     """
     if path is None:
         return guard.clean_images()
     how = replace(source, data=path, split=None, samples=None, unlabelled=True)
-    data = load_data(how, run, limit=CLEAN, network=guard.model)
-    check_shape(guard.model, data)
-    return data.images
+    return load_data(how, run, limit=CLEAN, network=guard.model).images
 
 
 def _explained(

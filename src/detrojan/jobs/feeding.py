@@ -8,11 +8,11 @@ from typing import Any, Literal
 
 import torch
 
-from detrojan.data.channels import with_channels
+from detrojan.data.channels import Colours, with_channels
 from detrojan.data.dataset import Dataset
 from detrojan.data.drawn.synthetic import is_made_up
 from detrojan.errors import ModelError, OptionError
-from detrojan.jobs.sources import DataSource, ModelSource
+from detrojan.jobs.sources import ModelSource
 from detrojan.metrics.chance import chance_warning
 from detrojan.metrics.feeding import reversed_channels
 from detrojan.metrics.input_range import NEAR, RangeCheck, check_input_range, with_best_range
@@ -96,11 +96,18 @@ def framing_of(network: Classifier) -> Framing:
     return Framing.usual(size) if stated is None else stated.for_size(size)
 
 
-def recoloured(data: Dataset, source: DataSource, network: Classifier | None) -> Dataset:
-    """Return the data in grey or in colour, where the user or the network's preprocessing asks for it."""
-    grey = network is not None and network.preprocessing.channels == "grey"
-    wanted = source.channels or ("grey" if grey else None)
-    return data if wanted is None else with_channels(data, wanted)
+def recoloured(data: Dataset, network: Classifier, stated: Colours | None = None) -> Dataset:
+    """Return the data in the colours that the network takes; what the user states goes before that."""
+    if stated is not None:
+        return with_channels(data, stated)
+    why = ""
+    if network.preprocessing.channels == "grey":
+        data = with_channels(data, "grey")
+    else:
+        why = f"since the network takes {'grey' if network.input_shape[0] == 1 else 'coloured'} images"
+    wanted: dict[int, Colours] = {1: "grey", 3: "colour"}
+    colours = wanted.get(network.input_shape[0])
+    return data if colours is None else with_channels(data, colours, why=why)
 
 
 def feeding_warnings(network: Classifier, data: Dataset, *, check: Check = "warn") -> list[str]:

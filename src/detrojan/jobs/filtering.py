@@ -16,12 +16,10 @@ from detrojan.data.positions import in_source
 from detrojan.errors import InputError
 from detrojan.files import save_bytes
 from detrojan.filters.base import Filter, Suspects
-from detrojan.jobs.inputs import check_shape
 from detrojan.learning.fitting import Fitting
 from detrojan.learning.fresh import train_net
 from detrojan.metrics.detection import auroc
 from detrojan.models.classifier import Classifier
-from detrojan.models.loading import load_model
 from detrojan.report.pictures import contact_sheet
 from detrojan.report.records.filter import Filtered, FilterRecord
 from detrojan.run import Run
@@ -32,24 +30,16 @@ DRAWN = 36
 WRITES = ("filter.json", "scores.npz", "kept.npz", "flagged.png")
 
 
-def network_for(
-    data: Dataset, *, model_file: Path | None, net: str | None, epochs: int, run: Run
-) -> Classifier:
-    """Return the network that a filter looks through: a stated one, or one trained on the data as they are.
+def trained_on(data: Dataset, net: str, *, epochs: int, run: Run) -> Classifier:
+    """Return a network that is trained on the data as they are, for a filter to look through.
 
     Args:
         data: labelled.
-        model_file: a network that was trained on these very data; None trains one.
-        net: the network to train, or the one that the file's weights belong to.
-        epochs: of that training.
+        net: the network's name.
+        epochs: of the training.
         run: device, seed, progress, checkpoint.
 
     """
-    if model_file is not None:
-        model = load_model(model_file, net=net).to(run.device)
-        check_shape(model, data)
-        return model
-    assert net is not None
     highest = int(data.require_labels("a filter").max())
     names = data.class_names if len(data.class_names) > highest else ()
     how = Fitting(epochs=epochs, batch_size=64, optimizer="adam", learning_rate=2e-3, weight_decay=0)

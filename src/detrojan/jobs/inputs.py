@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import json
+import logging
 import math
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from detrojan.data.channels import with_channels
 from detrojan.data.dataset import Dataset
 from detrojan.data.drawn.synthetic import NONE, synthetic
-from detrojan.data.reading import read_data
+from detrojan.data.reading import DataPath, read_data
+from detrojan.data.shaping import framing_notes
 from detrojan.data.splits import training_splits
-from detrojan.data.surrogate import surrogate
 from detrojan.errors import DataError, InputError, ModelError, OptionError
 from detrojan.files import read_bounded
 from detrojan.jobs.feeding import (
@@ -28,8 +30,11 @@ from detrojan.jobs.sources import DataSource, ModelSource
 from detrojan.models.classifier import Classifier
 from detrojan.models.endpoint import open_endpoint
 from detrojan.models.loading import in_read_order, load_model
+from detrojan.models.preprocessing import Framing
 from detrojan.models.transport import Patience
 from detrojan.run import Run
+
+logger = logging.getLogger(__name__)
 
 #: images that are made up where neither the user nor the method says how many
 MADE_UP = 1000
@@ -64,23 +69,31 @@ def load_inputs(
         run: device and seed.
         limit: how many images to read where the user did not say.
         strict: refuse labels that cannot be the model's.
-        stand_ins: make images up for `--data none`, and bring images of another size to the model's.
+        stand_ins: make images up for `--data none`.
         check: whether a network that is fed wrongly is warned of or refused; "later" where the job checks it.
 
     Raises:
         LabelError: such labels, if `strict`.
-        DataError: images of another shape; with `stand_ins`, of quite other proportions.
+        DataError: images that cannot be brought to the model's shape without a guess.
         ModelError: a network that is clearly fed wrongly, if that is refused.
 
     """
     automatic(model)  # what contradicts itself is refused before the work
-    network = load_model_of(without_auto(model), run)
+    network = _remembering(load_model_of(without_auto(model), run), data.resize)
     images, told = _images_for(network, data, run, limit, stand_ins=stand_ins)
     images, more = with_usable_labels(network, images, strict=strict)
     network, fed = settle(network, images, model, check=check)
     images, reordered = with_names(network, images)
     warnings = [*network.origin.notes, *fed, *told, *more, *reordered]
     return Inputs(model=network, data=images, warnings=tuple(dict.fromkeys(warnings)))
+
+
+def _remembering(network: Classifier, resize: tuple[int, int] | None) -> Classifier:
+    """Return the network with a stated size as its framing, which its guard, or its repaired copy, keeps."""
+    if resize != network.input_shape[1:]:
+        return network
+    framing = Framing(resize=resize)
+    return network.with_preprocessing(replace(network.preprocessing, framing=framing))
 
 
 def _images_for(
@@ -96,18 +109,7 @@ def _images_for(
                 "the preprocessing cannot be verified, and a recovered trigger was tried on nothing real"
             )
         ]
-    images = load_data(data, run, limit=limit, network=network)
-    if not stand_ins or data.resize is not None or images.shape == network.input_shape:
-        check_shape(network, images)
-        return images, []
-    fitted = surrogate(images, network.input_shape)
-    how = "; ".join(fitted.notes[len(images.notes) :])
-    return fitted, [
-        (
-            f"{images.source}: not what this network takes, used as a surrogate ({how}): clean accuracy says "
-            "little, and triggers may work better or worse on real inputs"
-        )
-    ]
+    return load_data(data, run, limit=limit, network=network), []
 
 
 def load_model_of(source: ModelSource, run: Run) -> Classifier:
@@ -189,7 +191,7 @@ def load_data(
     run: Run,
     *,
     limit: int | None = None,
-    path: str | None = None,
+    path: DataPath | None = None,
     network: Classifier | None = None,
 ) -> Dataset:
     """Read the data as their source says, and as a network takes them.
@@ -199,7 +201,10 @@ def load_data(
         run: the seed that images are drawn with.
         limit: how many images where the user did not say.
         path: where they lie, where it is not where the source says.
-        network: whose size and framing pictures of other sizes are brought to, and whose colours.
+        network: whose size and colours images are brought to, as its preprocessing says.
+
+    Raises:
+        DataError: they cannot be read, or cannot be brought to the network's shape without a guess.
 
     """
     path = path or source.data
@@ -217,7 +222,13 @@ def load_data(
         strict=source.strict,
         generator=run.generator("data"),
     )
-    return recoloured(data, source, network)
+    if network is None:
+        return data if source.channels is None else with_channels(data, source.channels)
+    for note in framing_notes(data.notes):
+        logger.info("%s", note)
+    data = recoloured(data, network, source.channels)
+    check_shape(network, data)
+    return data
 
 
 def check_shape(model: Classifier, data: Dataset) -> None:

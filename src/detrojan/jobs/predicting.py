@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,10 +12,8 @@ import torch
 
 from detrojan.data.dataset import Dataset
 from detrojan.data.positions import in_source
-from detrojan.data.reading import read_data
 from detrojan.errors import OptionError
 from detrojan.guards.base import Calibrated
-from detrojan.jobs.feeding import framing_of, recoloured
 from detrojan.jobs.inputs import load_data
 from detrojan.jobs.sources import DataSource
 from detrojan.models.classifier import Classifier
@@ -47,25 +46,17 @@ def read_images(
         images: picture files, or folders of them.
         source: the data where there are none, and how either is read.
         run: the seed that images are drawn with.
-        network: whose size, framing and colours pictures are brought to.
+        network: whose size and colours pictures are brought to.
 
     Raises:
-        DataError: they cannot be read.
+        DataError: they cannot be read, or cannot be brought to the network's shape without a guess.
 
     """
     if not images:
         data = load_data(source, run, network=network)
         places = in_source(data, torch.arange(len(data))).tolist()
         return data, list(data.files) or [f"{data.source}[{place}]" for place in places]
-    data = read_data(
-        tuple(images),
-        data_range=source.data_range,
-        resize=source.resize,
-        framing=framing_of(network),
-        unlabelled=True,
-        strict=source.strict,
-    )
-    data = recoloured(data, source, network)
+    data = load_data(replace(source, unlabelled=True), run, path=tuple(images), network=network)
     return data, list(data.files)
 
 

@@ -29,8 +29,8 @@ class Framing:
         crop: (H, W) that is cut out of its centre afterwards; None keeps all of it.
         interpolation: how it is resized.
         antialias: whether what is made smaller is smoothed first, as Pillow does.
-        assumed: whether nothing states it; then it is used only where images of several sizes have to be
-            brought to one, with a warning.
+        assumed: whether nothing states it; then it is used with a warning, and pictures that are no larger
+            than the result are resized as they are, without a crop.
 
     """
 
@@ -74,6 +74,20 @@ class Framing:
         if size[0] != size[1] or size[0] < LARGE:
             return cls(resize=size, assumed=True)
         return cls(resize=round(size[0] * MARGIN), crop=size, assumed=True)
+
+    def for_picture(self, size: tuple[int, int]) -> Framing:
+        """Return how a picture of (H, W) is framed: as stated; on a guess, a small one is left whole."""
+        wanted = self.size
+        if not self.assumed or size[0] > wanted[0] or size[1] > wanted[1]:
+            return self
+        return replace(self, resize=wanted, crop=None)
+
+    @property
+    def done(self) -> str:
+        """What is done to a picture, e.g. "resized to 256 (bicubic) and cropped to 224x224"."""
+        to = self.resize if isinstance(self.resize, int) else _by(self.resize)
+        how = self.interpolation + ("" if self.antialias else " without antialias")
+        return f"resized to {to} ({how})" + (f" and cropped to {_by(self.crop)}" if self.crop else "")
 
     @property
     def size(self) -> tuple[int, int]:

@@ -99,7 +99,7 @@ def test_an_empty_folder_is_refused(tmp_path):
 
 def test_different_sizes_need_a_size(folder):
     picture(folder / "cat" / "big.png", 7, size=(12, 10))
-    with pytest.raises(DataError, match="expected images of one size, got 5x6 and 10x12; bring them to one"):
+    with pytest.raises(DataError, match="images of one size, got 5x6 and 10x12; --resize HxW brings"):
         read_data(folder)
     data = read_data(folder, resize=(4, 4))
     assert data.shape == (3, 4, 4)

@@ -87,7 +87,7 @@ def test_only_what_has_another_size_is_framed():
     right, wrong = (8, 8), (9, 8)
     for sizes, by_statement, by_default in (
         ({right}, False, False),
-        ({wrong}, True, False),
+        ({wrong}, True, True),
         ({right, wrong}, True, True),
     ):
         assert needs_framing(sizes, stated) == by_statement
@@ -108,18 +108,46 @@ def test_a_folder_of_photos_is_read_as_the_network_states(folder):
     found = data.images.permute(0, 2, 3, 1).numpy()
     assert np.abs(found - wanted / 255).max() < 1 / 255
     assert data.notes[-1] == (
-        "framed from 4 different sizes as the network states: "
-        "shorter side to 256, bicubic, centre crop 224x224"
+        "pictures of 4 different sizes are resized to 256 (bicubic) and cropped to 224x224, "
+        "as the network's preprocessing says"
     )
 
 
 def test_an_assumed_framing_is_said_and_a_size_goes_before_it(folder, caplog):
     data = read_data(folder, framing=Framing.usual((224, 224)))
     assert data.shape == (3, 224, 224)
-    assert "shorter side to 256, bilinear, centre crop 224x224 is assumed" in data.notes[-1]
-    assert "nothing states how they were framed" in caplog.text
+    assert "are resized to 256 (bilinear) and cropped to 224x224, as is usual" in data.notes[-1]
+    assert "nothing says how this network's own are prepared" in caplog.text
     small = read_data(folder, framing=Framing.usual((32, 32)))
-    assert "to 32x32, bilinear is assumed" in small.notes[-1]
+    assert "are resized to 32x32 (bilinear), as is usual" in small.notes[-1]
     chosen = read_data(folder, framing=Framing.usual((224, 224)), resize=(64, 48))
     assert chosen.shape == (3, 64, 48)
-    assert not any("assumed" in note for note in chosen.notes)
+    assert chosen.notes[-1] == "resized from 4 different sizes to 64x48, bilinear"
+
+
+def test_on_a_guess_a_small_picture_stays_whole(tmp_path):
+    image = photo(150, 120)
+    Image.fromarray(image).save(tmp_path / "small.png")
+    data = read_data(tmp_path / "small.png", framing=Framing.usual((224, 224)))
+    whole = Image.fromarray(image).resize((224, 224), Image.Resampling.BILINEAR)
+    assert np.array_equal((data.images[0] * 255).round().byte().permute(1, 2, 0), whole)
+    Image.fromarray(photo(300, 400)).save(tmp_path / "large.png")
+    both = read_data(tmp_path, framing=Framing.usual((224, 224)))
+    assert "are resized to 224x224 (bilinear) or resized to 256 (bilinear) and cropped" in both.notes[-1]
+    assert any(np.array_equal(image, data.images[0]) for image in both.images), "the same in any company"
+
+
+def test_quite_other_proportions_are_no_guess(tmp_path):
+    Image.fromarray(photo(60, 200)).save(tmp_path / "wide.png")
+    with pytest.raises(DataError, match=r"within a factor of 2 of 32 high x 32 wide, .* --resize 32x32"):
+        read_data(tmp_path / "wide.png", framing=Framing.usual((32, 32)))
+    stated = read_data(tmp_path / "wide.png", framing=Framing(resize=32, crop=(32, 32)))
+    assert stated.shape == (3, 32, 32)
+
+
+def test_regions_of_interest_are_brought_to_the_network_s_size(tmp_path):
+    roi = np.tile([20, 30, 5, 4, 15, 24], (2, 1))
+    np.savez(tmp_path / "d.npz", images=np.stack([photo(30, 20), photo(30, 20)]), roi=roi)
+    data = read_data(tmp_path / "d.npz", framing=Framing.usual((16, 16)), crop=True)
+    cut = Image.fromarray(photo(30, 20)).resize((16, 16), Image.Resampling.BILINEAR, box=(5, 4, 15, 24))
+    assert np.array_equal((data.images[0] * 255).round().byte().permute(1, 2, 0), cut)
