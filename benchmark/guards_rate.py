@@ -86,12 +86,12 @@ def measured(workshop: Workshop, cell: Cell, inputs: int) -> list[dict[str, Any]
     rows = []
     for place, name in enumerate([*names, "auto"]):
         whole = name == "auto"
-        usual = fused(clean) if whole else clean[:, place]
+        usual = fused(clean, guard.weights) if whole else clean[:, place]
         row = {"seed": cell.seed, "attack": cell.attack, "guard": name, "clean": len(usual)}
         limit = guard.threshold if whole else limits[place]
         row["frr"] = round(float((usual >= limit).double().mean()), 5)
         if stamped is not None:
-            bad = fused(stamped) if whole else stamped[:, place]
+            bad = fused(stamped, guard.weights) if whole else stamped[:, place]
             told = detection(usual, bad, limit)
             row |= {"stamped": told.bad, "auroc": round(auroc(usual, bad), 5), "far": round(told.far, 5)}
             for rate in (0.01, 0.05):

@@ -43,10 +43,17 @@ def test_the_boundary_rejects_as_many_of_its_own_images_as_asked(made):
 def test_the_score_is_the_sum_and_the_most_surprised_part_is_blamed(twins, made):
     images = twins.trigger.stamp(twins.test.images[:6])
     each = made.each(images)
-    assert torch.equal(made.score(images), fused(each))
-    assert torch.equal(fused(each), each.sum(1))
+    assert torch.allclose(made.score(images), each.sum(1))
     names = [part.method.name for part in made.parts]
     assert made.blamed(images) == [names[place] for place in each.argmax(1).tolist()]
+
+
+def test_consistency_counts_twice_and_found_triggers_once(twins, clean):
+    part = clean.select(slice(40))
+    made = Auto(frr=0.05, parts="consistency,mahalanobis").calibrate(twins.backdoored, part, run=RUN)
+    each = made.each(part.images[:5])
+    assert torch.allclose(made.score(part.images[:5]), 2 * each[:, 0] + each[:, 1])
+    assert fused(torch.tensor([[1.0, 10.0, 100.0]]), (2.0, 1.0)).tolist() == [112.0]
 
 
 def test_a_saved_guard_answers_as_before(twins, made, tmp_path):
@@ -59,13 +66,16 @@ def test_a_saved_guard_answers_as_before(twins, made, tmp_path):
 
 
 def test_a_guard_of_an_older_version_is_read(twins, made, tmp_path, monkeypatch):
-    """It has learned from one half of the images, and holds none of them."""
+    """It has learned from one half of the images, holds none of them, and all of its parts count once."""
     tensors, values = made.state()
+    for one in values["parts"].values():
+        assert one.pop("weight") == 1
     scores = {name: one[::2] for name, one in tensors.items() if name.endswith("clean_scores")}
     older = {name: one for name, one in tensors.items() if name != "others"} | scores
     monkeypatch.setattr(type(made), "state", lambda _self: (older, values))
     again = load_guard(save_guard(made, tmp_path), twins.backdoored)
     assert again.clean_images().shape == (0, *twins.test.shape)
+    assert again.weights == (1, 1)
     assert again.refuses(twins.test.images[:5]).shape == (5,)
 
 
@@ -98,6 +108,15 @@ def test_damaged_files_are_refused(twins, made, tmp_path, monkeypatch, change, s
     tensors, values = made.state()
     monkeypatch.setattr(type(made), "state", lambda _self: (tensors, values | change))
     with pytest.raises(DataError, match=said):
+        load_guard(save_guard(made, tmp_path), twins.backdoored)
+
+
+@pytest.mark.parametrize("weight", [0, -1, "2", None, True])
+def test_a_weight_that_is_no_number_above_0_is_refused(twins, made, tmp_path, monkeypatch, weight):
+    tensors, values = made.state()
+    values["parts"]["ted"]["weight"] = weight
+    monkeypatch.setattr(type(made), "state", lambda _self: (tensors, values))
+    with pytest.raises(DataError, match="expected a weight above 0 of ted"):
         load_guard(save_guard(made, tmp_path), twins.backdoored)
 
 

@@ -59,12 +59,24 @@ def test_one_half_twice_is_its_own_mirror_image():
         assert torch.equal(made[..., kept], images[..., kept])
 
 
-def test_a_guard_of_an_older_version_asks_what_it_was_set_up_with(twins, clean, tmp_path):
+def test_a_hidden_half_is_the_mean_colour_and_the_other_half_stays():
+    images, noise = torch.rand(2, 3, 5, 8, generator=torch.Generator().manual_seed(0)), torch.zeros(3, 5, 8)
+    for name, hidden, kept in (
+        ("left half hidden", slice(0, 4), slice(4, 8)),
+        ("right half hidden", slice(4, 8), slice(0, 4)),
+    ):
+        made = CHANGES[name](images, noise)
+        assert torch.equal(made[..., kept], images[..., kept])
+        assert torch.equal(made[..., hidden], images.mean((2, 3), keepdim=True).expand(2, 3, 5, 4))
+
+
+@pytest.mark.parametrize("size", [17, 19])
+def test_a_guard_of_an_older_version_asks_what_it_was_set_up_with(twins, clean, tmp_path, size):
     made = Consistency(frr=0.05).calibrate(twins.backdoored, clean.select(slice(40)), run=RUN)
-    profile = made.profile(clean.images[:40])[:, :17]
+    profile = made.profile(clean.images[:40])[:, :size]
     older = replace(made, usual=Usual.of(profile))
     again = load_guard(save_guard(older, tmp_path), twins.backdoored)
-    assert again.profile(clean.images[:3]).shape == (3, 17)
+    assert again.profile(clean.images[:3]).shape == (3, size)
 
 
 def test_a_turn_is_about_the_centre_and_a_move_repeats_the_border():

@@ -12,7 +12,7 @@ from detrojan.catalog import find
 from detrojan.data.dataset import Dataset
 from detrojan.errors import DataError, ModelError, OptionError
 from detrojan.findings import Finding
-from detrojan.guards.base import Calibrated, Guard
+from detrojan.guards.base import Calibrated, Guard, is_finite
 from detrojan.guards.cross_fitted import CrossFitted, bounded, check_clean, check_frr
 from detrojan.guards.likeness import Likeness, learned
 from detrojan.guards.surprise import Surprise
@@ -22,6 +22,9 @@ from detrojan.run import Run
 
 #: the parts that are used where nothing else is said, and where a model only answers
 _PARTS, _ANSWERS = ("consistency", "mahalanobis", "ted"), ("consistency",)
+
+#: how much a part's surprise counts; the others' counts once
+_WEIGHTS = {"consistency": 2.0}
 
 #: what is blamed where an input looks like those with a trigger that a scan has found
 FOUND = "found trigger"
@@ -36,6 +39,7 @@ class CalibratedAuto(Calibrated):
     Attributes:
         parts: the guards, without boundaries of their own.
         surprises: for each of them how surprising its scores are.
+        weights: for each of them how much that counts.
         others: some clean images that inputs are explained with, (M, C, H, W) in [0, 1]; none in guards of
             older versions.
         found: the likeness to inputs with triggers that a scan has found, and how surprising it is; None
@@ -47,6 +51,7 @@ class CalibratedAuto(Calibrated):
 
     parts: tuple[Calibrated, ...]
     surprises: tuple[Surprise, ...] = field(repr=False)
+    weights: tuple[float, ...]
     others: torch.Tensor = field(repr=False)
     found: tuple[Likeness, Surprise] | None = field(default=None, repr=False)
 
@@ -69,7 +74,7 @@ class CalibratedAuto(Calibrated):
 
     def score(self, images: torch.Tensor) -> torch.Tensor:
         """Return the parts' surprises together (N,)."""
-        return fused(self.each(images))
+        return fused(self.each(images), self.weights)
 
     def blamed(self, images: torch.Tensor) -> list[str]:
         """Return for each image the part that finds it most surprising."""
@@ -80,11 +85,12 @@ class CalibratedAuto(Calibrated):
         """Return what the parts keep, under their names."""
         tensors: dict[str, torch.Tensor] = {"others": self.others}
         values = {}
-        for part, surprise in zip(self.parts, self.surprises, strict=True):
+        for part, surprise, weight in zip(self.parts, self.surprises, self.weights, strict=True):
             name, (own, said) = part.method.name, part.state()
             tensors |= {f"{name}/{key}": tensor for key, tensor in own.items()}
             tensors[f"{name}/clean_scores"] = surprise.scores
-            values[name] = {"hyper_parameters": part.method.hyper_parameters(), "values": said}
+            stated = part.method.hyper_parameters()
+            values[name] = {"hyper_parameters": stated, "values": said, "weight": weight}
         if self.found is None:
             return tensors, {"parts": values}
         likeness, surprise = self.found
@@ -93,9 +99,16 @@ class CalibratedAuto(Calibrated):
         return tensors, {"parts": values, FOUND: likeness.layer}
 
 
-def fused(surprises: torch.Tensor) -> torch.Tensor:
-    """Return what several surprises (N, parts) say together, (N,): their sum, as Fisher combines p-values."""
-    return surprises.sum(1)
+def fused(surprises: torch.Tensor, weights: Sequence[float]) -> torch.Tensor:
+    """Return what several surprises (N, parts) say together, (N,): their weighted sum.
+
+    Args:
+        surprises: of each part; more than there are weights where found triggers are looked for.
+        weights: of the parts; whatever follows them counts once.
+
+    """
+    more = [1.0] * (surprises.shape[1] - len(weights))
+    return surprises @ surprises.new_tensor([*weights, *more])
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -104,10 +117,10 @@ class Auto(Guard):
 
     No guard catches every trigger. Each part scores every clean image while it has not learned from it.
     These scores say how surprising a score is: minus the logarithm of its p-value. The sum over the parts
-    is the score. Its boundary is set on the same images, so that the chosen rate of false rejections holds
-    for all parts together.
+    is the score, and `consistency` counts twice. Its boundary is set on the same images, so that the chosen
+    rate of false rejections holds for all parts together.
 
-    The parts are `consistency`, `mahalanobis` and `ted`: 21 forwards for each input. A model that only
+    The parts are `consistency`, `mahalanobis` and `ted`: 23 forwards for each input. A model that only
     answers gets those that need no more. A part that the network does not suit is left out, and a warning
     says so. `blamed` names the part that finds an input most surprising.
 
@@ -120,7 +133,8 @@ class Auto(Guard):
     exponential tail. The parts are not independent, so the boundary follows the tail of their sums instead
     of a chi-squared distribution.
 
-    Reference: Fisher, Statistical Methods for Research Workers, 1932 (combining p-values).
+    Reference: Fisher, Statistical Methods for Research Workers, 1932 (combining p-values); Good, On the
+    Weighted Combination of Significance Tests, Journal of the Royal Statistical Society B, 1955.
 
     Args:
         frr: false rejection rate that the boundary is set for, in (0, 0.5).
@@ -194,6 +208,7 @@ class Auto(Guard):
             scores.append(looked[1])
             surprises.append(Surprise.of(looked[1]))
         told = (*left_out, *said, *(f"{one.method.name}: {text}" for one in parts for text in one.warnings))
+        weights = tuple(_WEIGHTS.get(part.method.name, 1.0) for part in parts)
         unset = CalibratedAuto(
             model=model,
             method=self,
@@ -202,10 +217,12 @@ class Auto(Guard):
             warnings=told,
             parts=tuple(parts),
             surprises=tuple(surprises[: len(parts)]),
+            weights=weights,
             others=clean.sample(min(_KEPT, len(clean)), run.generator("auto", "others")).images.clone(),
             found=None if looked is None else (looked[0], surprises[-1]),
         )
-        whole = fused(torch.stack([how(one) for how, one in zip(surprises, scores, strict=True)], 1))
+        each = torch.stack([how(one) for how, one in zip(surprises, scores, strict=True)], 1)
+        whole = fused(each, weights)
         bound = bounded(unset, whole, self.frr)
         assert isinstance(bound, CalibratedAuto)
         return bound
@@ -231,7 +248,7 @@ class Auto(Guard):
         stated = values.get("parts") if isinstance(values, dict) else None
         if not isinstance(stated, dict) or not stated:
             raise DataError(f"expected the parts of the guard, got {stated!r:.80}")
-        parts, surprises = [], []
+        parts, surprises, weights = [], [], []
         for name, one in stated.items():
             part = _part(name, one)
             own = _under(name, tensors)
@@ -245,6 +262,7 @@ class Auto(Guard):
             }
             parts.append(part.restored(usual, own, one["values"]))
             surprises.append(Surprise.of(scores))
+            weights.append(_weight(name, one))
         found = None
         if FOUND in values:
             own = _under(FOUND, tensors)
@@ -253,7 +271,12 @@ class Auto(Guard):
         others = tensors.get("others", torch.zeros(0, *model.input_shape))
         finite_tensor({"others": others}, "others", (len(others), *model.input_shape), torch.float32)
         return CalibratedAuto(
-            **common, parts=tuple(parts), surprises=tuple(surprises), others=others, found=found
+            **common,
+            parts=tuple(parts),
+            surprises=tuple(surprises),
+            weights=tuple(weights),
+            others=others,
+            found=found,
         )
 
 
@@ -274,6 +297,19 @@ def _clean_scores(name: str, tensors: dict[str, torch.Tensor]) -> torch.Tensor:
     if scores.ndim != 1 or not len(scores) or not bool(scores.isfinite().all()):
         raise DataError(f"expected clean_scores of {name}, one finite number per clean input")
     return scores
+
+
+def _weight(name: str, stated: dict[str, Any]) -> float:
+    """Return how much a part counts, as a guard's file states it; once in guards of older versions.
+
+    Raises:
+        DataError: no number above 0.
+
+    """
+    found = stated.get("weight", 1.0)
+    if not is_finite(found) or not found > 0:
+        raise DataError(f"expected a weight above 0 of {name}, got {found!r:.80}")
+    return float(found)
 
 
 def _part(name: Any, stated: Any) -> CrossFitted:

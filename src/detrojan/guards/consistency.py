@@ -58,6 +58,13 @@ def _twice(images: torch.Tensor, *, left: bool) -> torch.Tensor:
     return made if left else made.flip(3)
 
 
+def _hidden(images: torch.Tensor, *, left: bool) -> torch.Tensor:
+    """Return images with one half of their mean colour."""
+    half = images.shape[3] // 2
+    first = torch.arange(images.shape[3], device=images.device) < half
+    return images.mean((2, 3), keepdim=True).where(first == left, images)
+
+
 #: what is done to the images (N, C, H, W), given noise (C, H, W) with a deviation of 1
 CHANGES: dict[str, Callable[[torch.Tensor, torch.Tensor], torch.Tensor]] = {
     "slight blur": lambda images, _noise: _blurred(images, 0.6),
@@ -78,9 +85,11 @@ CHANGES: dict[str, Callable[[torch.Tensor, torch.Tensor], torch.Tensor]] = {
     "sharper": lambda images, _noise: 2 * images - _blurred(images, 1.0),
     "left half twice": lambda images, _noise: _twice(images, left=True),
     "right half twice": lambda images, _noise: _twice(images, left=False),
+    "left half hidden": lambda images, _noise: _hidden(images, left=True),
+    "right half hidden": lambda images, _noise: _hidden(images, left=False),
 }
 #: how many of them guards of older versions know
-_OLDER = 16
+_OLDER = (16, 18)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False, repr=False)
@@ -129,13 +138,13 @@ class Consistency(Reader[CalibratedConsistency]):
     """Change each input in harmless ways, and call it backdoored if its answer reacts as no clean one does.
 
     A trigger does not lose its effect as the things in a picture do: some survive a blur or a change of
-    colours too well, others break at once. The guard asks about the input as it is and about 18 changed
-    copies: blurred, noisy, turned, moved, darker, with fewer colours, and so on. Two are made of one half
-    and its mirror image: a trigger that joins parts of two images loses its effect there. The log odds of the
-    first answer in each of them make a profile. Its distance from the profiles of clean inputs is the
-    score.
+    colours too well, others break at once. The guard asks about the input as it is and 20 changed copies:
+    blurred, noisy, turned, moved, darker, with fewer colours, and so on. Four show one half alone, beside its
+    mirror image or its mean colour: a trigger that joins parts of two images loses its effect there. The log
+    odds of the first answer in each of them make a profile. Its distance from the profiles of clean inputs is
+    the score.
 
-    It needs answers alone, as scores or probabilities, and no labels. A pass costs 19 forwards.
+    It needs answers alone, as scores or probabilities, and no labels. A pass costs 21 forwards.
 
     Departures from the paper: it asks for the answer's odds instead of the label alone, and once for each
     kind of change instead of for five strengths. What is usual is learned from clean inputs, as a normal
@@ -176,9 +185,10 @@ class Consistency(Reader[CalibratedConsistency]):
         """Rebuild the guard from its files."""
         model: Classifier = common["model"]
         mean = tensors.get("usual.mean")
-        older = mean is not None and tuple(mean.shape) == (1 + _OLDER,)
+        size = 0 if mean is None or mean.ndim != 1 else len(mean)
+        known = size - 1 if size - 1 in _OLDER else len(CHANGES)
         return CalibratedConsistency(
             **common,
             noise=finite_tensor(tensors, "noise", model.input_shape, torch.float32),
-            usual=Usual.restored(tensors, "usual", 1 + (_OLDER if older else len(CHANGES))),
+            usual=Usual.restored(tensors, "usual", 1 + known),
         )
