@@ -13,7 +13,7 @@ from detrojan.trainers import abl, unlearning
 from detrojan.trainers.abl import ABL
 from detrojan.trainers.base import LateLosses, Watch
 from detrojan.trainers.lead import DOUBTFUL
-from detrojan.trainers.unlearning import unlearn
+from detrojan.trainers.unlearning import Unlearning
 
 #: an isolation too short to isolate anything
 BRIEF = {"isolation_epochs": 1, "isolation_updates": 0}
@@ -34,17 +34,22 @@ class Unseen(Watch):
 
 def watched(how, start, data, **more):
     """Return what a training made, and the network as it was before anything was unlearned."""
-    before = []
+    before, step = [], Unlearning.step
 
-    def noted(model, *rest, **more):
-        before.append(model.copy())
-        return unlearn(model, *rest, **more)
+    def noted(self, *rest):
+        before.append(self.model.copy())
+        return step(self, *rest)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(abl, "unlearn", noted)
+        patch.setattr(Unlearning, "step", noted)
         patch.setattr(unlearning, "Watch", Unseen)
         made = how.train(start, data, **more)
     return made, before[0]
+
+
+def looks(made):
+    """Return the unlearning of what the losses isolate, and the second look's if there was one."""
+    return [step for step in made.steps if step.method in {"abl unlearning", "abl second unlearning"}]
 
 
 @pytest.fixture(scope="module")
@@ -69,13 +74,21 @@ def test_the_isolated_samples_are_poisoned(suspect, made):
     first, further = made.isolated[:60], made.isolated[60:]
     bad = torch.isin(made.isolated, suspect.poisoned.indices).double()
     assert made.steps[0].details["isolated"] == round(0.05 * len(suspect.poisoned.data)) == len(first)
-    assert made.steps[0].details["precision"] == float(bad[:60].mean()) > 0.9
+    # of what the losses isolate 83 to 100% were poison with other seeds and on other processors
+    assert made.steps[0].details["precision"] > 0.7
+    assert made.steps[0].details["lead"] > DOUBTFUL
+    # it is undone where that is too little, and a second look isolates others
+    *undone, last = looks(made)
+    assert last.details["undone"] is False
+    assert last.details["precision"] == float(bad[:60].mean()) > 0.9
     # what lost its label with them is poison as well
-    assert made.steps[-1].details["precision"] == float(bad.mean())
+    done = [step for step in made.steps if step.details.get("undone") is False]
+    assert done[-1].details["precision"] == float(bad.mean())
     assert len(further) > 20
     assert float(bad[60:].mean()) > 0.9
-    assert made.steps[0].details["lead"] > DOUBTFUL
-    assert made.warnings == ()
+    assert ["look at those that were unlearned instead" in warning for warning in made.warnings] == [
+        True for _ in undone
+    ]
 
 
 def test_the_backdoor_is_gone_and_accuracy_is_kept(suspect, both):
@@ -87,15 +100,15 @@ def test_the_backdoor_is_gone_and_accuracy_is_kept(suspect, both):
 
 
 def test_clean_data_are_warned_about_and_cost_nothing(suspect):
-    """What is isolated is no group of its own: both looks are undone, as other samples of its labels pay."""
+    """What is isolated is no group of its own: both looks are undone, as other samples pay."""
     how = plan(suspect, isolation_rate=0.01)
     made, before = watched(how, suspect.start(), suspect.clean, run=Run(seed=1))
     assert suspect.accuracy(before) - suspect.accuracy(made.model) < 0.02
     assert [step.method for step in made.steps[2:]] == ["abl unlearning", "abl second unlearning"]
     for step in made.steps[2:]:
-        assert step.details["accuracy lost"] > 0.05
+        assert "; undone, as it cost " in step.summary
         assert step.details["undone"] is True
-    assert "of their labels: nothing was unlearned, so look at what was isolated" in made.steps[2].summary
+    assert "nothing was unlearned, so look at what was isolated" in made.steps[2].summary
     assert len(made.isolated) == 12
     assert any("a backdoor in the data is still in the network" in warning for warning in made.warnings)
 
@@ -123,14 +136,15 @@ def test_what_is_no_easier_than_the_rest_is_found_at_a_second_look(suspect, kept
 
 
 def test_the_curves_show_the_gap(made):
-    names = ["isolation", "training", "unlearning", "further unlearning"]
-    assert [step.method for step in made.steps[:4]] == [f"abl {name}" for name in names]
+    names = [step.method.removeprefix("abl ") for step in made.steps]
+    assert names[:3] == ["isolation", "training", "unlearning"]
+    assert names[2 + len(looks(made))] == "further unlearning"
     # one epoch may end where the poison is hard or a label is too easy, but not most of them
     curves = made.steps[0].curves
     assert median(curves["poisoned loss"][-8:]) < 0.1
     assert 0.4 < median(curves["clean loss"][-8:]) < 0.7
-    assert made.steps[2].details["undone"] is False
-    assert made.steps[2].details["loss after"] > made.steps[2].details["loss before"] + 1
+    last = looks(made)[-1].details
+    assert last["loss after"] > last["loss before"] + 1
 
 
 def test_the_isolated_come_in_the_order_of_their_loss(suspect):

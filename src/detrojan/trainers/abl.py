@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Literal
 
 import torch
@@ -19,11 +19,19 @@ from detrojan.trainers.base import LateLosses, Trained, Trainer, Watch, checked,
 from detrojan.trainers.halves import common_first, contradicted
 from detrojan.trainers.holding import held_loss
 from detrojan.trainers.lead import DOUBTFUL, doubts, lead
-from detrojan.trainers.unlearning import FEW, SECOND_TOLERANCE, followers, isolated_right, unlearn
+from detrojan.trainers.recovery import CLEAN, Recovery, answered
+from detrojan.trainers.selection import followers
+from detrojan.trainers.unlearning import FEW, Stage, Unlearning, isolated_right
 
 #: samples are ranked by their losses after the last epochs of the isolation: this share of them, and so many
 #: at least; an epoch now and then leaves a clean label too easy or the poison too hard, but not several do
 RANKED_BY, RANKED_BY_AT_LEAST = 1 / 3, 3
+#: the look at halves of images, where the losses have led to nothing
+SECOND = Stage(
+    name="second unlearning",
+    what="isolated {count:,} samples instead, which mean another label once half of the image is replaced, "
+    "and unlearned them",
+)
 #: so many times, at most, the samples are isolated too that lost their label with the isolated ones
 FURTHER = 3
 
@@ -52,18 +60,21 @@ class ABL(Trainer):
     - The climb has a slope where a sample is answered with certainty, ends at the loss of guessing, and
       leaves the statistics of batch norms alone.
     - It is undone if more than 80% of the isolated samples stay below the loss of guessing. It is also undone
-      if it costs more than 5 points of accuracy on other samples of their labels, beyond chance (binomial
-      test, error rate 5%). Those are the 30% of a label with the highest losses, or 15% where the isolation
-      is not doubtful, less what was kept right. What cannot be told from the other samples of its label
-      is not poison.
-    - Then those samples are isolated and unlearned that mean another label with certainty once a half of the
-      image is replaced by the other's mirror image: poison of the composite attack is no easier than clean
-      samples. Labels that are rare among them are left out. It is undone by the same test where it costs
-      more than 2.5 points.
+      if it costs more than 2.5 points of accuracy on other samples of their labels, beyond chance (binomial
+      test, error rate 5%). Those are the 30% of a label with the highest losses, less what was kept right.
+      Where the isolation is not doubtful they are 15%, and 5 points are borne. What cannot be told from the
+      other samples of its label is not poison.
+    - Where the isolation is doubtful, what lost its label without being isolated is looked at as well. A copy
+      of the network is trained for 100 updates on other samples, a tenth of the learning rate. Clean samples
+      find their label again, and poison does not, as no sample shows its trigger. The unlearning is undone if
+      at least half of the lost samples come back, and they are more than 1% of all, beyond chance.
+    - Where it is undone, those samples are isolated and unlearned that mean another label with certainty once
+      a half of the image is replaced by the other's mirror image: poison of the composite attack is no easier
+      than clean samples. Labels that are rare among them are left out. It is undone by the same tests.
     - Fewer than 100 isolated samples may come of a few classes alone, and leave the backdoor to the others.
       Samples of their labels whose loss rises with theirs are isolated as well, and all are unlearned once
-      more; this three times at most. It is undone by the same rule, and left out where the isolation is
-      doubtful.
+      more. This is done three times at most, and no more once half of what lost its label comes back. It is
+      undone by the same rules, and left out where the isolation is doubtful.
 
     The result's warnings say where the isolation is doubtful: where the easiest samples of another label have
     less than five times the isolated ones' loss, or where the unlearning was undone. Clean data warn so too.
@@ -145,6 +156,9 @@ class ABL(Trainer):
             frozen_norm=True,
         )
 
+    def _recovery(self) -> Fitting:
+        return replace(self._fitting(1), learning_rate=self.learning_rate / 10, frozen_norm=True)
+
     def _augment(self) -> Augment | None:
         return shift(self.shift_pixels, flip=self.flip) if self.shift_pixels or self.flip else None
 
@@ -168,74 +182,37 @@ class ABL(Trainer):
         second = self._train_on_rest(copy, data, isolated, poisoned, run)
         steps = [first, second]
         if self.unlearn_epochs:
-            known, how = losses(copy, data), self._unlearning()
-            clear = first.details["lead"] >= DOUBTFUL
-            whole = self.identity("unlearning")
-            step = unlearn(
-                copy,
-                data,
-                ranked,
-                count,
-                how,
-                known=known,
+            known, clear = losses(copy, data), first.details["lead"] >= DOUBTFUL
+            unlearning = Unlearning(
+                model=copy,
+                data=data,
+                how=self._unlearning(),
+                recovery=Recovery(how=self._recovery(), augment=self._augment()),
+                right=answered(copy, data),
                 poisoned=poisoned,
                 run=run,
-                identity=whole,
-                clear=clear,
+                identity=self.identity,
             )
-            steps.append(step)
-            if steps[-1].details["undone"]:
+            steps.append(unlearning.step(ranked, count, known, Stage(clear=clear, asks=not clear)))
+            if again := bool(steps[-1].details["undone"]):
                 # what was undone has left no trace: the losses still hold
-                again, step = self._second_look(copy, data, count, known, poisoned, run)
-                steps.append(step)
-                clear = not step.details["undone"]
+                looked = common_first(
+                    contradicted(copy, data, known), count, data.require_labels("a second look")
+                )
+                steps.append(unlearning.step(looked, count, known, SECOND))
+                clear = not steps[-1].details["undone"]
                 if clear:
-                    ranked, isolated = again, again[:count].clone()
+                    ranked, isolated = looked, looked[:count].clone()
             if clear and count < FEW:
-                isolated, more = self._go_on(copy, data, ranked, count, known, poisoned, run)
+                isolated, more = self._go_on(unlearning, ranked, count, known, asks=again)
                 steps += more
         return Trained(model=copy, isolated=isolated, steps=tuple(steps), warnings=doubts(steps))
 
-    def _second_look(
-        self,
-        model: Classifier,
-        data: Dataset,
-        count: int,
-        known: torch.Tensor,
-        poisoned: torch.Tensor | None,
-        run: Run,
-    ) -> tuple[torch.Tensor, RepairStep]:
-        """Unlearn what half of the image contradicts; return all positions, by that, and the step."""
-        labels = data.require_labels("a second look")
-        ranked = common_first(contradicted(model, data, known), count, labels)
-        step = unlearn(
-            model,
-            data,
-            ranked,
-            count,
-            self._unlearning(),
-            known=known,
-            poisoned=poisoned,
-            run=run,
-            stage="second unlearning",
-            identity=self.identity("second unlearning"),
-            tolerance=SECOND_TOLERANCE,
-            what="isolated {count:,} samples instead, which mean another label once half of the image is "
-            "replaced, and unlearned them",
-        )
-        return ranked, step
-
     def _go_on(
-        self,
-        model: Classifier,
-        data: Dataset,
-        ranked: torch.Tensor,
-        count: int,
-        known: torch.Tensor,
-        poisoned: torch.Tensor | None,
-        run: Run,
+        self, unlearning: Unlearning, ranked: torch.Tensor, count: int, known: torch.Tensor, *, asks: bool
     ) -> tuple[torch.Tensor, list[RepairStep]]:
         """Unlearn what forgot its label with the isolated samples too; return all that was unlearned."""
+        model, data = unlearning.model, unlearning.data
         labels, guess = data.require_labels("unlearning"), math.log(model.num_classes)
         every, steps = ranked[:count].clone(), list[RepairStep]()
         for _ in range(FURTHER):
@@ -244,26 +221,21 @@ class ABL(Trainer):
             if not len(more):
                 break
             wider = torch.cat([every, more[now[more].argsort(descending=True, stable=True)]])
-            step = unlearn(
-                model,
-                data,
-                torch.cat([wider, ranked[~torch.isin(ranked, wider)]]),
-                len(wider),
-                self._unlearning(),
-                known=now,
-                poisoned=poisoned,
-                run=run,
-                stage="further unlearning",
-                identity=self.identity("further unlearning"),
+            stage = Stage(
+                name="further unlearning",
                 what=f"isolated {len(more):,} more samples, which forgot their label with these, and "
                 "unlearned all {count:,}",
                 sign="",
                 clear=True,
+                asks=asks,
             )
-            steps.append(step)
-            if step.details["undone"]:
+            ranks = torch.cat([wider, ranked[~torch.isin(ranked, wider)]])
+            steps.append(unlearning.step(ranks, len(wider), now, stage))
+            if steps[-1].details["undone"]:
                 break
             every = wider
+            if steps[-1].details.get("found again", 0.0) >= CLEAN:
+                break
         return every, steps
 
     def _passes(self, samples: int) -> int:
