@@ -112,6 +112,7 @@ _HOMES = {
     "triggers.base": "Trigger",
     "triggers.blend": "BlendTrigger",
     "triggers.composite": "CompositeTrigger",
+    "triggers.filtered": "FilterTrigger",
     "triggers.input_aware": "InputAwareTrigger",
     "triggers.low_frequency": "LowFrequencyTrigger",
     "triggers.patch": "PatchTrigger",

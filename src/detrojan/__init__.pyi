@@ -139,6 +139,7 @@ from detrojan.triggers.backdoor import Backdoor as Backdoor
 from detrojan.triggers.base import Trigger as Trigger
 from detrojan.triggers.blend import BlendTrigger as BlendTrigger
 from detrojan.triggers.composite import CompositeTrigger as CompositeTrigger
+from detrojan.triggers.filtered import FilterTrigger as FilterTrigger
 from detrojan.triggers.input_aware import InputAwareTrigger as InputAwareTrigger
 from detrojan.triggers.low_frequency import LowFrequencyTrigger as LowFrequencyTrigger
 from detrojan.triggers.patch import PatchTrigger as PatchTrigger

@@ -19,7 +19,9 @@ from detrojan.metrics.accuracy import attack_success
 from detrojan.models.classifier import Classifier
 from detrojan.triggers.additive import AdditiveTrigger
 from detrojan.triggers.base import Trigger
+from detrojan.triggers.filtered import FilterTrigger
 from detrojan.triggers.patch import PatchTrigger
+from detrojan.triggers.warp import WarpTrigger
 
 #: images whose shorter side is at most this are searched whole
 LARGE = 112
@@ -71,6 +73,13 @@ class Middle:
             return PatchTrigger(functional.pad(trigger.mask, around), functional.pad(trigger.pattern, around))
         if isinstance(trigger, AdditiveTrigger):
             return AdditiveTrigger(functional.pad(trigger.change, around))
+        if isinstance(trigger, FilterTrigger):
+            return FilterTrigger(self.whole.input_shape, trigger.parts, trigger.strength)
+        if isinstance(trigger, WarpTrigger):
+            field = functional.interpolate(
+                trigger.field[None], size=(height, width), mode="bicubic", align_corners=True
+            )
+            return WarpTrigger(field[0])
         raise ModelError(f"expected a patch or an additive trigger to place, got {type(trigger).__name__}")
 
     def prepared(self, ready: Prepared) -> Prepared:

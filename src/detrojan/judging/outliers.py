@@ -126,18 +126,41 @@ def without_giants(logs: torch.Tensor) -> torch.Tensor:
     return logs.clamp(max=middle + MOST_ABOVE * max(spread, 1e-6))
 
 
-def _chance_of(value: float, known: torch.Tensor) -> float:
+def high_p_values(scores: torch.Tensor, prior: float) -> torch.Tensor:
+    """Return how likely so high a score is for something like all others.
+
+    Each score is tested against the others by the moderated t-test of `small_p_values`. Scores far below
+    the others count as `MOST_ABOVE` deviations below their median.
+
+    Args:
+        scores: (J,), finite; about normal where nothing is wrong.
+        prior: standard deviation that such scores commonly have, above 0.
+
+    Returns:
+        p-values (J,) in (0, 1], not corrected; 1 where there are fewer than 3 others.
+
+    """
+    turned = -scores.double()
+    chances = torch.ones(len(scores), dtype=torch.float64)
+    for place in range(len(scores)):
+        others = torch.cat([turned[:place], turned[place + 1 :]])
+        if len(others) >= 3:
+            chances[place] = _chance_of(float(turned[place]), without_giants(others), prior)
+    return chances
+
+
+def _chance_of(value: float, known: torch.Tensor, prior: float = PRIOR_SPREAD) -> float:
     """Return how likely one more observation like the known ones is as small as `value`."""
     from scipy import special  # noqa: PLC0415 - only who needs it waits for it
 
-    spread, freedom = _spread_of_one_more(known)
+    spread, freedom = _spread_of_one_more(known, prior)
     return float(special.stdtr(freedom, (value - float(known.mean())) / spread))
 
 
-def _spread_of_one_more(known: torch.Tensor) -> tuple[float, int]:
+def _spread_of_one_more(known: torch.Tensor, prior: float = PRIOR_SPREAD) -> tuple[float, int]:
     """Return the moderated standard deviation of one further observation, and its degrees of freedom."""
     own = len(known) - 1
-    variance = (own * float(known.var()) + PRIOR_FREEDOM * PRIOR_SPREAD**2) / (own + PRIOR_FREEDOM)
+    variance = (own * float(known.var()) + PRIOR_FREEDOM * prior**2) / (own + PRIOR_FREEDOM)
     return (variance * (1 + 1 / len(known))) ** 0.5, own + PRIOR_FREEDOM
 
 

@@ -65,6 +65,10 @@ class Policy:
         pair_freedom: degrees of freedom of the t-distribution that the residuals' tail is taken for.
         pair_ratio: a flagged pair's residual is at most this share of the usual one.
         confirm_pair: share of held-out images that a flagged source-specific trigger must move.
+        transform_steps: updates of each label's warp and filter.
+        transform_batch: images per update there.
+        transform_spread: standard deviation of labels' scores under them, with which a network's own is
+            averaged.
         least_agreement: share of unseen images that a reference network must answer as the network does.
         private_patch: mean and standard deviation of the logarithm of how many times larger a patch is that
             a reference does not know, of networks without a backdoor.
@@ -137,6 +141,10 @@ class Policy:
     pair_freedom: int = _set(5, "measured", "the residuals' tail is heavier than a normal one")
     pair_ratio: float = _set(0.3, "measured", "alike classes come to 0.4 without a backdoor")
     confirm_pair: float = _set(0.6, "judgement", "a source has few held-out images")
+
+    transform_steps: int = _set(40, "cost", "two for each label where nothing else was found")
+    transform_batch: int = _set(16, "cost", "as for patches")
+    transform_spread: float = _set(0.15, "measured", "labels without a backdoor: 0.03 to 0.2")
 
     least_agreement: float = _set(0.9, "measured", "those that set the usual values reached 0.92 and more")
     private_patch: tuple[float, float] = _set((1.0, 0.33), "measured", "18 labels of 8 clean networks")

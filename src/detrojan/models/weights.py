@@ -205,7 +205,8 @@ def _count_classes(shapes: dict[str, Shape], asked: Architecture, where: str) ->
 
 
 def _count_channels(shapes: dict[str, Shape]) -> int | None:
-    return next((shape[1] for shape in shapes.values() if len(shape) == 4), None)
+    """Return what the narrowest kernel takes: the first one's, wherever it stands in the file."""
+    return min((shape[1] for shape in shapes.values() if len(shape) == 4), default=None)
 
 
 def _candidates(

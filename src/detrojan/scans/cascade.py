@@ -22,6 +22,7 @@ from detrojan.scans.doubts import doubt_of
 from detrojan.scans.pairwise import told
 from detrojan.scans.reference_network import for_few_labels
 from detrojan.scans.stages import Stages
+from detrojan.scans.transformed import sign_of
 from detrojan.search.asking import searches_in_half
 from detrojan.search.plan import Plan
 
@@ -46,10 +47,13 @@ class Cascade(Scan):
     label's ranks in the probes are combined with them in the same way. The p-value is corrected for all
     labels looked at, also those that the probes put aside or that were drawn for comparison only. Of several
     flagged labels the k-th may have k times the p-value of the first. A flagged trigger is also small beside
-    the usual one, and works on held-out images. While targets are found, the next candidates are searched. If
-    no label is found and all were looked at, one patch that moves every label in step (all-to-all) is
-    searched; it is no larger than what usually leads to one label. With few labels a patch for each pair
-    (source-specific) is searched too, if a faint change moves the images of one source far.
+    the usual one, and works on held-out images. While targets are found, the next candidates are searched.
+
+    If no label is found and all were looked at, the images are pulled to each label as far as a faint warp
+    can pull them, and what a small filter draws of them. A label that they reach by far the most often is
+    flagged. After that one patch that moves every label in step (all-to-all) is searched; it is no larger
+    than what usually leads to one label. With few labels a patch for each pair (source-specific) is searched
+    too, if a faint change moves the images of one source far.
 
     A p-value of 0.001 or more leaves a doubt, if the trigger has more than 35% of the usual size. So the
     features of the last layer are looked at: does the label's perturbation move them to where the label's
@@ -161,6 +165,7 @@ class _Outcome:
         self.work, self.method, self.ready = work, method, work.ready
         self.evidence, self.looked_at = work.evidence(), work.looked_at
         self.flagged = work.flagged()
+        self.changed = {entry.label: entry for entry in work.changed()}
         self.pairs = [
             entry for look in work.pairs for entry in look.flagged(method.significance, method.ratio)
         ]
@@ -177,7 +182,9 @@ class _Outcome:
         flagged = {entry.job.target for entry in self.flagged}
         return Judged(
             findings=tuple(
-                self._of_pair(label) or self._finding(label, known.get(label), label in flagged)
+                self._of_transform(label)
+                or self._of_pair(label)
+                or self._finding(label, known.get(label), label in flagged)
                 for label in self.looked_at
             ),
             case=self._case(),
@@ -226,6 +233,7 @@ class _Outcome:
                 }
                 for entry in self.evidence
             },
+            "transforms": [entry.facts() for entry in work.transforms.evidence] if work.transforms else [],
             "pairs": {look.what: [entry.facts() for entry in look.evidence] for look in work.pairs},
             "detectable": self.reach,
             "policy": POLICY.facts(),
@@ -245,6 +253,11 @@ class _Outcome:
             details["ranks"] = work.listed.facts([label for label in known if label not in work.controls])
             details["probes_skipped"] = work.listed.skipped
         return details
+
+    def _of_transform(self, label: int) -> Finding | None:
+        """Return what a faint warp or filter says of a label that it reaches by far the most often."""
+        entry = self.changed.get(label)
+        return None if entry is None else entry.finding()
 
     def _of_pair(self, label: int) -> Finding | None:
         """Return what an all-to-all or source-specific backdoor says of a label."""
@@ -282,9 +295,12 @@ class _Outcome:
     def _case(self) -> Case:
         """Return what the verdict is made of."""
         looked = labels_tested(len(self.looked_at))
-        targets = sorted(entry.job.target for entry in self.flagged)
+        targets = sorted(entry.job.target for entry in self.flagged) or sorted(self.changed)
         usual = [entry for entry in self.evidence if entry.job.target not in targets]
-        found = [entry.p_value for entry in self.flagged] or [entry.p_value for entry in self.pairs[:1]]
+        found = [entry.p_value for entry in self.flagged] or [
+            entry.p_value for entry in self.changed.values()
+        ]
+        found = found or [entry.p_value for entry in self.pairs[:1]]
         doubt = doubt_of(self.work, self.evidence, self.reach)
         limits = f"a patch of {self.reach['patch']:.3g} pixels or an L2 norm of {self.reach['additive']:.2g}"
         return Case(
@@ -293,7 +309,7 @@ class _Outcome:
             unfinished="" if self.work.complete else self._cut_short(),
             too_few=TOO_FEW if len(usual) < FEWEST_LABELS - 1 else "",
             targets=targets,
-            sign=SMALL,
+            sign=sign_of([*self.changed.values()]) if self.changed else SMALL,
             other=told(self.pairs) if self.pairs else "",
             chance=max(found, default=None),
             doubt=f"{doubt} ({looked})" if doubt else "",

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from detrojan.judging.policy import POLICY
 from detrojan.scans.probes import HASTY_IMAGES, HASTY_SECOND_LOOK, IMAGES
 from detrojan.scans.settings import Settings
+from detrojan.search.transforms import TRANSFORMS
 from detrojan.search.windows import FIRST_LOOK, ONE_IN, SECOND_LOOK
 
 #: windows per side that a label's search begins with
@@ -82,6 +83,7 @@ def expected(
     spared = (method.controls - first_controls(method.controls)) * (base + local) if ranked else 0
     pairs = 0
     if looks == classes and not ranked:
+        pairs += len(TRANSFORMS) * looks * POLICY.transform_steps * POLICY.transform_batch
         pairs += min(POLICY.most_shifts, classes - 1) * windows_cost(GRID)
         if classes <= POLICY.most_pair_labels:
             pairs += classes * (classes - 1) * POLICY.pair_screen_steps * POLICY.pair_screen_images

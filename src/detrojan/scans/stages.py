@@ -26,6 +26,7 @@ from detrojan.scans.pairwise import Pairwise, look_at_pairs, look_at_shifts
 from detrojan.scans.probes import HASTY_ANSWERS, HASTY_STRANGE
 from detrojan.scans.searches import ALL, ANSWERS_PER_PASS, Searches
 from detrojan.scans.shortlist import Shortlist, shortlist
+from detrojan.scans.transformed import Transformed, Transforms, look_at_transforms
 from detrojan.search.asking import Asking
 from detrojan.search.jobs import Job
 from detrojan.triggers.aim import Aim
@@ -47,6 +48,7 @@ class Stages(Searches):
     """One scan under way; what it has found so far is in its base.
 
     Attributes:
+        transforms: what warps and filters say of the labels; None where nobody looked.
         pairs: what the searches for all-to-all and source-specific backdoors say.
         expected: what it was expected to need.
         hasty: whether each update has fewer images, since the time is short.
@@ -56,6 +58,7 @@ class Stages(Searches):
 
     """
 
+    transforms: Transforms | None = None
     pairs: list[Pairwise] = field(default_factory=list)
     expected: Expected | None = None
     hasty: bool = False
@@ -80,7 +83,9 @@ class Stages(Searches):
                 self._all()
             self._strengthen()
             if self.looks == self.model.num_classes <= ALL and not self.flagged():
-                self._pairs()
+                self._transforms()
+                if not self.changed():
+                    self._pairs()
 
     def _announced(self) -> str:
         """Return what will be done and about how long it will take, for the progress."""
@@ -255,6 +260,34 @@ class Stages(Searches):
             return self._stands_out({entry.job for entry in self._significant()})
         finally:
             self.found["patch"] = patches
+
+    def changed(self) -> list[Transformed]:
+        """Return the labels that a faint warp or filter reaches by far the most often."""
+        seen = self.transforms
+        return seen.flagged(self.method.significance, self.method.confirm) if seen else []
+
+    def _transforms(self) -> None:
+        """Look for labels that a faint warp of the images reaches, or what a small filter draws of them."""
+        title = "warps and filters"
+        if not self._time_for(title):
+            return
+        step = len(self.ready.tested) * POLICY.transform_batch
+        look = partial(
+            look_at_transforms,
+            self.model,
+            self.ready,
+            self.ready.tested,
+            significance=self.method.significance,
+            confirm=self.method.confirm,
+            run=self.run,
+            stop=partial(self.stop, step),
+        )
+        seen = self._timed(title, look)
+        self._spent(seen.passes)
+        self._note(title, complete=seen.complete)
+        if self.middle is not None and self.whole is not None:
+            seen = seen.placed(self.middle, self.whole)
+        self.transforms = seen
 
     def _pairs(self) -> None:
         """Look for what no label shows by itself: all-to-all and source-specific backdoors."""

@@ -11,6 +11,32 @@ from detrojan.errors import DataError
 from detrojan.triggers.base import Trigger, stated_tensor
 
 
+def smooth_field(control: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
+    """Return displacements (N, 2, H, W) of every pixel, from those of a coarse grid (N, 2, G, G)."""
+    return functional.interpolate(control, size=size, mode="bicubic", align_corners=True)
+
+
+def warped(images: torch.Tensor, field: torch.Tensor) -> torch.Tensor:
+    """Return images (N, C, H, W) with every pixel fetched from where a field says, with gradients.
+
+    Args:
+        images: in [0, 1].
+        field: displacements in pixels, rightwards and downwards, (N, 2, H, W), or (1, 2, H, W) for all.
+
+    """
+    height, width = field.shape[2:]
+    rows, columns = torch.meshgrid(
+        torch.arange(height, device=field.device), torch.arange(width, device=field.device), indexing="ij"
+    )
+    across = (columns + field[:, 0]) * (2 / (width - 1)) - 1
+    down = (rows + field[:, 1]) * (2 / (height - 1)) - 1
+    places = torch.stack([across, down], dim=-1)
+    # where two pixels are mixed, rounding may leave [0, 1] by the last bit
+    return functional.grid_sample(
+        images, places.expand(len(images), -1, -1, -1), padding_mode="border", align_corners=True
+    ).clamp(0, 1)
+
+
 class WarpTrigger(Trigger):
     """Fetch every pixel from where a field of displacements says.
 
@@ -52,8 +78,7 @@ class WarpTrigger(Trigger):
         """
         control = torch.rand(1, 2, grid, grid, generator=generator) * 2 - 1
         control /= control.abs().mean()
-        field = functional.interpolate(control, size=size, mode="bicubic", align_corners=True)[0]
-        return cls(field * strength / 2)
+        return cls(smooth_field(control, size)[0] * strength / 2)
 
     def stamp(self, images: torch.Tensor) -> torch.Tensor:
         """Return warped copies of `images` (N, C, H, W) in [0, 1]."""
@@ -75,14 +100,7 @@ class WarpTrigger(Trigger):
                 f"expected images of {height}x{width} as the trigger's, "
                 f"got {images.shape[2]}x{images.shape[3]}"
             )
-        rows, columns = torch.meshgrid(torch.arange(height), torch.arange(width), indexing="ij")
-        across = (columns + field[:, 0]) * (2 / (width - 1)) - 1
-        down = (rows + field[:, 1]) * (2 / (height - 1)) - 1
-        places = torch.stack([across, down], dim=-1).to(images.device)
-        # where two pixels are mixed, rounding may leave [0, 1] by the last bit
-        return functional.grid_sample(
-            images, places.expand(len(images), -1, -1, -1), padding_mode="border", align_corners=True
-        ).clamp(0, 1)
+        return warped(images, field.to(images.device))
 
     def picture(self) -> torch.Tensor:
         """Return the field as colours (3, H, W): red rightwards, green downwards, mid-grey no move."""
