@@ -15,6 +15,7 @@ from detrojan.judging.outliers import (
     combined_p_values,
     deviations_below,
     finite_median,
+    high_p_values,
     median,
     rank_p_values,
     size_limit,
@@ -217,3 +218,19 @@ def test_combined_p_values_of_normal_scores_are_uniform(correlation):
 def test_the_median_of_finite_values_leaves_out_what_never_worked():
     assert finite_median(torch.tensor([3.0, math.inf, 1.0])) == 2.0
     assert finite_median(torch.tensor([math.inf])) == math.inf
+
+
+def test_the_p_value_of_a_high_score_is_that_of_a_moderated_t_test():
+    scores = torch.tensor([0.1, -0.2, 0.3, 0.0, 1.2, -0.1], dtype=torch.float64)
+    others = np.delete(scores.numpy(), 4)
+    variance = (4 * others.var(ddof=1) + 6 * 0.15**2) / 10
+    score = (1.2 - others.mean()) / np.sqrt(variance * 1.2)
+    none = torch.zeros(6)
+    found = high_p_values(scores, 0.15, none)
+    assert found[4] == pytest.approx(stats.t.sf(score, 10), rel=1e-6)
+    assert int(found.argmin()) == 4
+    for_a_reason = high_p_values(scores, 0.15, none.index_fill(0, torch.tensor([4]), 0.5))
+    score *= np.sqrt(variance * 1.2 / (variance * 1.2 + 0.25))
+    assert for_a_reason[4] == pytest.approx(stats.t.sf(score, 10), rel=1e-6)
+    assert torch.equal(for_a_reason[:4], found[:4])
+    assert high_p_values(scores[:3], 0.15, none).tolist() == [1.0, 1.0, 1.0]

@@ -126,7 +126,7 @@ def without_giants(logs: torch.Tensor) -> torch.Tensor:
     return logs.clamp(max=middle + MOST_ABOVE * max(spread, 1e-6))
 
 
-def high_p_values(scores: torch.Tensor, prior: float) -> torch.Tensor:
+def high_p_values(scores: torch.Tensor, prior: float, natural: torch.Tensor) -> torch.Tensor:
     """Return how likely so high a score is for something like all others.
 
     Each score is tested against the others by the moderated t-test of `small_p_values`. Scores far below
@@ -135,6 +135,7 @@ def high_p_values(scores: torch.Tensor, prior: float) -> torch.Tensor:
     Args:
         scores: (J,), finite; about normal where nothing is wrong.
         prior: standard deviation that such scores commonly have, above 0.
+        natural: standard deviation of how much higher each may be for a known reason (J,), 0 or more.
 
     Returns:
         p-values (J,) in (0, 1], not corrected; 1 where there are fewer than 3 others.
@@ -145,16 +146,17 @@ def high_p_values(scores: torch.Tensor, prior: float) -> torch.Tensor:
     for place in range(len(scores)):
         others = torch.cat([turned[:place], turned[place + 1 :]])
         if len(others) >= 3:
-            chances[place] = _chance_of(float(turned[place]), without_giants(others), prior)
+            known, more = without_giants(others), float(natural[place])
+            chances[place] = _chance_of(float(turned[place]), known, prior, more)
     return chances
 
 
-def _chance_of(value: float, known: torch.Tensor, prior: float = PRIOR_SPREAD) -> float:
+def _chance_of(value: float, known: torch.Tensor, prior: float = PRIOR_SPREAD, natural: float = 0.0) -> float:
     """Return how likely one more observation like the known ones is as small as `value`."""
     from scipy import special  # noqa: PLC0415 - only who needs it waits for it
 
     spread, freedom = _spread_of_one_more(known, prior)
-    return float(special.stdtr(freedom, (value - float(known.mean())) / spread))
+    return float(special.stdtr(freedom, (value - float(known.mean())) / math.hypot(spread, natural)))
 
 
 def _spread_of_one_more(known: torch.Tensor, prior: float = PRIOR_SPREAD) -> tuple[float, int]:

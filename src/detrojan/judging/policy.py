@@ -69,6 +69,8 @@ class Policy:
         transform_batch: images per update there.
         transform_spread: standard deviation of labels' scores under them, with which a network's own is
             averaged.
+        transform_favour: standard deviation of how much higher the score of a label is that is answered
+            e times as often as others.
         least_agreement: share of unseen images that a reference network must answer as the network does.
         private_patch: mean and standard deviation of the logarithm of how many times larger a patch is that
             a reference does not know, of networks without a backdoor.
@@ -145,6 +147,9 @@ class Policy:
     transform_steps: int = _set(40, "cost", "two for each label where nothing else was found")
     transform_batch: int = _set(16, "cost", "as for patches")
     transform_spread: float = _set(0.15, "measured", "labels without a backdoor: 0.03 to 0.2")
+    transform_favour: float = _set(
+        0.8, "measured", "a clean network of nineteen people: 0.8 for the one of whom it saw most images"
+    )
 
     least_agreement: float = _set(0.9, "measured", "those that set the usual values reached 0.92 and more")
     private_patch: tuple[float, float] = _set((1.0, 0.33), "measured", "18 labels of 8 clean networks")
