@@ -10,6 +10,9 @@ from torch.nn import functional
 from detrojan.errors import DataError
 from detrojan.triggers.base import Trigger, stated_tensor
 
+#: pixels of a picture's shorter side at least; lines along it, and how thick they are
+SIDE, LINES, THICK = 192, 8, 2
+
 
 def smooth_field(control: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
     """Return displacements (N, 2, H, W) of every pixel, from those of a coarse grid (N, 2, G, G)."""
@@ -103,9 +106,19 @@ class WarpTrigger(Trigger):
         return warped(images, field.to(images.device))
 
     def picture(self) -> torch.Tensor:
-        """Return the field as colours (3, H, W): red rightwards, green downwards, mid-grey no move."""
-        colours = self.field / (2 * self.field.abs().max()).clamp(min=1e-6)
-        return 0.5 + torch.cat([colours, torch.zeros_like(colours[:1])])
+        """Return a regular grid as the warp moves it, (3, H, W) with sides of at least `SIDE` pixels.
+
+        Movements are magnified: the largest is half of the way from one line to the next.
+        """
+        height, width = self.field.shape[1:]
+        times = max(1, -(-SIDE // min(height, width)))
+        size = (height * times, width * times)
+        cell = min(size) // LINES
+        field = functional.interpolate(self.field[None], size=size, mode="bicubic", align_corners=True)
+        field = field * (cell / 2 / field.abs().max().clamp(min=1e-6))
+        lines = [(torch.arange(side) - cell // 2) % cell < THICK for side in size]
+        grid = torch.where(lines[0][:, None] | lines[1], 0.25, 1.0).expand(1, 3, -1, -1)
+        return warped(grid, field)[0]
 
     def state(self) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
         """Return the displacements."""
