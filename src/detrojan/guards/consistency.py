@@ -160,7 +160,9 @@ class Consistency(Reader[CalibratedConsistency]):
 
     name = "consistency"
     answers_only: ClassVar[bool] = True
-    lets_through: ClassVar[str] = "A trigger that joins parts of two natural images often gets past it."
+    lets_through: ClassVar[str] = (
+        "A trigger that joins parts of two natural images, or that pieces of it set off, often gets past it."
+    )
 
     frr: float = 0.01
 

@@ -85,7 +85,7 @@ class IbdPsc(CrossFitted):
 
     name = "ibd_psc"
     lets_through: ClassVar[str] = (
-        "A trigger that joins two images, changes the style, or differs from image to image, gets past it."
+        "A trigger that joins two images, is blended in, or changes the style, mostly gets past it."
     )
 
     frr: float = 0.01

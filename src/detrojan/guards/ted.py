@@ -87,7 +87,7 @@ class Ted(Reader[CalibratedTed]):
 
     name = "ted"
     lets_through: ClassVar[str] = (
-        "A small patch, a bent image, or a trigger that differs from image to image, mostly gets past it."
+        "A small or blended picture, a bend, or a trigger that differs by image, mostly gets past it."
     )
 
     frr: float = 0.01
