@@ -15,6 +15,7 @@ from safetensors.torch import load_file, save_file
 from detrojan.cli.main import main
 from detrojan.errors import ModelError, OptionError, WeightsError
 from detrojan.models.families import advice
+from detrojan.models.imagenet import synsets
 from detrojan.models.loading import load_model
 from detrojan.models.matching import shapes_of
 from detrojan.models.nets import find_net
@@ -266,3 +267,13 @@ def test_train_scan_repair_and_guard(tmp_path):
     )
     assert trained.exit_code == 0, trained.output
     assert load_model(tmp_path / "made" / "model.safetensors").origin.net == "timm:test_resnet"
+
+
+def test_the_order_of_imagenets_classes_is_timms_and_torchvisions():
+    ids = synsets(1000)
+    assert (ids[0], ids[217]) == ("n01440764", "n02102040")
+    assert synsets(1001)[1:] == ids
+    names = torchvision.models.ResNet18_Weights.DEFAULT.meta["categories"]
+    assert synsets(1000, names) == ids
+    assert synsets(1000, names[::-1]) == ()
+    assert len(synsets(21841)) == 21841

@@ -108,3 +108,22 @@ def test_a_network_that_numbers_its_folders_as_text_is_recognised():
     assert "label 2 is the folder '10'" in warning
     usable, warnings = with_names(network(12), data(list(range(12)) * 6, list(range(12)) * 6, names))
     assert (right(model, usable), warnings) == (1, [])
+
+
+def test_folders_of_wordnet_ids_need_the_order_of_the_networks_labels():
+    found = data([0, 1], [0, 1], ["n01440764", "n02102040"])
+    _, (warning,) = with_usable_labels(network(1000), found)
+    assert "--class-names with a WordNet id per line" in warning
+    assert 'pip install "detrojan[timm]"' in warning
+    with pytest.raises(LabelError, match="WordNet id per line, in the order"):
+        with_usable_labels(network(1000), found, strict=True)
+
+
+def test_folders_of_wordnet_ids_are_matched_by_a_known_order(monkeypatch):
+    order = tuple(f"n{number:08}" for number in range(1000))
+    monkeypatch.setattr("detrojan.jobs.labelling.synsets", lambda classes, names: order)
+    found = data([7, 3], [0, 1], ["n00000007", "n00000003"])
+    usable, warnings = with_usable_labels(network(1000), found, strict=True)
+    assert (usable.labels.tolist(), warnings) == ([7, 3], [])
+    assert usable.class_names[7] == "n00000007"
+    assert "is label 7" in usable.notes[-1]

@@ -15,7 +15,6 @@ FILES = {
         "got a pointer of Git LFS; .* lfs pull",
     ),
     "x.onnx": (b"\n<!DOCTYPE html><html>404</html>", "got a web page, .* failed; fetch the file again"),
-    "x.mat": (b"MATLAB 5.0 MAT-file, Platform" + bytes(120), "got a MATLAB file; .* with numpy.savez"),
     "x.mp4": (b"\0\0\0\x18ftypmp42" + bytes(30), "got a film; take pictures out of it"),
     "x.mdb": (bytes(16) + b"\xde\xc0\xef\xbe" + bytes(30), "got an LMDB database; export its pictures"),
     "x.tfrecord": (b"\x64" + bytes(60), "got TensorFlow's records; write their pictures into folders"),
@@ -31,6 +30,12 @@ def test_it_is_named_with_what_helps(name, tmp_path):
         load_model(tmp_path / name)
     with pytest.raises(DataError, match=f"expected images, {text}"):
         read_data(tmp_path / name)
+
+
+def test_a_network_of_matlab_s_has_to_be_exported(tmp_path):
+    (tmp_path / "net.mat").write_bytes(b"MATLAB 5.0 MAT-file, Platform" + bytes(120))
+    with pytest.raises(ModelError, match="got a MATLAB file; a network in it has to be exported"):
+        load_model(tmp_path / "net.mat")
 
 
 @pytest.mark.parametrize("ask", [load_model, read_data])

@@ -61,6 +61,11 @@ def match_classes(found: Sequence[str], known: Sequence[str], classes: int) -> M
     return numbered
 
 
+def is_wordnet(name: str) -> bool:
+    """Tell whether a name is a WordNet id alone, as the folders of ImageNet are called."""
+    return _WORDNET.fullmatch(name) is not None
+
+
 def overlap(found: Sequence[str], known: Sequence[str]) -> int:
     """Return how many classes of the data are named like one of the network's."""
     names = {key for name in known for key in _synonyms(name)}

@@ -30,7 +30,7 @@ MOST_ENCODED = 2**28
 #: arrays with more values per sample than this are not carried along as extra
 MOST_EXTRA = 64
 
-IMAGE_NAMES = ("images", "image", "x", "data", "imgs", "img", "arr_0")
+IMAGE_NAMES = ("images", "image", "x", "data", "imgs", "img", "features", "arr_0")
 JPEG_NAMES = ("jpeg", "jpegs", "jpg")
 OFFSET_NAMES = ("offsets", "offset")
 LABEL_NAMES = ("labels", "label", "y", "targets", "target", "arr_1")

@@ -7,16 +7,21 @@ from dataclasses import replace
 
 import torch
 
-from detrojan.data.class_names import Match, both_lists, match_classes, overlap
+from detrojan.data.class_names import Match, both_lists, is_wordnet, match_classes, overlap
 from detrojan.data.dataset import Dataset
 from detrojan.errors import LabelError
 from detrojan.judging.truth import foreign
 from detrojan.models.classifier import Classifier
+from detrojan.models.imagenet import synsets
 
 #: images that a network is asked about the names of classes, per class and in all
 _ASKED, _MOST_ASKED = 8, 512
 #: standard deviations by which one order of the classes has to be better than the other
 _SURE = 4.0
+_WORDNET = (
+    "a file for --class-names with a WordNet id per line, in the order of the network's labels, matches them "
+    '(of the sets that timm knows, such as ImageNet-1k, pip install "detrojan[timm]" does)'
+)
 _WAYS_OUT = "--class-names FILE states the network's, --unlabelled does without labels"
 
 
@@ -65,6 +70,8 @@ def _matched(network: Classifier, images: Dataset, *, strict: bool) -> tuple[Dat
     if not found or (not known and not images.named):
         return images, []
     match = match_classes(found, known, network.num_classes)
+    if match is None and images.named and all(map(is_wordnet, found)):
+        match = match_classes(found, synsets(network.num_classes, known), network.num_classes)
     if match is not None:
         return _relabelled(images, match, network.num_classes, known)
     if not images.named:
@@ -72,6 +79,8 @@ def _matched(network: Classifier, images: Dataset, *, strict: bool) -> tuple[Dat
     if not known and len(found) > network.num_classes:
         return images, []  # these labels are beyond the network's, which is told by itself
     lists = both_lists(found, known, network.num_classes)
+    if all(map(is_wordnet, found)):
+        lists = f"{lists}; {_WORDNET}"
     said = f"{images.source}: expected the network's classes, got others: {lists}"
     if strict or overlap(found, known):
         raise LabelError(f"{said}; {_WAYS_OUT}")

@@ -120,7 +120,7 @@ def build(name: str, classes: int, shape: tuple[int, int, int]) -> nn.Module:
 def _build_timm(
     name: str, usual: tuple[int, int, int], shape: tuple[int, int, int], options: dict[str, Any]
 ) -> nn.Module:
-    timm = _library("timm")
+    timm = imported("timm")
     if shape[0] != usual[0]:
         options["in_chans"] = shape[0]
     if shape[1:] != usual[1:] and _fixed(timm.get_pretrained_cfg(name)):
@@ -141,7 +141,7 @@ def build_by_timm(name: str, options: Mapping[str, Any], where: str) -> nn.Modul
         ModelError: a network that timm does not know, or does not build so.
 
     """
-    timm = _library("timm")
+    timm = imported("timm")
     if not timm.is_model(name):
         raise ModelError(f"{where}: expected a network that timm {timm.__version__} knows, got {name!r:.80}")
     wrong = [key for key in options if key not in _OPTIONS]
@@ -171,7 +171,7 @@ def _build_torchvision(
         options["init_weights"] = False
     if name.startswith("vit_") and shape[1:] != usual[1:]:
         options["image_size"] = shape[1]
-    network: nn.Module = _library("torchvision.models").get_model(name, weights=None, **options)
+    network: nn.Module = imported("torchvision.models").get_model(name, weights=None, **options)
     return network
 
 
@@ -187,7 +187,7 @@ def suited(said: Preprocessing, usual: tuple[int, int, int], shape: tuple[int, i
     return said if shape[1:] == usual[1:] else replace(said, framing=None)
 
 
-def _library(module: str) -> Any:
+def imported(module: str) -> Any:
     """Import one of the libraries.
 
     Raises:
@@ -208,15 +208,15 @@ def _library(module: str) -> Any:
 
 def _all(library: str) -> list[str]:
     if library == "timm":
-        found: list[str] = _library("timm").list_models()
+        found: list[str] = imported("timm").list_models()
     else:
-        models = _library("torchvision.models")
+        models = imported("torchvision.models")
         found = models.list_models(module=models)
     return found
 
 
 def _timm_facts(name: str) -> Facts:
-    config = _library("timm").get_pretrained_cfg(name)
+    config = imported("timm").get_pretrained_cfg(name)
     said = {} if config is None else config.to_dict()
     preprocessing, size = as_timm_says(said)
     shape = (int(said.get("input_size", (3,))[0]), *size)
@@ -252,7 +252,7 @@ def as_timm_says(said: Mapping[str, Any]) -> tuple[Preprocessing, tuple[int, int
 
 
 def _torchvision_facts(name: str) -> Facts:
-    weights = _library("torchvision.models").get_model_weights(name)
+    weights = imported("torchvision.models").get_model_weights(name)
     default = getattr(weights, "DEFAULT", None)
     if default is None:  # nothing was published for it
         return Facts(

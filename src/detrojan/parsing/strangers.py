@@ -9,7 +9,7 @@ from pathlib import Path
 _UNPACK = "unpack it first"
 _LFS = "fetch the file itself: git lfs pull"
 _FRAMES = "take pictures out of it, for example: ffmpeg -i FILE frame%05d.png"
-_MATLAB = "read it with scipy.io.loadmat, and save images (N, H, W, C) and labels with numpy.savez"
+_MATLAB = "a network in it has to be exported, for example with exportONNXNetwork"
 #: first bytes, what such a file is called, and what helps
 _BEGINNINGS = (
     (b"7z\xbc\xaf\x27\x1c", "a 7z archive", _UNPACK),
@@ -22,7 +22,7 @@ _BEGINNINGS = (
     (b"\x04\x22\x4d\x18", "a packed file (lz4)", _UNPACK),
     (b"version https://git-lfs.github.com", "a pointer of Git LFS", _LFS),
     (b"MATLAB 5.0 MAT-file", "a MATLAB file", _MATLAB),
-    (b"MATLAB 7.3 MAT-file", "a MATLAB file", _MATLAB.replace("scipy.io.loadmat", "h5py")),
+    (b"MATLAB 7.3 MAT-file", "a MATLAB file", _MATLAB),
     (b"ARROW1", "an Arrow file", "write it as parquet, or take the folder that save_to_disk makes"),
     (b"%PDF-", "a PDF document", "take the pictures out of it first"),
     (b"\x1a\x45\xdf\xa3", "a film", _FRAMES),

@@ -33,6 +33,9 @@ _DAMAGE = (
 )  # fmt: skip
 
 Nested = tuple[tuple[str, ...], dict[str, Any]]
+#: the tensors that are wanted, and what else is
+Chosen = tuple[dict[str, Tensor], dict[str, Any]]
+Chooser = Callable[[Any], Chosen]
 
 
 def parse_torch(path: Path, key: str | None = None) -> dict[str, Any]:
@@ -53,10 +56,29 @@ def parse_torch(path: Path, key: str | None = None) -> dict[str, Any]:
         ModelError: damaged, TorchScript, or no tensors in it.
 
     """
+    return follow(path, TorchMachine(str(path)), lambda content: _chosen(content, path, key))
+
+
+def follow(path: Path, machine: TorchMachine, choose: Chooser) -> dict[str, Any]:
+    """Follow the pickle of a file that torch.save wrote.
+
+    Args:
+        path: the file.
+        machine: what follows it.
+        choose: returns of what the file holds the tensors that are wanted, by name, and what else is.
+
+    Returns:
+        What else is wanted. `storages`: bytes by name. `tensors`: as `parse_torch` returns them.
+
+    Raises:
+        UnsafeFileError: reading it would run code from the file.
+        ModelError: damaged, TorchScript, or what `choose` raises.
+
+    """
     try:
         with path.open("rb") as file:
             zipped = file.read(4) == b"PK\x03\x04"
-        return _from_zip(path, key) if zipped else _from_legacy(path, key)
+        return (_from_zip if zipped else _from_legacy)(path, machine, choose)
     except (ModelError, RecursionError):
         raise
     except _DAMAGE as error:
@@ -121,24 +143,34 @@ def _networks(content: Any) -> tuple[str, ...]:
     return tuple(found.values())[:_MOST_NETWORKS]
 
 
-def _chosen(content: Any, path: Path, key: str | None = None) -> tuple[tuple[str, ...], dict[str, Tensor]]:
+def _chosen(content: Any, path: Path, key: str | None = None) -> Chosen:
     nesting, tensors = largest_dict(content, _is_tensor, lambda tensor: tensor.count, str(path))
     if key is not None:
         named = [one for one in _dicts(content, _is_tensor, set()) if one[1] and ".".join(one[0]) == key]
         nesting, tensors = next(iter(named), (nesting, tensors))
+    check_dense(tensors, path)
+    return tensors, {"nesting": nesting, "networks": _networks(content)}
+
+
+def check_dense(tensors: dict[str, Tensor], path: Path) -> None:
+    """Refuse tensors that are not dense, or too large together.
+
+    Raises:
+        WeightsError: one is not dense.
+        ModelError: they are too large.
+
+    """
     for name, tensor in tensors.items():
         if tensor.storage is None:
             raise WeightsError(f"{path}: expected dense real numbers in {name!r}, got torch.{tensor.dtype}")
     taken = sum(tensor.count * SIZES[tensor.dtype] for tensor in tensors.values())
     check_room(taken, f"{path}: its tensors", ModelError, files=stored_size(path))
-    return nesting, tensors
 
 
-def _described(
-    nesting: tuple[str, ...], tensors: dict[str, Tensor], storages: dict[str, np.ndarray[Any, Any]]
-) -> dict[str, Any]:
+def _described(chosen: Chosen, storages: dict[str, np.ndarray[Any, Any]]) -> dict[str, Any]:
+    tensors, more = chosen
     return {
-        "nesting": nesting,
+        **more,
         "tensors": {
             key: (one.dtype, one.storage.key, one.offset, one.shape, one.stride)
             for key, one in tensors.items()
@@ -148,7 +180,7 @@ def _described(
     }
 
 
-def _from_zip(path: Path, key: str | None) -> dict[str, Any]:
+def _from_zip(path: Path, machine: TorchMachine, choose: Chooser) -> dict[str, Any]:
     with zipfile.ZipFile(path) as archive, path.open("rb") as file:
         members = {member.filename: member for member in archive.infolist()}
         _refuse_script(members, path)
@@ -157,16 +189,15 @@ def _from_zip(path: Path, key: str | None) -> dict[str, Any]:
         if members[pickled].file_size > MOST_PICKLE:
             got = members[pickled].file_size
             raise ModelError(f"{path}: expected a pickle of at most {MOST_PICKLE:,} bytes, got {got:,}")
-        content = TorchMachine(str(path)).load(archive.read(pickled))
-        nesting, tensors = _chosen(content, path, key)
+        chosen = choose(machine.load(archive.read(pickled)))
         order = members.get(f"{base}byteorder")
         swapped = order is not None and archive.read(order).strip() not in {b"", sys.byteorder.encode()}
         storages: dict[str, np.ndarray[Any, Any]] = {}
         whole = mapped(file)
-        for storage in _needed(tensors, path):
+        for storage in _needed(chosen[0], path):
             values = _record(archive, whole, members[f"{base}data/{storage.key}"], storage)
             storages[storage.key] = _swapped(values, storage) if swapped else values
-    return _described(nesting, tensors, storages) | {"networks": _networks(content)}
+    return _described(chosen, storages)
 
 
 def _needed(tensors: dict[str, Tensor], path: Path) -> list[Storage]:
@@ -217,10 +248,9 @@ def _swapped(values: np.ndarray[Any, Any], storage: Storage) -> np.ndarray[Any, 
     return values.view(f"u{size}").byteswap().view(np.uint8)
 
 
-def _from_legacy(path: Path, key: str | None) -> dict[str, Any]:
+def _from_legacy(path: Path, machine: TorchMachine, choose: Chooser) -> dict[str, Any]:
     """Read what older PyTorch wrote: pickles one behind the other, then the values."""
     with path.open("rb") as file:
-        machine = TorchMachine(str(path))
         if machine.load(file) != _MAGIC:
             raise ValueError("Invalid magic number; corrupt file?")
         machine.load(file)  # the version, then what kind of machine wrote it
@@ -228,8 +258,8 @@ def _from_legacy(path: Path, key: str | None) -> dict[str, Any]:
         content = machine.load(file)
         found = dict(machine.storages)
         keys = machine.load(file)
-        nesting, tensors = _chosen(content, path, key)
-        needed = {one.key: one for one in _needed(tensors, path)}
+        chosen = choose(content)
+        needed = {one.key: one for one in _needed(chosen[0], path)}
         storages: dict[str, np.ndarray[Any, Any]] = {}
         place, whole = file.tell(), mapped(file)
         for name in keys if isinstance(keys, list) else []:
@@ -243,4 +273,4 @@ def _from_legacy(path: Path, key: str | None) -> dict[str, Any]:
             place += 8 + storage.bytes
         if needed.keys() - storages.keys():
             raise EOFError("it ends before all tensors")
-    return _described(nesting, tensors, storages) | {"networks": _networks(content)}
+    return _described(chosen, storages)

@@ -88,7 +88,7 @@ def test_formats_are_asked_in_a_fixed_order_that_ends_with_any_folder():
     assert names[0] == "DrawnSigns"
     assert names[-1] == "ImageFolder"
     assert names == [type(one).__name__ for one in formats()]
-    assert kinds().startswith("an .npz file, an .npy file, an HDF5 file, ")
+    assert kinds().startswith("an .npz file, an .npy file, a .pt file of tensors, an HDF5 file, ")
     assert kinds().endswith(" or the word signs (signs:train, signs:test)")
 
 

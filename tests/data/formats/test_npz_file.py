@@ -167,7 +167,7 @@ def test_a_pickled_array_that_nobody_needs_is_left_alone(tmp_path):
 
 
 def test_a_pickled_model_in_a_zip_is_refused(tmp_path):
-    path = member(tmp_path / "model.pt", "model/data.pkl", b"\x80\x02.")
+    path = member(tmp_path / "model.pt", "model/other.pkl", b"\x80\x02.")
     with pytest.raises(UnsafeFileError, match="holds a pickle, which would run code from the file"):
         read_data(path)
 

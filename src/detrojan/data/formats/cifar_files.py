@@ -1,60 +1,136 @@
-"""CIFAR-10's official files: binary batches, and the pickled ones, which are read without unpickling."""
+"""CIFAR's official files: binary batches, and the pickled ones, which are read without unpickling."""
 
 from __future__ import annotations
 
+from collections.abc import Collection
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from detrojan.data.formats.base import Format, Place
-from detrojan.data.formats.batch_pickle import MOST_BYTES, read_batch
+from detrojan.data.formats.batch_pickle import read_batch
 from detrojan.data.source import Array, Fetched, Source, choose_split
 from detrojan.errors import DataError
 from detrojan.quarantine import quarantined
 
-#: a label and 32x32 pixels, the red ones first
-RECORD = 1 + 3 * 32 * 32
-CLASSES = 10
+#: the values of 32x32 pixels, the red ones first
+PIXELS = 3 * 32 * 32
+#: a label of CIFAR-10 and its pixels
+RECORD = 1 + PIXELS
+#: no batch is longer
+MOST_BYTES = 1 << 28
+_MOST_NAMES = 1 << 16
+
+
+@dataclass(frozen=True, kw_only=True)
+class Kind:
+    """How one of the official data sets is packed.
+
+    Attributes:
+        name: of the data set.
+        folder: that its archive holds.
+        files: of each split.
+        names: the file that states the names of the classes.
+        classes: how many there are.
+        labels: how many labels each record begins with; the last one counts.
+
+    """
+
+    name: str
+    folder: str
+    files: dict[str, tuple[str, ...]]
+    names: str
+    classes: int = 10
+    labels: int = 1
+
+    @property
+    def binary(self) -> bool:
+        """Whether its files hold records, and no pickle."""
+        return self.folder.endswith(("bin", "binary"))
+
+    def present(self, names: Collection[str]) -> dict[str, list[str]]:
+        """Return those of the files that are there, by split; none where nothing tells whose they are."""
+        found = {split: [one for one in files if one in names] for split, files in self.files.items()}
+        plain = self.classes != 10 and self.names not in names
+        return {} if plain else {split: files for split, files in found.items() if files}
+
+
+def _batches(ending: str) -> dict[str, tuple[str, ...]]:
+    train = tuple(f"data_batch_{number}{ending}" for number in range(1, 6))
+    return {"train": train, "test": (f"test_batch{ending}",)}
+
+
+#: CIFAR-10 and CIFAR-100, each binary and pickled
+KINDS = (
+    Kind(name="CIFAR-10", folder="cifar-10-batches-bin", files=_batches(".bin"), names="batches.meta.txt"),
+    Kind(name="CIFAR-10", folder="cifar-10-batches-py", files=_batches(""), names="batches.meta"),
+    Kind(
+        name="CIFAR-100",
+        folder="cifar-100-binary",
+        files={"train": ("train.bin",), "test": ("test.bin",)},
+        names="fine_label_names.txt",
+        classes=100,
+        labels=2,
+    ),
+    Kind(
+        name="CIFAR-100",
+        folder="cifar-100-python",
+        files={"train": ("train",), "test": ("test",)},
+        names="meta",
+        classes=100,
+    ),
+)
+
+
+def kind_of(folder: str) -> Kind:
+    """Return the data set whose archive holds such a folder."""
+    return next(kind for kind in KINDS if kind.folder == folder)
 
 
 class CifarFiles(Format):
-    """CIFAR-10's batches: a folder of them, or one."""
+    """CIFAR's batches: a folder of them, or a binary one."""
 
-    kind = "CIFAR-10's batches"
-    listed = (("cifar-10", "CIFAR-10's official batches, binary or pickled: their folder, or one of them"),)
+    kind = "CIFAR's batches"
+    listed = (
+        ("cifar", "CIFAR-10's and CIFAR-100's official files, binary or pickled: their folder, or a batch"),
+    )
     precedence = 30
 
     def recognises(self, place: Place) -> bool:
-        """Tell whether there are batches in a folder, or a file is one."""
+        """Tell whether there are batches in a folder, or a file is a binary one."""
         if place.is_folder:
-            return bool(batches(place.path))
-        return place.head[:1] == b"\x80" or (bool(place.head) and is_binary_batch(place.path))
+            return _found(place.path) is not None
+        return bool(place.head) and is_binary_batch(place.path)
 
     def splits(self, place: Place) -> tuple[str, ...]:
         """Return the splits whose batches are there; one batch belongs to none."""
-        return tuple(batches(place.path)) if place.is_folder else ("",)
+        found = _found(place.path) if place.is_folder else None
+        return ("",) if found is None else tuple(found[2])
 
     def read(self, place: Place, split: str | None, *, unlabelled: bool) -> Source:
         """Look into a folder of batches, or one batch."""
-        if place.is_folder:
-            return read_cifar_folder(place.path, split)
-        return read_cifar_file(place.path, split)
+        found = _found(place.path) if place.is_folder else None
+        if found is not None:
+            return _read_folder(*found, split, str(place.path))
+        choose_split(("",), split, str(place.path))
+        kind = KINDS[0]
+        return batches_source(
+            kind, [quarantined(parse_batch, place.path, kind.folder)], str(place.path), (),
+            names=class_names(kind, place.path.parent / kind.names), used=(place.path,),
+        )  # fmt: skip
 
 
-def batches(folder: Path) -> dict[str, list[Path]]:
-    """Return CIFAR's batch files in a folder, or in its one folder cifar-10-batches-*, by split."""
-    for place in (folder, folder / "cifar-10-batches-bin", folder / "cifar-10-batches-py"):
-        for suffix in (".bin", ""):
-            train = [place / f"data_batch_{number}{suffix}" for number in range(1, 6)]
-            test = [place / f"test_batch{suffix}"]
-            found = {
-                split: [path for path in paths if path.is_file()]
-                for split, paths in (("train", train), ("test", test))
-            }
-            if any(found.values()):
-                return {split: paths for split, paths in found.items() if paths}
-    return {}
+def _found(folder: Path) -> tuple[Kind, Path, dict[str, list[str]]] | None:
+    """Return which data set lies in a folder, or in its one folder, and its files by split."""
+    for kind in KINDS:
+        for place in (folder, folder / kind.folder):
+            files = {name for split in kind.files.values() for name in split} | {kind.names}
+            found = kind.present([name for name in files if (place / name).is_file()])
+            if found:
+                return kind, place, found
+    return None
 
 
 def is_binary_batch(path: Path) -> bool:
@@ -62,46 +138,33 @@ def is_binary_batch(path: Path) -> bool:
     size = path.stat().st_size
     if size == 0 or size % RECORD or size > MOST_BYTES:
         return False
-    return int(np.fromfile(path, np.uint8).reshape(-1, RECORD)[:, 0].max()) < CLASSES
+    return int(np.fromfile(path, np.uint8).reshape(-1, RECORD)[:, 0].max()) < KINDS[0].classes
 
 
-def read_cifar_folder(folder: Path, split: str | None = None) -> Source:
-    """Look into a folder with CIFAR-10's batches.
-
-    Args:
-        folder: where they lie.
-        split: "train" or "test"; None takes test.
-
-    Raises:
-        DataError: a damaged file, or no such split.
-        UnsafeFileError: a pickled batch holds more than a batch does.
-
-    """
-    found = batches(folder)
-    chosen, notes = choose_split(found, split, str(folder))
-    if chosen == "train" and len(found[chosen]) < 5:
-        notes.append(f"warning: only {len(found[chosen])} of the 5 batches are there")
-    return _source(folder, found[chosen], notes)
+def _read_folder(
+    kind: Kind, folder: Path, files: dict[str, list[str]], split: str | None, where: str
+) -> Source:
+    """Look into the batches of a split."""
+    chosen, notes = choose_split(files, split, where)
+    usual = len(kind.files[chosen])
+    if len(files[chosen]) < usual:
+        notes.append(f"warning: only {len(files[chosen])} of the {usual} batches are there")
+    paths = tuple(folder / name for name in files[chosen])
+    parts = [quarantined(parse_batch, path, kind.folder) for path in paths]
+    names = class_names(kind, folder / kind.names)
+    return batches_source(kind, parts, where, tuple(notes), names=names, used=paths)
 
 
-def read_cifar_file(path: Path, split: str | None = None) -> Source:
-    """Look into one batch, binary or pickled.
-
-    Args:
-        path: the file.
-        split: one batch belongs to no split: None.
-
-    Raises:
-        DataError: a damaged file, or a split.
-        UnsafeFileError: a pickle that holds more than a batch does.
-
-    """
-    choose_split(("",), split, str(path))
-    return _source(path, [path], [])
-
-
-def _source(where: Path, files: list[Path], notes: list[str]) -> Source:
-    parts = [quarantined(parse_batch, path) for path in files]
+def batches_source(
+    kind: Kind,
+    parts: list[tuple[Array, Array]],
+    where: str,
+    notes: tuple[str, ...],
+    *,
+    names: tuple[str, ...],
+    used: tuple[Path, ...],
+) -> Source:
+    """Return the samples of some batches, each with images (N, 3072) and labels (N,)."""
     images = np.concatenate([images for images, _ in parts])
     labels = np.concatenate([labels for _, labels in parts])
 
@@ -109,18 +172,22 @@ def _source(where: Path, files: list[Path], notes: list[str]) -> Source:
         return images[index].reshape(-1, 3, 32, 32).transpose(0, 2, 3, 1), []
 
     return Source(
-        where=str(where),
+        where=where,
         count=len(images),
         fetch=fetch,
         labels=labels,
-        class_names=_names(files[0].parent),
-        used=tuple(files),
-        notes=(*notes, "CIFAR-10 batches"),
+        class_names=names,
+        used=used,
+        notes=(*notes, f"{kind.name} batches"),
     )
 
 
-def parse_batch(path: Path) -> tuple[Array, Array]:
+def parse_batch(path: Path, folder: str) -> tuple[Array, Array]:
     """Return the images (N, 3072) and labels (N,) of one batch.
+
+    Args:
+        path: the file.
+        folder: what the folder of its kind is called.
 
     Raises:
         DataError: it is damaged, or something else.
@@ -134,48 +201,71 @@ def parse_batch(path: Path) -> tuple[Array, Array]:
         content = path.read_bytes()
     except OSError as error:
         raise DataError(f"{path} cannot be read: {error.strerror}") from error
-    if content[:1] == b"\x80":
-        return _pickled(read_batch(content, str(path)), path)
-    if not content or len(content) % RECORD:
-        raise DataError(f"{path}: expected records of {RECORD} bytes, got a file of {len(content):,}")
-    records = np.frombuffer(content, np.uint8).reshape(-1, RECORD)
-    if records[:, 0].max() >= CLASSES:
-        raise DataError(f"{path}: expected labels of 0 to 9, got {int(records[:, 0].max())}")
-    return records[:, 1:], records[:, 0].astype(np.int64)
+    return batch_of(content, kind_of(folder), str(path))
 
 
-def _pickled(found: dict[str, object], path: Path) -> tuple[Array, Array]:
+def batch_of(content: bytes, kind: Kind, where: str) -> tuple[Array, Array]:
+    """Return the images (N, 3072) and labels (N,) that the bytes of a batch hold.
+
+    Raises:
+        DataError: it is damaged, or something else.
+        UnsafeFileError: a pickle that holds more than a batch does.
+
+    """
+    if not kind.binary:
+        return _pickled(read_batch(content, where), where)
+    record = kind.labels + PIXELS
+    if not content or len(content) % record:
+        raise DataError(f"{where}: expected records of {record} bytes, got a file of {len(content):,}")
+    records = np.frombuffer(content, np.uint8).reshape(-1, record)
+    labels = records[:, kind.labels - 1]
+    if labels.max() >= kind.classes:
+        raise DataError(f"{where}: expected labels of 0 to {kind.classes - 1}, got {int(labels.max())}")
+    return records[:, kind.labels :], labels.astype(np.int64)
+
+
+def _pickled(found: dict[str, object], where: str) -> tuple[Array, Array]:
     data, labels = found.get("data"), found.get("labels", found.get("fine_labels"))
-    if not isinstance(data, np.ndarray) or data.ndim != 2 or data.shape[1] != RECORD - 1:
+    if not isinstance(data, np.ndarray) or data.ndim != 2 or data.shape[1] != PIXELS:
         got = getattr(data, "shape", None) or type(data).__name__
-        raise DataError(f"{path}: expected an array data (N, {RECORD - 1}), got {got}")
+        raise DataError(f"{where}: expected an array data (N, {PIXELS}), got {got}")
     if not isinstance(labels, list) or len(labels) != len(data):
-        raise DataError(f"{path}: expected a list of {len(data)} labels")
+        raise DataError(f"{where}: expected a list of {len(data)} labels")
     if not all(isinstance(label, int) and 0 <= label < 2**31 for label in labels):
-        raise DataError(f"{path}: expected labels that are whole numbers from 0")
+        raise DataError(f"{where}: expected labels that are whole numbers from 0")
     return data, np.asarray(labels, dtype=np.int64)
 
 
-def parse_label_names(path: Path) -> list[str]:
-    """Return the names of the classes out of a pickled batches.meta; none where it has none.
+def class_names(kind: Kind, path: Path) -> tuple[str, ...]:
+    """Return the names of the classes that a file beside the batches states; none where it is not there."""
+    if not path.is_file() or path.stat().st_size >= _MOST_NAMES:
+        return ()
+    if kind.binary:
+        return names_of(path.read_bytes(), kind, str(path))
+    return tuple(quarantined(parse_names, path, kind.folder))
+
+
+def parse_names(path: Path, folder: str) -> tuple[str, ...]:
+    """Return the names of the classes that a file beside the batches states.
+
+    Args:
+        path: the file.
+        folder: what the folder of its kind is called.
 
     Raises:
         DataError: it is damaged.
         UnsafeFileError: a pickle that holds more than names.
 
     """
-    stated = read_batch(path.read_bytes(), str(path)).get("label_names")
-    return list(map(str, stated)) if isinstance(stated, list) else []
+    return names_of(path.read_bytes(), kind_of(folder), str(path))
 
 
-def _names(folder: Path) -> tuple[str, ...]:
-    """Return the class names that lie beside the batches, or none."""
-    text, pickled = folder / "batches.meta.txt", folder / "batches.meta"
-    if text.is_file() and text.stat().st_size < 1 << 16:
-        lines = text.read_text("utf-8", "replace").split("\n")
-        names = tuple(line.strip() for line in lines if line.strip())
-    elif pickled.is_file() and pickled.stat().st_size < 1 << 16:
-        names = tuple(quarantined(parse_label_names, pickled))
+def names_of(content: bytes, kind: Kind, where: str) -> tuple[str, ...]:
+    """Return the names of the classes that the bytes of such a file state; none where they are too few."""
+    if kind.binary:
+        names = [line.strip() for line in content.decode("utf-8", "replace").split("\n") if line.strip()]
     else:
-        return ()
-    return names if len(names) == CLASSES else ()
+        stated = read_batch(content, where)
+        held = stated.get("fine_label_names", stated.get("label_names"))
+        names = list(map(str, held)) if isinstance(held, list) else []
+    return tuple(names) if len(names) == kind.classes else ()

@@ -32,10 +32,13 @@ from detrojan.data.source import (
     is_extra,
     pictures_in,
 )
+from detrojan.data.walking import first_bytes
 from detrojan.errors import DataError, UnsafeFileError
 from detrojan.quarantine import check_room
 from detrojan.quarantine.limits import stored_size
 
+#: where the first name in a zip stands, and how long it is
+_NAME, _LENGTH = 30, slice(26, 28)
 #: an array of more images than these, or of larger ones in bytes, is drawn from only where all may be read
 _MOST_DRAWN_FROM, _LARGEST_DRAWN = 1 << 27, 1 << 28
 
@@ -50,8 +53,9 @@ class NpzFile(Format):
     precedence = 10
 
     def recognises(self, place: Place) -> bool:
-        """Tell whether a file is a zip, and none of pictures."""
-        return place.head.startswith((b"PK\x03\x04", b"PK\x05\x06")) and not holds_pictures(place.path)
+        """Tell whether a file is a zip, and none of pictures or of PyTorch's."""
+        zipped = place.head.startswith((b"PK\x03\x04", b"PK\x05\x06"))
+        return zipped and not is_torch_zip(place) and not holds_pictures(place.path)
 
     def splits(self, place: Place) -> tuple[str, ...]:
         """Return the splits that have images, or recordings; only headers are read."""
@@ -60,6 +64,15 @@ class NpzFile(Format):
     def read(self, place: Place, split: str | None, *, unlabelled: bool) -> Source:
         """Look into the file."""
         return read_npz(place.path, split, unlabelled=unlabelled)
+
+
+def is_torch_zip(place: Place) -> bool:
+    """Tell whether a file is a zip of `torch.save`'s, by the name of what lies in it first."""
+    if not place.head.startswith(b"PK\x03\x04"):
+        return False
+    start = first_bytes(place.path, 1024)
+    name = start[_NAME : _NAME + int.from_bytes(start[_LENGTH], "little")]
+    return name == b"data.pkl" or name.endswith(b"/data.pkl")
 
 
 class _Found:
