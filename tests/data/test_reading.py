@@ -114,7 +114,7 @@ def test_what_is_missing_empty_or_unknown_is_said(tmp_path):
     with pytest.raises(DataError, match="got an empty file"):
         read_data(tmp_path / "empty.npz")
     (tmp_path / "text.npz").write_text("hello there")
-    expected = r"expected an \.npz file, an \.npy file, an HDF5 file.*got something else"
+    expected = r"expected an \.npz file, an \.npy file, a \.pt file .*, an HDF5 file.*got something else"
     with pytest.raises(DataError, match=expected):
         read_data(tmp_path / "text.npz")
 

@@ -10,6 +10,8 @@ _UNPACK = "unpack it first"
 _LFS = "fetch the file itself: git lfs pull"
 _FRAMES = "take pictures out of it, for example: ffmpeg -i FILE frame%05d.png"
 _MATLAB = "a network in it has to be exported, for example with exportONNXNetwork"
+_PICTURE = "make it PNG first, for example: magick FILE file.png"
+_ARRAYS = "save its images (N, H, W, C) and labels with numpy.savez"
 #: first bytes, what such a file is called, and what helps
 _BEGINNINGS = (
     (b"7z\xbc\xaf\x27\x1c", "a 7z archive", _UNPACK),
@@ -23,6 +25,10 @@ _BEGINNINGS = (
     (b"version https://git-lfs.github.com", "a pointer of Git LFS", _LFS),
     (b"MATLAB 5.0 MAT-file", "a MATLAB file", _MATLAB),
     (b"MATLAB 7.3 MAT-file", "a MATLAB file", _MATLAB),
+    (b"\x76\x2f\x31\x01", "an OpenEXR picture", _PICTURE),
+    (b"SIMPLE  =", "a FITS file", _ARRAYS),
+    (b"\x00\x00\x01\x00", "an icon (ICO)", _PICTURE),
+    (b"8BPS", "a Photoshop picture", _PICTURE),
     (b"ARROW1", "an Arrow file", "write it as parquet, or take the folder that save_to_disk makes"),
     (b"%PDF-", "a PDF document", "take the pictures out of it first"),
     (b"\x1a\x45\xdf\xa3", "a film", _FRAMES),
@@ -34,9 +40,12 @@ _BEGINNINGS = (
 _INSIDE = (
     (16, b"\xde\xc0\xef\xbe", "an LMDB database", "export its pictures into folders, one for each class"),
     (8, b"AVI ", "a film", _FRAMES),
+    (128, b"DICM", "a DICOM picture", _PICTURE),
+    (344, b"n+1\0", "a NIfTI volume", _ARRAYS),
 )
 #: anywhere in the beginning, in small letters
 _ANYWHERE = (
+    (b"@relation", "a table of Weka's (ARFF)", _ARRAYS),
     (b"<svg", "a drawing (SVG)", "draw it into a PNG first"),
     (b"<opencv_storage", "a cascade of OpenCV", "detrojan judges neural networks that classify images"),
 )

@@ -252,7 +252,10 @@ def _from_legacy(path: Path, machine: TorchMachine, choose: Chooser) -> dict[str
     """Read what older PyTorch wrote: pickles one behind the other, then the values."""
     with path.open("rb") as file:
         if machine.load(file) != _MAGIC:
-            raise ValueError("Invalid magic number; corrupt file?")
+            raise ModelError(
+                f"{path}: expected a file of torch.save, got another pickle; where it was made, save the "
+                "weights alone: torch.save(model.state_dict(), file)"
+            )
         machine.load(file)  # the version, then what kind of machine wrote it
         machine.load(file)
         content = machine.load(file)

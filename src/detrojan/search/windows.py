@@ -76,7 +76,19 @@ class _Windows:
     def look(
         self, raw: torch.Tensor, wanted: torch.Tensor, images: torch.Tensor, steps: int
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Learn the pictures (J, H * W, 1 + C) for `images` (J, B, H * W * C); return losses too."""
+        """Learn the pictures (J, H * W, 1 + C) for `images` (J, B, H * W * C); return losses too.
+
+        A pass takes as many samples as is fastest, but a picture's own: more only fill the memory.
+        """
+        at_once = max(1, self.asking.pace.samples // images.shape[1])
+        parts = [slice(first, first + at_once) for first in range(0, len(raw), at_once)]
+        found = [self._learn(raw[part], wanted[part], images[part], steps) for part in parts]
+        return torch.cat([learnt for learnt, _ in found]), torch.cat([losses for _, losses in found])
+
+    def _learn(
+        self, raw: torch.Tensor, wanted: torch.Tensor, images: torch.Tensor, steps: int
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Do so for pictures that fit into one pass."""
         mask, memory = raw[..., 0].clone(), self.form.begin(raw)
         out = torch.empty_like(images)
         losses = torch.zeros(len(raw), device=raw.device)
