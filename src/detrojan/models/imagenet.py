@@ -19,7 +19,7 @@ _IGNORED = re.compile(r"[\W_]+")
 def synsets(classes: int, names: Sequence[str] = ()) -> tuple[str, ...]:
     """Return the WordNet id of each label of a network that tells ImageNet's classes apart.
 
-    ImageNet's 1000 classes, and the larger sets that timm knows, are told by how many there are. With 1001
+    The number of classes says which set it is: ImageNet's 1000, or a larger one that timm knows. With 1001
     the first is the background, as in TensorFlow's networks.
 
     Args:
