@@ -76,6 +76,7 @@ def test_the_isolated_samples_are_poisoned(suspect, made):
     assert made.steps[0].details["isolated"] == round(0.05 * len(suspect.poisoned.data)) == len(first)
     # of what the losses isolate 83 to 100% were poison with other seeds and on other processors
     assert made.steps[0].details["precision"] > 0.7
+    # 5.3 to 2,700 with other seeds and on other processors
     assert made.steps[0].details["lead"] > DOUBTFUL
     # it is undone where that is too little, and a second look isolates others
     *undone, last = looks(made)
@@ -94,7 +95,7 @@ def test_the_isolated_samples_are_poisoned(suspect, made):
 def test_the_backdoor_is_gone_and_accuracy_is_kept(suspect, both):
     made, before = both
     assert suspect.success(before) > 0.95
-    # with other seeds and on other processors 0.2 to 5.4% was left
+    # with other seeds and on other processors 0 to 5.9% was left
     assert suspect.success(made.model) < 0.1
     assert suspect.accuracy(made.model) > suspect.accuracy(before) - 0.03
 
@@ -129,7 +130,7 @@ def test_what_is_no_easier_than_the_rest_is_found_at_a_second_look(suspect, kept
     assert [step.details.get("undone") for step in made.steps[:4]] == [None, None, True, False]
     assert made.steps[0].details["precision"] < 0.1
     assert made.steps[3].details["precision"] > 0.9
-    # with other seeds and on other processors 87 to 100% were poison
+    # with other seeds and on other processors 96 to 100% were poison
     assert float(torch.isin(made.isolated, poisoned).double().mean()) > 0.8
     assert suspect.success(made.model) < 0.4  # 1.0 before it
     assert suspect.accuracy(made.model) > 0.93
