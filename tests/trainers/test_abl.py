@@ -130,7 +130,7 @@ def test_what_is_no_easier_than_the_rest_is_found_at_a_second_look(suspect, kept
     assert [step.details.get("undone") for step in made.steps[:4]] == [None, None, True, False]
     assert made.steps[0].details["precision"] < 0.1
     assert made.steps[3].details["precision"] > 0.9
-    # with other seeds and on other processors 96 to 100% were poison
+    # with other seeds and on other processors 94 to 100% were poison
     assert float(torch.isin(made.isolated, poisoned).double().mean()) > 0.8
     assert suspect.success(made.model) < 0.4  # 1.0 before it
     assert suspect.accuracy(made.model) > 0.93
