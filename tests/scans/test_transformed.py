@@ -11,9 +11,10 @@ from torch.nn import functional
 from detrojan.data.dataset import Dataset
 from detrojan.judging.middle import Middle
 from detrojan.judging.preparing import prepare
+from detrojan.judging.verdict import often
 from detrojan.models.classifier import Classifier
 from detrojan.run import Run
-from detrojan.scans.transformed import Transformed, Transforms, look_at_transforms, sign_of
+from detrojan.scans.transformed import Transformed, Transforms, look_at_transforms
 from detrojan.search.transforms import TRANSFORMS
 from detrojan.triggers.filtered import FilterTrigger
 from detrojan.triggers.warp import WarpTrigger
@@ -67,7 +68,7 @@ def test_the_label_that_a_faint_change_reaches_is_flagged(gate, kind):
     assert flagged.p_value < 0.005
     others = [entry for entry in seen.evidence if entry.label != TARGET]
     assert min(entry.p_value for entry in others) > 0.2
-    assert seen.passes >= 9 * 40 * 16
+    assert seen.passes >= 9 * 24 * 12
 
 
 def test_without_a_backdoor_none_is_flagged():
@@ -115,7 +116,7 @@ def test_a_flagged_label_is_rare_works_and_is_named_once():
     )
     (flagged,) = seen.flagged(0.02, 0.75)
     assert (flagged.label, flagged.transform.name) == (3, "filter")
-    told = sign_of([flagged]).of([3])
+    told = often([flagged.what, flagged.what]).of([3])
     assert told == "label 3 answers a faint change by a filter far more often than usual labels do"
     found = entry(3).finding()
     assert (found.label, found.flagged, found.size, found.severity) == (3, True, 1.4, "high")

@@ -71,6 +71,10 @@ class Policy:
             averaged.
         transform_favour: standard deviation of how much higher the score of a label is that is answered
             e times as often as others.
+        mixed_images: pairs of images for each pair of classes that are mixed.
+        mixed_pairs: so many pairs of classes count for a label, those whose mixes are answered so most often.
+        mixed_spread: standard deviation of the logarithm of labels' odds there, with which a network's own is
+            averaged.
         least_agreement: share of unseen images that a reference network must answer as the network does.
         private_patch: mean and standard deviation of the logarithm of how many times larger a patch is that
             a reference does not know, of networks without a backdoor.
@@ -144,12 +148,17 @@ class Policy:
     pair_ratio: float = _set(0.3, "measured", "alike classes come to 0.4 without a backdoor")
     confirm_pair: float = _set(0.6, "judgement", "a source has few held-out images")
 
-    transform_steps: int = _set(40, "cost", "two for each label where nothing else was found")
-    transform_batch: int = _set(16, "cost", "as for patches")
+    transform_steps: int = _set(
+        24, "measured", "40 updates of 16 images say no more of the networks that chose"
+    )
+    transform_batch: int = _set(12, "measured", "see there")
     transform_spread: float = _set(0.15, "measured", "labels without a backdoor: 0.03 to 0.2")
     transform_favour: float = _set(
         0.8, "measured", "a clean network of nineteen people: 0.8 for the one of whom it saw most images"
     )
+    mixed_images: int = _set(16, "cost", "seconds for ten labels")
+    mixed_pairs: int = _set(5, "judgement", "one pair alone may be alike by nature")
+    mixed_spread: float = _set(0.5, "measured", "labels without a backdoor: 0.33 to 0.65")
 
     least_agreement: float = _set(0.9, "measured", "those that set the usual values reached 0.92 and more")
     private_patch: tuple[float, float] = _set((1.0, 0.33), "measured", "18 labels of 8 clean networks")

@@ -53,6 +53,12 @@ def high(what: str) -> Sign:
     return Sign(one="has", many="have", what=f"an abnormally high {what}")
 
 
+def often(whats: Sequence[str]) -> Sign:
+    """Return the sign of labels that are answered to changed images, each change named in words."""
+    what = " or ".join(dict.fromkeys(whats))
+    return Sign(one="answers", many="answer", what=f"{what} far more often than usual labels do")
+
+
 def labels_tested(count: int) -> str:
     """Return how many labels were tested, e.g. "1 label tested"."""
     return f"{count} label{'s' if count != 1 else ''} tested"

@@ -14,7 +14,7 @@ from detrojan.judging.middle import middle_of
 from detrojan.judging.policy import POLICY
 from detrojan.judging.preparing import Prepared
 from detrojan.judging.sizes import FEWEST_LABELS, TOO_FEW, Rule
-from detrojan.judging.verdict import SMALL, Case, Judged, finding, labels_tested
+from detrojan.judging.verdict import SMALL, Case, Judged, finding, labels_tested, often
 from detrojan.models.classifier import Classifier
 from detrojan.run import Run
 from detrojan.scans.base import Scan
@@ -22,7 +22,6 @@ from detrojan.scans.doubts import doubt_of
 from detrojan.scans.pairwise import told
 from detrojan.scans.reference_network import for_few_labels
 from detrojan.scans.stages import Stages
-from detrojan.scans.transformed import sign_of
 from detrojan.search.asking import searches_in_half
 from detrojan.search.plan import Plan
 
@@ -50,10 +49,11 @@ class Cascade(Scan):
     the usual one, and works on held-out images. While targets are found, the next candidates are searched.
 
     If no label is found and all were looked at, the images are pulled to each label as far as a faint warp
-    can pull them, and what a small filter draws of them. A label that they reach by far the most often is
-    flagged. After that one patch that moves every label in step (all-to-all) is searched; it is no larger
-    than what usually leads to one label. With few labels a patch for each pair (source-specific) is searched
-    too, if a faint change moves the images of one source far.
+    can pull them, and what a small filter draws of them. With few labels halves of two classes' images are
+    put together as well. A label that is answered to such images by far the most often is flagged. After
+    that one patch that moves every label in step (all-to-all) is searched; it is no larger than what usually
+    leads to one label. With few labels a patch for each pair (source-specific) is searched too, if a faint
+    change moves the images of one source far.
 
     A p-value of 0.001 or more leaves a doubt, if the trigger has more than 35% of the usual size. So the
     features of the last layer are looked at: does the label's perturbation move them to where the label's
@@ -182,7 +182,7 @@ class _Outcome:
         flagged = {entry.job.target for entry in self.flagged}
         return Judged(
             findings=tuple(
-                self._of_transform(label)
+                self._of_change(label)
                 or self._of_pair(label)
                 or self._finding(label, known.get(label), label in flagged)
                 for label in self.looked_at
@@ -234,6 +234,7 @@ class _Outcome:
                 for entry in self.evidence
             },
             "transforms": [entry.facts() for entry in work.transforms.evidence] if work.transforms else [],
+            "mixes": [entry.facts() for entry in work.mixes.evidence] if work.mixes else [],
             "pairs": {look.what: [entry.facts() for entry in look.evidence] for look in work.pairs},
             "detectable": self.reach,
             "policy": POLICY.facts(),
@@ -254,8 +255,8 @@ class _Outcome:
             details["probes_skipped"] = work.listed.skipped
         return details
 
-    def _of_transform(self, label: int) -> Finding | None:
-        """Return what a faint warp or filter says of a label that it reaches by far the most often."""
+    def _of_change(self, label: int) -> Finding | None:
+        """Return what a warp, a filter or mixes say of a label that they reach by far the most often."""
         entry = self.changed.get(label)
         return None if entry is None else entry.finding()
 
@@ -309,7 +310,7 @@ class _Outcome:
             unfinished="" if self.work.complete else self._cut_short(),
             too_few=TOO_FEW if len(usual) < FEWEST_LABELS - 1 else "",
             targets=targets,
-            sign=sign_of([*self.changed.values()]) if self.changed else SMALL,
+            sign=often([entry.what for entry in self.changed.values()]) if self.changed else SMALL,
             other=told(self.pairs) if self.pairs else "",
             chance=max(found, default=None),
             doubt=f"{doubt} ({looked})" if doubt else "",

@@ -22,6 +22,7 @@ from detrojan.scans.expected import (
     within,
 )
 from detrojan.scans.looks import Looks
+from detrojan.scans.mixtures import Mixed, Mixtures, look_at_mixtures
 from detrojan.scans.pairwise import Pairwise, look_at_pairs, look_at_shifts
 from detrojan.scans.probes import HASTY_ANSWERS, HASTY_STRANGE
 from detrojan.scans.searches import ALL, ANSWERS_PER_PASS, Searches
@@ -48,6 +49,7 @@ class Stages(Searches):
     """One scan under way; what it has found so far is in its base.
 
     Attributes:
+        mixes: what mixes of two classes say of the labels; None where nobody looked.
         transforms: what warps and filters say of the labels; None where nobody looked.
         pairs: what the searches for all-to-all and source-specific backdoors say.
         expected: what it was expected to need.
@@ -58,6 +60,7 @@ class Stages(Searches):
 
     """
 
+    mixes: Mixtures | None = None
     transforms: Transforms | None = None
     pairs: list[Pairwise] = field(default_factory=list)
     expected: Expected | None = None
@@ -83,9 +86,9 @@ class Stages(Searches):
                 self._all()
             self._strengthen()
             if self.looks == self.model.num_classes <= ALL and not self.flagged():
-                self._transforms()
-                if not self.changed():
-                    self._pairs()
+                for look in (self._mixes, self._transforms, self._pairs):
+                    if not self.changed():
+                        look()
 
     def _announced(self) -> str:
         """Return what will be done and about how long it will take, for the progress."""
@@ -261,10 +264,21 @@ class Stages(Searches):
         finally:
             self.found["patch"] = patches
 
-    def changed(self) -> list[Transformed]:
-        """Return the labels that a faint warp or filter reaches by far the most often."""
-        seen = self.transforms
-        return seen.flagged(self.method.significance, self.method.confirm) if seen else []
+    def changed(self) -> list[Mixed] | list[Transformed]:
+        """Return the labels that mixes, faint warps or filters reach by far the most often."""
+        mixes = self.mixes.flagged(self.method.significance, POLICY.confirm_pair) if self.mixes else []
+        if mixes or not self.transforms:
+            return mixes
+        return self.transforms.flagged(self.method.significance, self.method.confirm)
+
+    def _mixes(self) -> None:
+        """Look for labels that the network answers to mixes of two other classes' images."""
+        title = "mixes of two classes"
+        if self.model.num_classes > POLICY.most_pair_labels or self.middle is not None:
+            return
+        if self._time_for(title):
+            self.mixes = self._timed(title, partial(look_at_mixtures, self.model, self.ready))
+            self._spent(int(self.mixes.answers / ANSWERS_PER_PASS))
 
     def _transforms(self) -> None:
         """Look for labels that a faint warp of the images reaches, or what a small filter draws of them."""

@@ -13,7 +13,7 @@ from detrojan.judging.middle import MEASURING, Middle
 from detrojan.judging.outliers import MAD_TO_SIGMA, high_p_values, median
 from detrojan.judging.policy import POLICY
 from detrojan.judging.preparing import Prepared
-from detrojan.judging.verdict import Sign, finding
+from detrojan.judging.verdict import finding
 from detrojan.metrics.accuracy import attack_success
 from detrojan.models.classifier import Classifier
 from detrojan.run import Run
@@ -53,6 +53,11 @@ class Transformed:
     success: float
     size: float
     trigger: Trigger
+
+    @property
+    def what(self) -> str:
+        """What the label answers, in words."""
+        return self.transform.what
 
     def finding(self) -> Finding:
         """Return what it says of a label that is flagged."""
@@ -105,12 +110,6 @@ class Transforms:
     def placed(self, middle: Middle, whole: Prepared) -> Transforms:
         """Return the same with triggers for whole images, where the parts of large ones were changed."""
         return replace(self, evidence=tuple(_placed(entry, middle, whole) for entry in self.evidence))
-
-
-def sign_of(flagged: Sequence[Transformed]) -> Sign:
-    """Return in words what the flagged labels show."""
-    what = " or ".join(dict.fromkeys(entry.transform.what for entry in flagged))
-    return Sign(one="answers", many="answer", what=f"{what} far more often than usual labels do")
 
 
 def look_at_transforms(
