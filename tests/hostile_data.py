@@ -61,7 +61,7 @@ def objects(path: Path) -> None:
 
 
 def long_doubles(path: Path) -> None:
-    member(path, header((2, 8, 8), "<f16") + bytes(2 * 64 * 16))
+    member(path, header((2, 8, 60), "<f16") + bytes(2 * 480 * 16))
 
 
 def dates(path: Path) -> None:
@@ -166,7 +166,7 @@ CASES: dict[Callable[[Path], None], str] = {
     impossible_sides: "damaged",
     long_header: "damaged",
     objects: "holds Python objects",
-    long_doubles: "expected",
+    long_doubles: "proportions",
     dates: "not of plain numbers",
     not_a_number: "NaN|finite",
     no_zip: "truncated or damaged",
@@ -179,7 +179,7 @@ CASES: dict[Callable[[Path], None], str] = {
     idx_packed: "--memory allows more|bytes as its head says",
     gzip_of_nothing: "expected",
     batch_that_runs: "without running it; got the name",
-    batch_of_tuples: "expected an array data",
+    batch_of_tuples: "expected images under one of",
     wide_picture: "expected a picture|pixels",
     long_recording: "expected 1 to|truncated",
     noise: "something else",
