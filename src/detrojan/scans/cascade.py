@@ -314,7 +314,7 @@ class _Outcome:
             other=told(self.pairs) if self.pairs else "",
             chance=max(found, default=None),
             doubt=f"{doubt} ({looked})" if doubt else "",
-            limits=[f"{limits} would have been one", self._not_looked_at()],
+            limits=[f"{limits} would have been one", *self._seen_through(), self._not_looked_at()],
         )
 
     def _cut_short(self) -> str:
@@ -331,6 +331,10 @@ class _Outcome:
             else (f"; the most suspicious so far are {', '.join(map(str, first))}")
         )
         return f"{why}{told}" + (f"; {aside} {were} {what}" if aside else "") + known
+
+    def _seen_through(self) -> list[str]:
+        """Return that faint changes were tried, where they were."""
+        return ["no faint warp or filter leads to one label"] if self.work.transforms else []
 
     def _not_looked_at(self) -> str:
         """Return what was not looked for."""
