@@ -10,6 +10,7 @@ from torch.nn import functional
 
 from detrojan.data.dataset import Dataset
 from detrojan.judging.middle import Middle
+from detrojan.judging.policy import POLICY
 from detrojan.judging.preparing import prepare
 from detrojan.judging.verdict import often
 from detrojan.models.classifier import Classifier
@@ -82,6 +83,14 @@ def test_without_a_backdoor_none_is_flagged():
 def test_where_the_time_is_up_nothing_is_said():
     seen = look("tint", stop=lambda: True)
     assert (seen.evidence, seen.passes, seen.complete) == ((), 0, False)
+
+
+def test_where_the_time_is_up_later_what_was_found_is_kept():
+    asked = iter(range(1000))
+    seen = look("tint", kinds=["filter", "warp"], stop=lambda: next(asked) >= POLICY.transform_steps)
+    assert [entry.label for entry in seen.flagged(0.02, 0.75)] == [TARGET]
+    assert {entry.transform.name for entry in seen.evidence} == {"filter"}
+    assert not seen.complete
 
 
 def test_what_was_interrupted_is_not_searched_again(tmp_path):

@@ -142,14 +142,15 @@ def look_at_transforms(
 
     """
     evidence: list[Transformed] = []
-    passes = 0
+    passes, complete = 0, True
     for name in kinds:
         transform = TRANSFORMS[name]
         how = Pull(transform=transform, steps=POLICY.transform_steps, batch_size=POLICY.transform_batch)
         pulled = pull(how, model, *ready.search, labels, run=run, stop=stop)
         passes += pulled.passes
         if not pulled.triggers:
-            return Transforms(evidence=(), passes=passes, complete=False)
+            complete = False
+            break
         weighed = _weighed(model, ready, labels, transform, pulled.triggers, len(kinds))
         weak = [entry for entry in weighed if entry.p_value < significance and entry.success < confirm]
         if weak:
@@ -161,13 +162,13 @@ def look_at_transforms(
                 run=run,
                 stop=stop,
             )
-            passes += further.passes
+            passes, complete = passes + further.passes, complete and bool(further.triggers)
             pairs = zip(weak, further.triggers, strict=False)
             stronger = {entry.label: _stronger(model, ready, entry, trigger) for entry, trigger in pairs}
             weighed = [stronger.get(entry.label, entry) for entry in weighed]
         evidence += weighed
     evidence.sort(key=lambda entry: entry.p_value)
-    return Transforms(evidence=tuple(evidence), passes=passes, complete=True)
+    return Transforms(evidence=tuple(evidence), passes=passes, complete=complete)
 
 
 def _weighed(
