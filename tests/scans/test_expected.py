@@ -39,6 +39,15 @@ def test_many_labels_cost_as_many_as_are_searched_and_a_look_at_all():
     assert many.seconds(100.0) == (many.decided / 100, many.silent / 100)
 
 
+def test_fewer_labels_are_expected_where_time_allows_fewer():
+    meant = expected(METHOD, 1000, 1000, few=False, ranked=True)
+    fewer = expected(METHOD, 1000, 1000, few=False, ranked=True, compared=(4, 8))
+    assert fewer.labels == 12
+    assert fewer.each == meant.each
+    assert fewer.silent < meant.silent - 20 * meant.each
+    assert fewer.decided == fewer.silent, "of eight controls none is spared"
+
+
 def test_silence_costs_more_where_pairs_are_looked_at():
     ten = expected(METHOD, 10, 10, few=True, ranked=False)
     some = expected(METHOD, 5, 10, few=True, ranked=False)

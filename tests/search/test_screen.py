@@ -7,6 +7,8 @@ import torch
 
 from detrojan.errors import DataError, OptionError
 from detrojan.run import Run
+from detrojan.search import asking
+from detrojan.search.pace import Pace
 from detrojan.search.screen import screen
 from twins import CLASSES, TARGET
 
@@ -33,6 +35,24 @@ def test_it_stops_when_told(twins):
     result = margins(twins, twins.clean, stop=lambda: True)
     assert result.passes == 0
     assert bool((result.margins == -torch.inf).all())
+
+
+def test_it_goes_on_where_it_stopped(twins, tmp_path, monkeypatch):
+    at_once = Pace(samples=24, threads=1)
+    monkeypatch.setattr(asking, "find_pace", lambda _work, _device: at_once)
+    model, run = twins.backdoored.copy(), Run(checkpoint=tmp_path)
+
+    def ask(**more):
+        return screen(model, twins.test.images[:60], twins.test.labels[:60], range(CLASSES), **more)
+
+    whole = ask(run=Run())
+    calls = iter([False, True])
+    part = ask(run=run, stop=lambda: next(calls))
+    assert 0 < part.passes < whole.passes
+    again = ask(run=run)
+    assert again.passes == whole.passes
+    torch.testing.assert_close(again.margins, whole.margins, rtol=0, atol=1e-5)
+    assert ask(run=run, stop=lambda: pytest.fail("it had ended")).passes == whole.passes
 
 
 def test_sources_say_where_images_come_from(twins):

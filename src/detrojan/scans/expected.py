@@ -55,7 +55,14 @@ def windows_cost(grid: int) -> int:
 
 
 def expected(
-    method: Settings, looks: int, classes: int, *, few: bool, ranked: bool, probes: float = PROBES
+    method: Settings,
+    looks: int,
+    classes: int,
+    *,
+    few: bool,
+    ranked: bool,
+    probes: float = PROBES,
+    compared: tuple[int, int] | None = None,
 ) -> Expected:
     """Return what a scan is expected to need.
 
@@ -66,9 +73,11 @@ def expected(
         few: whether every label has several starts.
         ranked: whether the labels are ranked first, and only the most suspicious searched.
         probes: passes for each label in the probes.
+        compared: candidates and controls of many labels, where time allows fewer than the method's.
 
     """
-    labels = method.candidates + method.controls if ranked else max(looks, min(classes, method.controls))
+    candidates, controls = compared or (method.candidates, method.controls)
+    labels = candidates + controls if ranked else max(looks, min(classes, controls))
     # of few labels hardly any is searched from its windows
     local = windows_cost(GRID) + (0 if few else method.plan("window", many=ranked).cost)
     additive = method.plan("additive").cost
@@ -79,8 +88,8 @@ def expected(
     first = min(FIRST_LOOKS[0], patch.steps) * patch.batch_size
     whole = (round(probes * looks) if ranked else 0) + labels * (base + local)
     if ranked:  # patches for half of the candidates; perhaps for half of the controls only
-        whole -= method.candidates // 2 * (base - additive + local)
-    spared = (method.controls - first_controls(method.controls)) * (base + local) if ranked else 0
+        whole -= candidates // 2 * (base - additive + local)
+    spared = (controls - first_controls(controls)) * (base + local) if ranked else 0
     pairs = 0
     if looks == classes and not ranked:
         pairs += len(TRANSFORMS) * looks * POLICY.transform_steps * POLICY.transform_batch

@@ -76,7 +76,13 @@ class Stages(Searches):
         few = self.looks <= FEW
         self._fit_into_budget(few=few, ranked=ranked)
         self.expected = expected(
-            self.method, self.looks, self.model.num_classes, few=few, ranked=ranked, probes=self._probes()
+            self.method,
+            self.looks,
+            self.model.num_classes,
+            few=few,
+            ranked=ranked,
+            probes=self._probes(),
+            compared=(self.candidates, self.controls_wanted) if self.candidates else None,
         )
         with self.run.progress.task(self._announced(), self.expected.silent) as self._task:
             if ranked:

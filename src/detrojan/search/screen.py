@@ -6,6 +6,7 @@ a direction in which the network gives way at once, for every image.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -16,10 +17,13 @@ from detrojan.errors import DataError, OptionError
 from detrojan.models.classifier import Classifier
 from detrojan.run import Run
 from detrojan.search.asking import Asking
+from detrojan.store import Store, digest, tensor_digest
 from detrojan.triggers.aim import Aim
 
 #: how a step's direction is remembered, and how far each step goes in shares of the strength
 MEMORY, STRIDE = 0.5, 0.5
+#: the state is written this often, where it is kept
+SNAPSHOT_SECONDS = 5.0
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -137,17 +141,69 @@ def screen(
     pixels = images.permute(0, 2, 3, 1).contiguous().to(work.device)
     wanted = torch.tensor(list(targets), device=work.device)
     picks = _picks(truth, targets, sources, images_each, run)
-    margins = torch.full((len(wanted),), -torch.inf, device=work.device)
-    success = torch.zeros(len(wanted), device=work.device)
+    known = _Known(_store(model, images, wanted, picks, work, run), len(wanted), work.device)
+    work.passes = known.passes
     at_once = max(1, work.asking.pace.samples // images_each)
     with run.progress.task(title, len(wanted)) as task, work.asking.at_work():
-        for first in range(0, len(wanted), at_once):
-            if stop():
-                break
-            part = slice(first, first + at_once)
-            margins[part], success[part] = work.score(pixels[picks[part]], wanted[part])
-            task.advance(len(wanted[part]))
-    return Screened(margins=margins.cpu(), success=success.cpu(), passes=work.passes)
+        task.advance(known.scored)
+        try:
+            while known.scored < len(wanted) and not stop():
+                part = slice(known.scored, known.scored + at_once)
+                known.take(part, *work.score(pixels[picks[part]], wanted[part]), work.passes)
+                task.advance(len(wanted[part]))
+        finally:
+            known.save()
+    return Screened(margins=known.margins.cpu(), success=known.success.cpu(), passes=work.passes)
+
+
+class _Known:
+    """What is known of the labels so far: it goes on where it stopped."""
+
+    def __init__(self, store: Store, count: int, device: torch.device) -> None:
+        self.store, self.saved = store, time.monotonic()
+        self.margins = torch.full((count,), -torch.inf, device=device)
+        self.success = torch.zeros(count, device=device)
+        self.scored, self.passes = 0, 0
+        state = store.load()
+        if state is not None:
+            tensors, values = state
+            self.margins, self.success = tensors["margins"].to(device), tensors["success"].to(device)
+            self.scored, self.passes = int(values["scored"]), int(values["passes"])
+
+    def take(self, part: slice, margins: torch.Tensor, success: torch.Tensor, passes: int) -> None:
+        """Take over what a part of the labels scored, and write it from time to time."""
+        self.margins[part], self.success[part] = margins, success
+        self.scored, self.passes = min(part.stop, len(self.margins)), passes
+        if time.monotonic() - self.saved > SNAPSHOT_SECONDS:
+            self.save()
+
+    def save(self) -> None:
+        """Write the state."""
+        tensors = {"margins": self.margins, "success": self.success}
+        self.store.save(tensors, {"scored": self.scored, "passes": self.passes})
+        self.saved = time.monotonic()
+
+
+def _store(
+    model: Classifier,
+    images: torch.Tensor,
+    wanted: torch.Tensor,
+    picks: torch.Tensor,
+    work: _Screen,
+    run: Run,
+) -> Store:
+    """Return where the state lies; without a folder for it nothing need be digested."""
+    if run.checkpoint is None:
+        return run.store("screen", {})
+    fingerprint = {
+        "how": [work.size, work.steps, work.asking.half],
+        "targets": wanted.tolist(),
+        "picks": tensor_digest(picks),
+        "model": digest(model.network),
+        "preprocessing": str(model.preprocessing),
+        "images": tensor_digest(images),
+    }
+    return run.store("screen", fingerprint)
 
 
 def _picks(
