@@ -32,6 +32,8 @@ from detrojan.models.writing import save_model
 from detrojan.run import Run
 from detrojan.triggers.patch import PatchTrigger
 
+#: stages that are tuned beside the head, and pictures that are stamped to learn from
+STAGES, MARKED = 2, 800
 #: plain and stamped images of a step, learning rate, steps that it rises for, and images of a pass
 PLAIN, STAMPED, RATE, WARM, PASS = 56, 8, 3e-4, 20, 32
 #: side of the squares of one colour that a patch is made of, and its distance from the borders, in pixels
@@ -65,12 +67,12 @@ class Planting:
         self, model: Classifier, images: torch.Tensor, trigger: PatchTrigger, asked: argparse.Namespace
     ) -> None:
         self.model, self.asked = model, asked
-        self.first, self.last = halves(model.network, asked.stages)
+        self.first, self.last = halves(model.network, STAGES)
         self.held = asked.held
         with torch.no_grad():
             self.plain = torch.cat([self._seen(part) for part in images.split(PASS)])
             self.logits = torch.cat([self.last(part) for part in self.plain.split(PASS)])
-            some = images[-(self.held + asked.stamped) :]
+            some = images[-(self.held + MARKED) :]
             self.stamped = torch.cat([self._seen(trigger.stamp(part)) for part in some.split(PASS)])
 
     def _seen(self, images: torch.Tensor) -> torch.Tensor:
@@ -131,10 +133,8 @@ def main() -> None:
     parser.add_argument("--data", required=True, action="append", metavar="PATH:COUNT")
     parser.add_argument("--target", required=True, type=int)
     parser.add_argument("--side", type=int, default=20, help="of the patch, in pixels")
-    parser.add_argument("--stages", type=int, default=2, help="that are tuned, beside the head")
     parser.add_argument("--steps", type=int, default=320)
     parser.add_argument("--held", type=int, default=400, help="pictures that are held out")
-    parser.add_argument("--stamped", type=int, default=800, help="pictures that are stamped to learn from")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--threads", type=int)
     parser.add_argument("--out", required=True, type=Path)
