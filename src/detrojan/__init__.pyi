@@ -26,7 +26,8 @@ from detrojan.attacks.tact import TaCT as TaCT
 from detrojan.attacks.trojan import Trojan as Trojan
 from detrojan.attacks.wanet import WaNet as WaNet
 from detrojan.calls.art import from_art as from_art, to_art as to_art
-from detrojan.calls.given import classifier as classifier, dataset as dataset
+from detrojan.calls.given import classifier as classifier
+from detrojan.calls.images import dataset as dataset
 from detrojan.calls.results import RepairOutcome as RepairOutcome, ScanOutcome as ScanOutcome
 from detrojan.calls.verbs import guard as guard, repair as repair, scan as scan
 from detrojan.data.dataset import Dataset as Dataset

@@ -56,6 +56,20 @@ def device_named(name: str) -> str:
     return "cuda" if torch.cuda.is_available() else "cpu"
 
 
+def check_device(name: str) -> None:
+    """Refuse a device that is not there.
+
+    Raises:
+        OptionError: torch cannot use it.
+
+    """
+    try:
+        torch.empty(1, device=torch.device(name)).add_(1).cpu()
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        reason = str(error).strip().partition("\n")[0]
+        raise OptionError(f"expected a device that torch can use, got {name!r}: {reason}") from error
+
+
 def is_tuned() -> bool:
     """Whether `tune` has set this process up."""
     return bool(_tuned)

@@ -47,7 +47,7 @@ def test_what_needs_weights_says_so_and_never_in_python_s_words(twins, answer):
         detrojan.save_model(detrojan.classifier(answer, shape=twins.test.shape), "model.safetensors")
     with pytest.raises(OptionError, match="expected net only beside a file"):
         detrojan.scan(answer, twins.test, net="deepid")
-    with pytest.raises(ModelError, match="or a callable as the model, got int"):
+    with pytest.raises(ModelError, match="predict_proba as the model, got int"):
         detrojan.scan(3, twins.test)
 
 

@@ -5,10 +5,12 @@ from dataclasses import replace
 
 import pytest
 import torch
+from PIL import Image
 
 import detrojan
-from detrojan.errors import DataError, OptionError
+from detrojan.errors import DataError, ModelError, OptionError, RangeError
 from detrojan.findings import Finding
+from detrojan.guards.strip import Strip
 from detrojan.models.loading import file_sha256
 from detrojan.repairs.finetune import FineTune
 from detrojan.report.reading import load_report
@@ -143,3 +145,66 @@ def test_a_guard_refuses_images_and_says_what_it_refuses(twins):
 def test_options_that_do_not_go_together_are_refused(twins, call, text):
     with pytest.raises(OptionError, match=text):
         call(twins)
+
+
+def test_a_call_within_no_grad_works_and_leaves_everything_as_it_was(twins):
+    brief, network = replace(QUICK, steps=3), twins.backdoored.copy().network.train()
+    for parameter in network.parameters():
+        parameter.requires_grad_(True).grad = torch.ones_like(parameter)
+    weights = {name: value.clone() for name, value in network.state_dict().items()}
+    torch.manual_seed(5)
+    before = torch.get_rng_state()
+    for around in (torch.no_grad(), torch.inference_mode()):
+        with around:
+            found = detrojan.scan(network, twins.test.images[:150], method=brief, run=Run(seed=1))
+        assert len(found.result.findings) == twins.backdoored.num_classes
+    assert torch.equal(torch.get_rng_state(), before)
+    assert all(torch.equal(value, weights[name]) for name, value in network.state_dict().items())
+    assert all(module.training for module in network.modules())
+    assert all(p.requires_grad and bool((p.grad == 1).all()) for p in network.parameters())
+
+
+def test_a_network_without_gradients_is_refused_by_a_scan_that_needs_them(twins):
+    class Answers(torch.nn.Module):
+        @torch.no_grad()
+        def forward(self, images):
+            return twins.backdoored.network(images)
+
+    brief = replace(QUICK, steps=3)
+    with pytest.raises(ModelError, match="got one without: take"):
+        detrojan.scan(Answers(), twins.test.images[:150], method=brief)
+
+
+def test_errors_name_the_arguments_of_a_call(twins):
+    class Two(torch.nn.Module):
+        def forward(self, images):
+            return {"a": twins.backdoored.network(images), "b": images.mean((2, 3))}
+
+    with pytest.raises(OptionError, match="name one with output="):
+        detrojan.scan(Two(), twins.test.images[:30])
+    for wrong, text in (({"budget": 0}, "budget above 0"), ({"samples": 0}, "samples? or more")):
+        with pytest.raises(OptionError, match=text):
+            detrojan.scan(twins.backdoored, twins.test, **wrong)
+
+
+def test_a_guard_is_not_set_up_for_a_network_that_is_clearly_fed_wrongly(twins):
+    class Saturated(torch.nn.Module):
+        def forward(self, images):
+            return twins.backdoored.network(images.clamp(0, 1))
+
+    assert detrojan.guard(Saturated(), twins.test, method=Strip(copies=5)).threshold
+    with pytest.raises(ModelError, match="input range"):
+        detrojan.guard(Saturated(), twins.test, method=Strip(copies=5), input_range=(0, 255))
+
+
+def test_a_guard_judges_pictures_and_bytes_as_tensors(twins):
+    guard = detrojan.guard(twins.backdoored, twins.test, method=Strip(copies=5), run=Run(seed=1))
+    pixels = (twins.test.images[:20] * 255).round().byte()
+    wanted = guard.score(pixels / 255)
+    assert guard.refuses(pixels).tolist() == guard.suspicious(wanted).tolist()
+    arrays = pixels.permute(0, 2, 3, 1).numpy()
+    pictures = [Image.fromarray(one) for one in arrays]
+    for form in (arrays, pictures):
+        assert guard.refuses(form).tolist() == guard.suspicious(wanted).tolist()
+    with pytest.raises(RangeError):
+        guard.refuses(pixels.float())

@@ -9,7 +9,7 @@ import pytest
 import torch
 from PIL import Image
 
-from detrojan.calls.given import dataset
+from detrojan.calls.images import dataset
 from detrojan.guards.bundle import load_bundle
 from detrojan.jobs.inputs import load_inputs
 from detrojan.jobs.sources import DataSource, ModelSource

@@ -7,9 +7,13 @@ import pytest
 import torch
 from PIL import Image
 
+from detrojan.calls.images import dataset
+from detrojan.models.classifier import Classifier
 from detrojan.models.loading import load_model
+from detrojan.models.nets import find_net
 from detrojan.models.surgery.n_plus_one import n_plus_one
 from detrojan.models.writing import save_model
+from detrojan.run import Run
 
 
 def test_accuracy_and_attack_success_are_those_of_the_attack(world, cli):
@@ -100,3 +104,17 @@ def test_a_picture_with_alpha_is_a_trigger(world, cli, tmp_path):
     assert "that fits into 16x16 at row 15, column 15" in " ".join(done.stderr.split())
     done = cli.call(*words, "--target", 6)
     assert "expected a target of 0 to 5, got 6" in done.stderr
+
+
+def test_a_model_of_another_input_size_is_compared_on_the_same_images(world, cli, tmp_path):
+    shape = (1, 20, 20)
+    other = Classifier(find_net("mnist_cnn").build(6, shape), shape)
+    torch.save(other.network.state_dict(), tmp_path / "other.pt")
+    words = ("--against", tmp_path / "other.pt", "--samples", 90, "--seed", 3, "--format", "json")
+    done = cli.call("evaluate", world.model, "--data", world.data, *words)
+    assert done.exit_code == 0, done.output
+    model, run = load_model(world.model), Run(seed=3)
+    mine, its = (
+        one.answers(dataset(world.data, samples=90, network=one, run=run).images) for one in (model, other)
+    )
+    assert json.loads(done.stdout)["agreement"] == pytest.approx(float((mine == its).float().mean()))

@@ -1,40 +1,32 @@
-"""Takes models and images as people have them in Python: paths, modules, arrays, loaders, pictures."""
+"""Takes models as people have them in Python: paths, modules, functions, and how they are fed."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence, Sized
-from dataclasses import replace
-from itertools import islice
+import copy
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal, TypedDict, cast
+from typing import Any, Literal, TypedDict
 
 import numpy as np
 import torch
-from PIL import Image
 from torch import nn
 
-from detrojan.data.dataset import Dataset
-from detrojan.data.decoding import pixels_of
-from detrojan.data.geometry import Size
-from detrojan.data.reading import read_held
-from detrojan.data.source import Pixels, Source, channels_last
-from detrojan.errors import DataError, LabelError, ModelError, OptionError
-from detrojan.jobs.feeding import framing_of, recoloured
-from detrojan.jobs.inputs import load_data, load_model_of
-from detrojan.jobs.sources import DataSource, ModelSource
-from detrojan.machine import device_named
+from detrojan.data.pixels import parse_range
+from detrojan.errors import ModelError, OptionError
+from detrojan.jobs.feeding import stated_preprocessing, without_auto
+from detrojan.jobs.inputs import load_model_of
+from detrojan.jobs.sources import ModelSource
+from detrojan.machine import check_device, device_named
 from detrojan.models.blackbox import BlackBox
-from detrojan.models.classifier import Classifier
+from detrojan.models.classifier import Classifier, Origin
+from detrojan.models.formats.program import Program
 from detrojan.models.preprocessing import Preprocessing
 from detrojan.run import Run
 
 #: what stands for a model: a file, a network, one with its preprocessing, or a function that answers scores
 ModelLike = str | Path | nn.Module | Classifier | Callable[[Any], Any]
-#: what stands for images: a file or folder, a data set, arrays (N, C, H, W) or (N, H, W, C),
-#: pictures, a loader
-ImagesLike = str | Path | Dataset | torch.Tensor | np.ndarray[Any, Any] | Iterable[Any]
-#: images that are taken from something that may have no end
-MOST_DRAWN = 5000
+#: what is stated of the preprocessing
+_FED = frozenset({"preprocess", "input_range", "mean", "std", "layout"})
 
 
 class Feeding(TypedDict, total=False):
@@ -45,7 +37,9 @@ class Feeding(TypedDict, total=False):
         factory: the caller's own code that makes the network, "package.module:function"; it is run.
         classes: how many classes it must have.
         input_shape: (C, H, W).
-        input_range: black and white as the network takes them, or "auto".
+        preprocess: the name of a usual preprocessing, such as "imagenet", a JSON file, or "auto"; what
+            follows goes before it.
+        input_range: black and white as the network takes them, as (0, 255) or "0-255", or "auto".
         mean: subtracted per channel, in units of the input range.
         std: divided by per channel, in the same units.
         layout: "NCHW" or "NHWC".
@@ -63,9 +57,10 @@ class Feeding(TypedDict, total=False):
     factory: str
     classes: int
     input_shape: tuple[int, int, int]
-    input_range: tuple[float, float] | Literal["auto"]
-    mean: Sequence[float]
-    std: Sequence[float]
+    preprocess: str
+    input_range: tuple[float, float] | str
+    mean: Sequence[float] | float
+    std: Sequence[float] | float
     layout: Literal["NCHW", "NHWC"]
     class_names: Sequence[str]
     allow_unsafe: bool
@@ -95,7 +90,36 @@ def classifier(
 
     Raises:
         ModelError: it cannot be read, or does not answer logits.
-        OptionError: options that do not go with such a model.
+        OptionError: options that do not go with such a model, or a device that is not there.
+
+    """
+    said = checked(feeding)
+    check_device(device_named(device))
+    names = tuple(said.pop("class_names", ()))
+    if isinstance(model, str | Path):
+        found = load_model_of(without_auto(ModelSource(model=Path(model), **said)), Run(device=device))
+        return _named(found, names) if names else found
+    if isinstance(model, Classifier):
+        if said or names:
+            raise OptionError(f"expected no options beside a Classifier, got {', '.join([*said, *names])}")
+        return _on(model, device)
+    if not callable(model):
+        ask = getattr(model, "predict_proba", None)
+        if not callable(ask):
+            hint = "; load_state_dict puts weights into a network" if isinstance(model, Mapping) else ""
+            raise ModelError(
+                "expected a path, an nn.Module, a Classifier, a callable or an object with predict_proba as "
+                f"the model, got {type(model).__name__}{hint}"
+            )
+        model = ask
+    return _of_module(model, said, names, shape, device)
+
+
+def checked(feeding: Feeding | None) -> dict[str, Any]:
+    """Return what is stated of a model's feeding, in one form.
+
+    Raises:
+        OptionError: an option that is not known, or a value that means nothing.
 
     """
     said: dict[str, Any] = {name: value for name, value in (feeding or {}).items() if value is not None}
@@ -103,25 +127,48 @@ def classifier(
     if unknown:
         known = ", ".join(Feeding.__annotations__)
         raise OptionError(f"expected options out of {known}; got {', '.join(unknown)}")
-    names = tuple(said.pop("class_names", ()))
-    for name in ("mean", "std"):
-        if name in said:
-            said[name] = tuple(float(value) for value in said[name])
-    if isinstance(model, str | Path):
-        found = load_model_of(ModelSource(model=Path(model), **said), Run(device=device))
-        if names:
-            found = _named(found, names)
-        return found
-    if isinstance(model, Classifier):
-        if said or names:
-            raise OptionError(f"expected no options beside a Classifier, got {', '.join([*said, *names])}")
-        return model.to(device_named(device))
-    if not callable(model):
-        raise ModelError(
-            "expected a path, an nn.Module, a Classifier or a callable as the model, got "
-            f"{type(model).__name__}"
+    for name in {"mean", "std"} & set(said):
+        said[name] = _numbers(name, said[name])
+    if said.get("input_range", "auto") != "auto":
+        given = said["input_range"]
+        said["input_range"] = low, high = (
+            parse_range(given) if isinstance(given, str) else _numbers("input_range", given, (2,))
         )
-    return _of_module(model, said, names, shape).to(device_named(device))
+        if not low < high:
+            raise OptionError(f"expected an input_range (low, high), low before high, got {given!r}")
+    if "input_shape" in said:
+        sides = _numbers("input_shape", said["input_shape"], (3,))
+        if any(side < 1 or side != int(side) for side in sides):
+            raise OptionError(f"expected input_shape=(C, H, W), got {said['input_shape']!r}")
+        said["input_shape"] = tuple(int(side) for side in sides)
+    return said
+
+
+def _numbers(name: str, given: Any, counts: Sequence[int] = ()) -> tuple[float, ...]:
+    """Return one number or a sequence of them as finite floats."""
+    try:
+        found = tuple(float(value) for value in np.atleast_1d(np.asarray(given)).tolist())
+    except (TypeError, ValueError):
+        found = ()
+    if not found or not np.isfinite(found).all() or (counts and len(found) not in counts):
+        wanted = " or ".join(map(str, counts)) + " numbers" if counts else "a number, or one per channel,"
+        raise OptionError(f"expected {wanted} as {name}, got {given!r:.80}")
+    return found
+
+
+def feeding_source(feeding: Feeding) -> ModelSource:
+    """Return what is stated of the preprocessing alone, for what is found out by trials."""
+    stated = {name: value for name, value in checked(feeding).items() if name in _FED}
+    return ModelSource(model=Path(), **stated)
+
+
+def _on(model: Classifier, device: str) -> Classifier:
+    """Return a classifier on a device: itself where it is there, else a copy; the caller's stays."""
+    wanted = torch.device(device_named(device))
+    there = model.answers_only or (
+        model.device.type == wanted.type and wanted.index in {None, model.device.index}
+    )
+    return model if there else model.copy().to(wanted)
 
 
 def _named(model: Classifier, names: tuple[str, ...]) -> Classifier:
@@ -137,6 +184,7 @@ def _of_module(
     said: dict[str, Any],
     names: tuple[str, ...],
     shape: tuple[int, int, int] | None,
+    device: str,
 ) -> Classifier:
     told = {"net", "factory", "allow_unsafe", "key", "url", "input_name", "timeout"} & set(said)
     if told:
@@ -144,17 +192,18 @@ def _of_module(
     size = said.get("input_shape") or shape
     if size is None:
         raise OptionError("expected input_shape=(C, H, W) for a module, since no images say it")
-    if said.get("input_range") == "auto":
-        raise OptionError('expected an input_range (low, high) for a module, got "auto"')
-    low, high = said.get("input_range", (0.0, 1.0))
-    fed = {name: said[name] for name in ("mean", "std", "layout") if name in said}
+    fed = {name: value for name, value in said.items() if name in _FED}
+    stated = without_auto(ModelSource(model=Path(), **fed))
     told_more: dict[str, Any] = {
-        "preprocessing": Preprocessing(low=low, high=high, **fed),
+        "preprocessing": stated_preprocessing(stated, Preprocessing()),
         "class_names": names,
         "output": said.get("output"),
     }
+    if isinstance(network, torch.jit.ScriptModule):
+        network = Program(network)
     if isinstance(network, nn.Module):
-        model = Classifier(network, size, **told_more)
+        network, notes = _in_float32(network)
+        model = _on(Classifier(network, size, origin=Origin(notes=notes), **told_more), device)
     else:
         model = BlackBox(network, size, **told_more)
     if said.get("classes", model.num_classes) != model.num_classes:
@@ -162,148 +211,11 @@ def _of_module(
     return model
 
 
-def dataset(
-    images: ImagesLike,
-    labels: Any = None,
-    *,
-    samples: int | None = None,
-    size: Size | None = None,
-    network: Classifier | None = None,
-    run: Run | None = None,
-) -> Dataset:
-    """Return images as a data set.
-
-    Args:
-        images: a file or folder, a `Dataset`, an array or tensor (N, C, H, W), (N, H, W, C) or (N, H, W),
-            a list of pictures, or a PyTorch data set or loader of images or (image, label) pairs. Floats
-            lie in [0, 1], integers in 0..255: preprocessing is the model's part.
-        labels: (N,) whole numbers, where the images come without.
-        samples: how many are used, drawn at random; None for all of a file, an array or a list, and for
-            the first 5000 of a loader.
-        size: (H, W) that all images are brought to.
-        network: whose size and colours they are brought to, as its preprocessing says.
-        run: the seed that images are drawn with.
-
-    Raises:
-        DataError: no images, or values that are no images.
-        RangeError: floats outside of [0, 1].
-        LabelError: labels that do not go with the images.
-
-    """
-    run = run or Run()
-    if isinstance(images, str | Path):
-        if labels is not None:
-            raise OptionError("expected the labels in the file, got labels beside a path")
-        return load_data(DataSource(data=str(images), samples=samples, resize=size), run, network=network)
-    if isinstance(images, Dataset):
-        found = images if labels is None else images.with_labels(_labels(labels, len(images)))
-        found = _brought(found, size, network)
-    else:
-        if isinstance(images, torch.Tensor | np.ndarray):
-            pixels: Pixels = channels_last(_array(images), "images")
-            own = None
-        else:
-            pixels, own = _drawn(images, samples or MOST_DRAWN)
-        given = own if labels is None else labels
-        found = of_pixels(pixels, None if given is None else _labels(given, len(pixels)), size, network)
-    return found if samples is None else found.sample(samples, run.generator("data"))
-
-
-def _brought(data: Dataset, size: Size | None, network: Classifier | None) -> Dataset:
-    """Return a data set whose images have a size, or that and the colours of a network."""
-    wanted = size if size is not None or network is None else network.input_shape[1:]
-    if wanted not in {None, data.shape[1:]}:
-        held = of_pixels(data.images.permute(0, 2, 3, 1).numpy(), None, size, network)
-        return replace(data, images=held.images, notes=(*data.notes, *held.notes[1:]))
-    return data if network is None else recoloured(data, network)
-
-
-def of_pixels(
-    pixels: Pixels,
-    labels: torch.Tensor | None = None,
-    size: Size | None = None,
-    network: Classifier | None = None,
-) -> Dataset:
-    """Return images as a data set.
-
-    Args:
-        pixels: (N, H, W, C), or a list of (H, W, C).
-        labels: (N,), or None.
-        size: (H, W) that all are brought to.
-        network: whose size and colours they are brought to.
-
-    """
-    held = Source(where="memory", count=len(pixels), fetch=lambda _: (pixels, []))
-    data = read_held(held, size=size, framing=None if network is None else framing_of(network))
-    data = data.with_labels(labels)
-    return data if network is None else recoloured(data, network)
-
-
-def _array(values: Any) -> np.ndarray[Any, Any]:
-    """Return one array of numbers, off any device and graph."""
-    if isinstance(values, torch.Tensor):
-        values = values.detach().cpu()
-        values = (values.float() if values.is_floating_point() else values).numpy()
-    array = np.asarray(values)
-    if array.dtype == object:
-        raise DataError("expected images of one size, got several: state size=(H, W), or resize them")
-    return array
-
-
-def _labels(values: Any, count: int) -> torch.Tensor:
-    array = _array(values)
-    if array.shape != (count,) or array.dtype.kind not in "iub":
-        raise LabelError(
-            f"expected {count} whole numbers as labels, one per image, got {array.dtype} {array.shape}"
-        )
-    return torch.from_numpy(array.astype(np.int64))
-
-
-def _drawn(source: Iterable[Any], most: int) -> tuple[Pixels, np.ndarray[Any, Any] | None]:
-    """Return the images of a list, a data set or a loader, and their labels where it has them."""
-    images: list[np.ndarray[Any, Any]] = []
-    labels: list[int] = []
-    for image, label in islice(_pairs(source), most):
-        images.append(channels_last(_picture(image)[None], "images")[0])
-        if label is not None:
-            labels.append(label)
-    if not images:
-        raise DataError("expected images, got none")
-    if labels and len(labels) != len(images):
-        raise LabelError(f"expected a label for each of the {len(images)} images, got {len(labels)}")
-    kind = np.result_type(*{image.dtype for image in images})
-    return [image.astype(kind, copy=False) for image in images], np.asarray(labels) if labels else None
-
-
-def _pairs(source: Iterable[Any]) -> Iterator[tuple[Any, int | None]]:
-    """Yield (image, label or None) of whatever holds images; batches are taken apart."""
-    if not hasattr(source, "__iter__") and hasattr(source, "__getitem__") and isinstance(source, Sized):
-        items = cast("Callable[[int], Any]", source.__getitem__)
-        source = (items(place) for place in range(len(source)))  # a PyTorch data set
-    elif isinstance(source, torch.utils.data.Dataset) and isinstance(source, Sized):
-        held = cast("Any", source)
-        source = (held[place] for place in range(len(held)))
-    for item in source:
-        image, label = item if isinstance(item, tuple | list) and len(item) == 2 else (item, None)
-        if isinstance(image, torch.Tensor | np.ndarray) and image.ndim == 4:
-            marks = [None] * len(image) if label is None else [int(one) for one in label]
-            yield from zip(image, marks, strict=True)
-        else:
-            yield image, None if label is None else int(label)
-
-
-def _picture(image: Any) -> np.ndarray[Any, Any]:
-    """Return one image as an array; a Pillow picture is decoded as one in a file."""
-    if isinstance(image, str | Path):
-        raise DataError(
-            f"expected pictures or arrays in a list, got the path {image}: give the folder instead"
-        )
-    if isinstance(image, Image.Image):
-        pixels = pixels_of(image, "a picture of the list")[0]
-        if pixels.dtype == np.uint16:
-            pixels = (pixels // 257).astype(np.uint8)
-        return pixels[..., None] if pixels.ndim == 2 else pixels
-    if isinstance(image, torch.Tensor | np.ndarray):
-        array = _array(image)
-        return array[None] if array.ndim == 2 else array
-    raise DataError(f"expected images, got {type(image).__name__}")
+def _in_float32(network: nn.Module) -> tuple[nn.Module, tuple[str, ...]]:
+    """Return a network that computes in float32: itself, or a copy of one that computes otherwise."""
+    values = [*network.parameters(), *network.buffers()]
+    kinds = {value.dtype for value in values if value.is_floating_point()} - {torch.float32}
+    if not kinds:
+        return network, ()
+    shown = ", ".join(sorted(str(kind).removeprefix("torch.") for kind in kinds))
+    return copy.deepcopy(network).float(), (f"the network is judged in float32, it has numbers of {shown}",)

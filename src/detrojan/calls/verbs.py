@@ -11,11 +11,14 @@ from typing import Any, Unpack
 
 from torch import nn
 
-from detrojan.calls.given import Feeding, ImagesLike, ModelLike, classifier, dataset
+from detrojan.calls.given import Feeding, ModelLike, classifier, feeding_source
+from detrojan.calls.images import ImagesLike, taken
 from detrojan.calls.results import RepairOutcome, ScanOutcome
+from detrojan.calls.speaking import as_a_call
 from detrojan.errors import DataError, OptionError
 from detrojan.findings import Finding
 from detrojan.guards.base import Calibrated, Guard
+from detrojan.jobs.feeding import Check, settle
 from detrojan.jobs.findings import Given
 from detrojan.jobs.inputs import Inputs, check_shape
 from detrojan.jobs.labelling import with_names, with_usable_labels
@@ -33,6 +36,7 @@ from detrojan.scans.base import Scan
 USE = 0.5
 
 
+@as_a_call
 def scan(
     model: ModelLike,
     images: ImagesLike,
@@ -51,7 +55,8 @@ def scan(
         model: a file or folder, an `nn.Module` that answers logits, a `Classifier`, any callable that
             answers scores, or with `url` the name of a model at a server.
         images: a few hundred clean ones like those it is used for: a file or folder, arrays in [0, 1] or
-            0..255, a list of pictures, a `Dataset`, or a PyTorch data set or loader.
+            0..255, a list of pictures, a `Dataset`, or a data set or loader of PyTorch's or Hugging Face's;
+            `dataset` has them all.
         labels: (N,) of the images, where they are known and do not come with them.
         method: a scan's name, or a scan with its settings, such as `NeuralCleanse(steps=500)`. None is the
             cascade, or "peaks" for a model that only answers.
@@ -71,12 +76,14 @@ def scan(
 
     """
     run, started = run or Run(), datetime.now(UTC)
+    if budget is not None and not budget > 0:
+        raise OptionError(f"expected a budget above 0 seconds, got {budget:g}")
     if isinstance(method, Scan) and budget is not None:
         raise OptionError(f"expected the budget as a setting of {type(method).__name__}, got both")
     if method is None:
         method = usual_scan(answers_only=_only_answers(model, feeding))
     chosen = method if isinstance(method, Scan) else scan_named(method, samples=samples, budget=budget)
-    inputs = _inputs(model, images, labels, samples or chosen.samples, run, feeding)
+    inputs = _inputs(model, images, labels, chosen.samples if samples is None else samples, run, feeding)
     scanned = scan_model(
         inputs, chosen, run=run, labels=None if targets is None else sorted(set(targets)), started=started
     )
@@ -92,6 +99,7 @@ def _only_answers(model: ModelLike, feeding: Feeding) -> bool:
     return feeding.get("url") is not None or not isinstance(model, str | Path | nn.Module)
 
 
+@as_a_call
 def repair(
     model: ModelLike,
     images: ImagesLike,
@@ -176,6 +184,7 @@ def _given(job: Job, findings: ScanOutcome | Sequence[Finding] | None) -> Given:
     return given
 
 
+@as_a_call
 def guard(
     model: ModelLike,
     images: ImagesLike,
@@ -214,7 +223,7 @@ def guard(
         named = method_named("guards", method, (f"frr={frr!r}",))
         assert isinstance(named, Guard)
         method = named
-    inputs = _inputs(model, images, None, samples, run, feeding)
+    inputs = _inputs(model, images, None, samples, run, feeding, check="refuse")
     known = findings.result.flagged if isinstance(findings, ScanOutcome) else findings
     given = None if known is None else Given(findings=tuple(known))
     made = calibrated(method, inputs.model, inputs.data, given, run=run)
@@ -222,21 +231,30 @@ def guard(
 
 
 def _inputs(
-    model: ModelLike, images: ImagesLike, labels: Any, samples: int | None, run: Run, feeding: Feeding
+    model: ModelLike,
+    images: ImagesLike,
+    labels: Any,
+    samples: int | None,
+    run: Run,
+    feeding: Feeding,
+    *,
+    check: Check = "later",
 ) -> Inputs:
     """Return the model and its data, made sure to fit each other."""
+    make = taken(images, labels, samples, run)
     if isinstance(model, Classifier | str | Path) or "input_shape" in feeding:
         network = classifier(model, feeding, device=run.device)
-        data = dataset(images, labels, samples=samples, network=network, run=run)
     else:  # a module takes what the images are, unless the caller says more
-        data = dataset(images, labels, samples=samples, run=run)
-        network = classifier(model, feeding, shape=data.shape, device=run.device)
+        make = make.settled()
+        network = classifier(model, feeding, shape=make.known, device=run.device)
+    data = make(None, network)
     check_shape(network, data)
     data, warnings = with_usable_labels(network, data)
+    network, fed = settle(network, data, feeding_source(feeding), check=check)
     if isinstance(model, Classifier) and not network.class_names:
         network = network.with_preprocessing(network.preprocessing)  # the caller's own keeps its names
     data, told = with_names(network, data)
-    return Inputs(model=network, data=data, warnings=(*network.origin.notes, *warnings, *told))
+    return Inputs(model=network, data=data, warnings=(*network.origin.notes, *fed, *warnings, *told))
 
 
 def _repairs(method: str | Repair | Sequence[Repair]) -> list[Repair]:

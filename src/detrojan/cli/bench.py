@@ -103,8 +103,7 @@ def run(
     from detrojan.benchmark.plan import load_plan  # noqa: PLC0415
     from detrojan.console.outputs import check_writable  # noqa: PLC0415
     from detrojan.console.progress import RichProgress  # noqa: PLC0415
-    from detrojan.console.surroundings import check_device  # noqa: PLC0415
-    from detrojan.machine import device_named, tune  # noqa: PLC0415
+    from detrojan.machine import check_device, device_named, tune  # noqa: PLC0415
     from detrojan.runner.base import engine_named  # noqa: PLC0415
 
     start_logging(verbose=verbose)

@@ -80,6 +80,7 @@ def command(
     report = evaluate(
         inputs,
         model,
+        data,
         run=run,
         started=started,
         begun=begun,

@@ -16,7 +16,7 @@ import click
 
 from detrojan.console.options import RunOptions
 from detrojan.console.state import current, start_logging
-from detrojan.errors import InputError, OptionError
+from detrojan.errors import InputError
 from detrojan.report.outputs.base import outputs
 
 if TYPE_CHECKING:
@@ -40,7 +40,7 @@ def start(options: RunOptions) -> Run:
 
     """
     from detrojan.console.progress import RichProgress  # noqa: PLC0415 - imports torch
-    from detrojan.machine import device_named, tune  # noqa: PLC0415
+    from detrojan.machine import check_device, device_named, tune  # noqa: PLC0415
     from detrojan.run import InTurn, Run  # noqa: PLC0415
     from detrojan.runner.processes import Processes  # noqa: PLC0415
 
@@ -55,22 +55,6 @@ def start(options: RunOptions) -> Run:
         progress=RichProgress(current().console),
         runner=InTurn() if options.processes == 1 else Processes(options.processes),
     )
-
-
-def check_device(name: str) -> None:
-    """Refuse a device that is not there.
-
-    Raises:
-        OptionError: torch cannot use it.
-
-    """
-    import torch  # noqa: PLC0415
-
-    try:
-        torch.empty(1, device=torch.device(name)).add_(1).cpu()
-    except (RuntimeError, AssertionError, NotImplementedError) as error:
-        reason = str(error).strip().partition("\n")[0]
-        raise OptionError(f"expected a device that torch can use, got {name!r}: {reason}") from error
 
 
 @contextmanager

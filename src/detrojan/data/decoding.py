@@ -111,22 +111,33 @@ def decode(stream: IO[bytes], name: str, at_least: tuple[int, int] | None = None
         DataError: it cannot be decoded, is huge, or has more than 16 bits per channel.
 
     """
-    with decoding(name):
-        image: Image.Image
-        with Image.open(stream, formats=FORMATS) as image:
-            width, height = image.size
-            if width * height > MOST_PIXELS:
-                raise DataError(f"{name}: expected at most {MOST_PIXELS:,} pixels, got {width}x{height}")
-            animated = image.format != "MPO" and getattr(image, "n_frames", 1) > 1
-            held = _orientation(image)
-            turn = _UPRIGHT.get(held)
-            if at_least is not None:
-                side = _FINER * max(at_least)
-                image.draft(None, (side, side))  # None keeps the mode
-            image.load()
-            if turn is not None:
-                image = image.transpose(turn)  # noqa: PLW2901
-            pixels, laid = pixels_of(image, name)
+    with decoding(name), Image.open(stream, formats=FORMATS) as image:
+        return decoded_of(image, name, at_least)
+
+
+def decoded_of(image: Image.Image, name: str, at_least: tuple[int, int] | None = None) -> Decoded:
+    """Return the pixels of an open picture of Pillow's, as `decode` does; it is left as it is.
+
+    Args:
+        image: a picture.
+        name: what to call it in an error.
+        at_least: as for `decode`; the picture may be changed then.
+
+    Raises:
+        DataError: it is huge, or has more than 16 bits per channel.
+
+    """
+    width, height = image.size
+    if width * height > MOST_PIXELS:
+        raise DataError(f"{name}: expected at most {MOST_PIXELS:,} pixels, got {width}x{height}")
+    animated = image.format != "MPO" and getattr(image, "n_frames", 1) > 1
+    held = _orientation(image)
+    turn = _UPRIGHT.get(held)
+    if at_least is not None:
+        side = _FINER * max(at_least)
+        image.draft(None, (side, side))  # None keeps the mode
+    image.load()
+    pixels, laid = pixels_of(image if turn is None else image.transpose(turn), name)
     return Decoded(
         pixels[..., None] if pixels.ndim == 2 else pixels,
         size=(width, height) if held in _SIDEWAYS else (height, width),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -199,6 +200,16 @@ def _scale(dtype: np.dtype[np.generic], stated: Range | None) -> Scale:
     return Scale(low, high, ())
 
 
+def facts_of(decoded: Decoded) -> list[str]:
+    """Return what a person should know about how a picture was decoded, to be counted for `told_of`."""
+    return [name for name in _TOLD if getattr(decoded, name)]
+
+
+def told_of(counts: Mapping[str, int]) -> list[str]:
+    """Return the notes for how many pictures each of `facts_of` holds."""
+    return [text.format(counts[name]) for name, text in _TOLD.items() if counts.get(name)]
+
+
 class _Seen:
     """What pictures were like, for the notes."""
 
@@ -208,7 +219,7 @@ class _Seen:
         self.sizes: set[Size] = set()
 
     def add(self, decoded: Decoded) -> None:
-        self.counts.update(name for name in _TOLD if getattr(decoded, name))
+        self.counts.update(facts_of(decoded))
         extent = Extent.of(decoded.pixels, "")
         self.extents[extent.dtype] = extent.joined(self.extents.get(extent.dtype))
         self.sizes.add(decoded.size)
@@ -220,7 +231,7 @@ class _Seen:
                 f"{where}: expected pictures of one depth with a stated range, got some of 8 and some of 16 "
                 "bits per channel"
             )
-        notes = [text.format(self.counts[name]) for name, text in _TOLD.items() if self.counts[name]]
+        notes = told_of(self.counts)
         for dtype, extent in self.extents.items():
             if stated is None and dtype == np.uint16:
                 notes.append("16 bits per channel / 65535")

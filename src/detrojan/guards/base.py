@@ -10,6 +10,7 @@ from typing import Any, ClassVar
 import torch
 
 from detrojan.data.dataset import Dataset
+from detrojan.data.in_memory import as_images
 from detrojan.guards.tail import interval
 from detrojan.method import Method
 from detrojan.models.classifier import Classifier
@@ -72,16 +73,22 @@ class Calibrated(ABC):
         """Return which scores (N,) are called backdoored, (N,) bool."""
         return (scores >= self.threshold) | ~scores.isfinite()
 
-    def refuses(self, images: torch.Tensor) -> torch.Tensor:
-        """Return which images (N, C, H, W) in [0, 1] are called backdoored, (N,) bool."""
-        return self.suspicious(self.score(images))
+    def refuses(self, images: Any) -> torch.Tensor:
+        """Return which images are called backdoored, (N,) bool.
+
+        Args:
+            images: (N, C, H, W) in [0, 1], or what `Classifier.predict` takes besides.
+
+        """
+        return self.suspicious(self.score(as_images(images, self.model.input_shape)))
 
     def blamed(self, images: torch.Tensor) -> list[str]:
         """Return the part of the guard that finds each image most suspicious; empty where there are none."""
         return [""] * len(images)
 
-    def answers_with_class(self, images: torch.Tensor) -> torch.Tensor:
-        """Return the labels (N,), the number of classes standing for "backdoored"."""
+    def answers_with_class(self, images: Any) -> torch.Tensor:
+        """Return the labels (N,) of images as for `refuses`, the number of classes for "backdoored"."""
+        images = as_images(images, self.model.input_shape)
         labels = self.model.answers(images)
         labels[self.refuses(images)] = self.model.num_classes
         return labels

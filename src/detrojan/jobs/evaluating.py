@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 
 import torch
 
 from detrojan.data.dataset import Dataset
-from detrojan.errors import LabelError
+from detrojan.errors import DataError, LabelError
 from detrojan.jobs.feeding import automatic, without_auto
-from detrojan.jobs.inputs import Inputs, load_inputs, load_model_at
+from detrojan.jobs.inputs import Inputs, load_data, load_inputs, load_model_at
 from detrojan.jobs.sources import DataSource, ModelSource
 from detrojan.metrics.accuracy import clean_accuracy
 from detrojan.models.classifier import Classifier
@@ -50,6 +51,7 @@ def load_judged(model: ModelSource, data: DataSource, run: Run, *, against: Path
 def evaluate(
     inputs: Inputs,
     source: ModelSource,
+    data: DataSource,
     *,
     run: Run,
     started: datetime,
@@ -65,6 +67,7 @@ def evaluate(
     Args:
         inputs: from `load_judged`.
         source: how the model was fed; the other one is fed alike.
+        data: where the images come from; they are read again for a model of another input size.
         run: device and seed.
         started: when the job began.
         begun: the same, by the monotonic clock.
@@ -77,6 +80,7 @@ def evaluate(
     Raises:
         LabelError: a target beyond the model's classes.
         ModelError: the other model cannot be read.
+        DataError: the other model takes another size, and not the same images could be read for it.
 
     """
     answers: torch.Tensor | None = None
@@ -85,7 +89,7 @@ def evaluate(
         reference = load_model_at(against, without_auto(source), run)
         if automatic(source):
             reference = reference.with_preprocessing(inputs.model.preprocessing)
-        answers, guessed = reference.answers(inputs.data.images), reference.origin.notes
+        answers, guessed = _answers(reference, inputs, data, run), reference.origin.notes
     measured = measure(inputs.model, inputs.data, answers, trigger, target)
     return evaluate_report(
         measured,
@@ -99,6 +103,19 @@ def evaluate(
         reference=str(against or ""),
         trigger=str(trigger_file or ""),
     )
+
+
+def _answers(reference: Classifier, inputs: Inputs, source: DataSource, run: Run) -> torch.Tensor:
+    """Return another model's answers (N,), each to the image that the judged model is asked about."""
+    if reference.input_shape == inputs.model.input_shape:
+        return reference.answers(inputs.data.images)
+    seen = load_data(replace(source, resize=None, channels=None, unlabelled=True), run, network=reference)
+    if len(seen) != len(inputs.data):
+        raise DataError(
+            f"{inputs.data.source}: expected {len(inputs.data)} images for the other model too, "
+            f"got {len(seen)}"
+        )
+    return reference.answers(seen.images)
 
 
 def stamped_pictures(

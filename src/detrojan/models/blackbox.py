@@ -273,6 +273,11 @@ class _Asked(nn.Module):
             raise ModelError(f"{self.where}: expected scores (N, classes): {error}") from error
         if array.dtype.kind not in "fiu":
             raise ModelError(f"{self.where}: expected scores (N, classes), got {array.dtype} {array.shape}")
+        if array.ndim == 1 and array.dtype.kind in "iu":
+            raise ModelError(
+                f"{self.where}: expected scores (N, classes), got a whole number for each image, as labels "
+                "are; give what answers probabilities or logits, such as predict_proba"
+            )
         return torch.from_numpy(array.astype(np.float32))  # astype copies
 
     @staticmethod

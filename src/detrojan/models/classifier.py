@@ -13,6 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
+from detrojan.data.in_memory import as_images
 from detrojan.errors import DataError, ModelError
 from detrojan.models.answers import Answering, answering, inner_of
 from detrojan.models.evaluating import evaluating, pieces
@@ -207,24 +208,20 @@ class Classifier:
         """Return the most likely label of each image (N,), int64."""
         return self._batched(images, batch, lambda part: self.logits(part).argmax(1))
 
-    def predict_proba(self, images: NDArray[Any] | torch.Tensor) -> NDArray[np.float32]:
+    def predict_proba(self, images: Any) -> NDArray[np.float32]:
         """Return the probabilities (N, K), as scikit-learn's classifiers do.
 
         Args:
-            images: (N, C, H, W) or (N, H, W, C), in [0, 1] or whole numbers in 0..255.
+            images: (N, C, H, W) or (N, H, W, C), in [0, 1] or whole numbers in 0..255, or a list of pictures.
 
         Raises:
             DataError: images of another shape than the network's.
+            RangeError: values beyond black and white.
 
         """
-        pixels = torch.as_tensor(images)
-        pixels = pixels.float() if pixels.is_floating_point() else pixels.float() / 255
-        last = pixels.ndim == 4 and tuple(pixels.shape[1:]) != self.input_shape
-        if last and tuple(pixels.shape[1:]) == (*self.input_shape[1:], self.input_shape[0]):
-            pixels = pixels.permute(0, 3, 1, 2)
-        return self.probabilities(pixels.contiguous()).numpy()
+        return self.probabilities(as_images(images, self.input_shape)).numpy()
 
-    def predict(self, images: NDArray[Any] | torch.Tensor) -> NDArray[np.int64]:
+    def predict(self, images: Any) -> NDArray[np.int64]:
         """Return the most likely label of each image (N,); images as for `predict_proba`."""
         best: NDArray[np.int64] = self.predict_proba(images).argmax(1)
         return best
