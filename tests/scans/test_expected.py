@@ -9,6 +9,7 @@ from detrojan.scans.expected import (
     LEAST_CANDIDATES,
     LEAST_CONTROLS,
     PROBES,
+    announced,
     expected,
     windows_cost,
     within,
@@ -46,6 +47,19 @@ def test_fewer_labels_are_expected_where_time_allows_fewer():
     assert fewer.each == meant.each
     assert fewer.silent < meant.silent - 20 * meant.each
     assert fewer.decided == fewer.silent, "of eight controls none is spared"
+
+
+@pytest.mark.parametrize(
+    ("seconds", "said"),
+    [
+        ((60, 90, 0), "scan, about 1 min 0 s, 1 min 30 s if nothing is found"),
+        ((60, 60, 0), "scan, about 1 min 0 s"),
+        ((60, 90, 80), "scan, about 1 min 0 s, 1 min 30 s if nothing is found, at most 1 min 20 s"),
+        ((60, 60, 30), "scan, 30 s of the 1 min 0 s that it would take"),
+    ],
+)
+def test_what_is_announced_fits_the_limit(seconds, said):
+    assert announced(*seconds).replace("\u00a0", " ") == said
 
 
 def test_silence_costs_more_where_pairs_are_looked_at():

@@ -9,6 +9,7 @@ from detrojan.scans.probes import HASTY_IMAGES, HASTY_SECOND_LOOK, IMAGES
 from detrojan.scans.settings import Settings
 from detrojan.search.transforms import TRANSFORMS
 from detrojan.search.windows import FIRST_LOOK, ONE_IN, SECOND_LOOK
+from detrojan.words import duration
 
 #: windows per side that a label's search begins with
 GRID = 4
@@ -41,6 +42,23 @@ class Expected:
     def seconds(self, rate: float) -> tuple[float, float]:
         """Return both as seconds, at a rate of passes a second."""
         return self.decided / rate, self.silent / rate
+
+
+def announced(soon: float, late: float, budget: float) -> str:
+    """Return how long a scan will take, for the progress.
+
+    Args:
+        soon: seconds where some labels stand out at once.
+        late: seconds where none does.
+        budget: seconds that it may take; 0 for no limit.
+
+    """
+    silent = f", {duration(late)} if nothing is found" if late > soon else ""
+    if not budget:
+        return f"scan, about {duration(soon)}{silent}"
+    if soon > budget:
+        return f"scan, {duration(budget)} of the {duration(soon)} that it would take"
+    return f"scan, about {duration(soon)}{silent}, at most {duration(budget)}"
 
 
 def first_controls(count: int) -> int:

@@ -16,6 +16,7 @@ from detrojan.scans.expected import (
     HASTY_PROBES,
     PROBES,
     Expected,
+    announced,
     expected,
     first_controls,
     windows_cost,
@@ -31,7 +32,6 @@ from detrojan.scans.transformed import Transformed, Transforms, look_at_transfor
 from detrojan.search.asking import Asking
 from detrojan.search.jobs import Job
 from detrojan.triggers.aim import Aim
-from detrojan.words import duration
 
 #: up to this many labels get several starts each, since one bad start could hide any of them
 FEW = 16
@@ -101,9 +101,7 @@ class Stages(Searches):
         assert self.expected is not None
         if self.rate <= 0:
             return "scan"
-        soon, late = self.expected.seconds(self.rate)
-        limit = f", at most {duration(self.method.budget)}" if self.method.budget else ""
-        return f"scan, about {duration(soon)}, {duration(late)} if nothing is found{limit}"
+        return announced(*self.expected.seconds(self.rate), self.method.budget)
 
     def estimate(self) -> dict[str, int]:
         """Return how many passes were expected before it began, for the report."""
