@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from detrojan.errors import OptionError
-from detrojan.machine import bfloat16_is_fast, cores, free_memory, keep_memory, tune
+from detrojan.machine import bfloat16_is_fast, cores, free_memory, give_memory_back, keep_memory, tune
 
 
 def test_threads_are_set_and_denormals_count_as_zero():
@@ -31,6 +31,7 @@ def test_fewer_than_one_thread_is_refused():
 def test_another_c_library_is_left_alone(monkeypatch):
     monkeypatch.setattr(platform, "libc_ver", lambda: ("", ""))
     assert keep_memory() is False
+    assert give_memory_back() is False
 
 
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="only glibc has these settings")
@@ -46,6 +47,23 @@ def test_freed_memory_stays_with_the_process():
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     loose, kept = map(int, done.stdout.split())
     assert kept < loose / 10
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="only glibc has these settings")
+def test_freed_memory_is_given_back_when_asked():
+    code = (
+        "from detrojan.machine import give_memory_back, keep_memory\n"
+        "def held():\n"
+        "    status = open('/proc/self/status').read().split('VmRSS:')[1]\n"
+        "    return int(status.split()[0]) * 1024\n"
+        "keep_memory()\nbegun = held()\n"
+        "first = bytearray(b'x' * 200_000_000)\nlast = bytearray(b'x' * 1_000_000)\n"
+        "del first\nkept = held()\nassert give_memory_back()\nprint(kept - begun, held() - begun)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    kept, left = map(int, done.stdout.split())
+    assert kept > 150_000_000
+    assert left < 50_000_000
 
 
 def test_bfloat16_is_fast_where_the_processor_has_instructions_for_it(monkeypatch):

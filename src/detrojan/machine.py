@@ -6,6 +6,7 @@ import ctypes
 import logging
 import os
 import platform
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
@@ -91,16 +92,33 @@ def bfloat16_is_fast(device: torch.device) -> bool:
 
 def keep_memory() -> bool:
     """Have glibc keep freed memory; return whether it does. Nothing happens with another C library."""
-    if platform.libc_ver()[0] != "glibc":
-        return False
-    try:
-        mallopt = ctypes.CDLL(None).mallopt
-    except (OSError, AttributeError):
+    mallopt = _of_glibc("mallopt")
+    if mallopt is None:
         return False
     asked = ((_MMAP_MAX, 0), (_TRIM_THRESHOLD, 2**31 - 1), (_TOP_PAD, _PAD))
     taken = [mallopt(name, value) == 1 for name, value in asked]
     logger.debug("freed memory is kept: %s", all(taken))
     return all(taken)
+
+
+def _of_glibc(name: str) -> Callable[..., int] | None:
+    """Return a function of the C library by its name, where that is glibc."""
+    if platform.libc_ver()[0] != "glibc":
+        return None
+    try:
+        found: Callable[..., int] = getattr(ctypes.CDLL(None), name)
+    except (OSError, AttributeError):
+        return None
+    return found
+
+
+def give_memory_back() -> bool:
+    """Give freed memory back to the system now; return whether that is possible.
+
+    For the end of a stage whose buffers the next one does not need: they lie where its own do not fit.
+    """
+    trim = _of_glibc("malloc_trim")
+    return trim is not None and trim(0) == 1
 
 
 def cores() -> int:

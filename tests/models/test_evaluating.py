@@ -154,7 +154,14 @@ def test_what_is_seen_through_one_preprocessing_is_not_changed_by_another(images
 
 @pytest.mark.parametrize(
     ("side", "device", "size"),
-    [(32, "cpu", 512), (64, "cpu", 512), (224, "cpu", 41), (4096, "cpu", 8), (224, "cuda", 512)],
+    [
+        (32, "cpu", 512),
+        (64, "cpu", 512),
+        (112, "cpu", 167),
+        (224, "cpu", 10),
+        (4096, "cpu", 8),
+        (224, "cuda", 512),
+    ],
 )
 def test_a_processor_is_asked_about_fewer_large_images_at_a_time(side, device, size):
     images = torch.zeros(1, 1, 1, 1).expand(600, 1, side, side)

@@ -15,6 +15,7 @@ from torch.nn import functional
 
 from detrojan.errors import ModelError
 from detrojan.judging.preparing import Prepared
+from detrojan.machine import give_memory_back
 from detrojan.metrics.accuracy import attack_success
 from detrojan.models.classifier import Classifier
 from detrojan.triggers.additive import AdditiveTrigger
@@ -167,6 +168,7 @@ def middle_of(
             return None  # its size is built in
         if small.num_classes != model.num_classes:
             return None
+        give_memory_back()  # images of another size do not fit into what is kept
         part = Middle(model=small, whole=model, side=side, alike=0.0)
         alike = float((small.answers(part.cut(images[some])) == answers[some]).float().mean())
         if alike >= (1 + float(usual)) / 2:  # one answer to everything would meet the usual share

@@ -12,6 +12,8 @@ from torch import nn
 
 #: pixels that a processor is asked about in one go, and the fewest images; more are slower and need memory
 PIXELS, FEWEST = 512 * 64 * 64, 8
+#: an image of more pixels than this is large, and networks for them are deep: fewer pixels in one go
+LARGE, LARGE_PIXELS = 112 * 112, 128 * 64 * 64
 
 
 def pieces(images: torch.Tensor, batch: int, device: torch.device) -> list[torch.Tensor]:
@@ -24,7 +26,8 @@ def pieces(images: torch.Tensor, batch: int, device: torch.device) -> list[torch
 
     """
     if device.type == "cpu":
-        batch = min(batch, max(FEWEST, PIXELS // max(1, images.shape[2] * images.shape[3])))
+        area = max(1, images.shape[2] * images.shape[3])
+        batch = min(batch, max(FEWEST, (LARGE_PIXELS if area > LARGE else PIXELS) // area))
     return [images[first : first + batch] for first in range(0, len(images), batch)]
 
 

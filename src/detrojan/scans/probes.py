@@ -8,8 +8,10 @@ from dataclasses import dataclass, field
 import torch
 
 from detrojan.errors import ModelError
+from detrojan.judging.middle import LARGE
 from detrojan.judging.policy import POLICY
 from detrojan.judging.preparing import Prepared
+from detrojan.machine import give_memory_back
 from detrojan.metrics.attraction import attraction
 from detrojan.metrics.head_rows import row_clues
 from detrojan.metrics.latent_margin import latent_margins
@@ -86,6 +88,8 @@ def probe_scores(
     )
     scores[SECOND_LOOK] = torch.full_like(coarse.margins, -torch.inf).index_copy(0, kept, fine.margins)
     images = images[:HASTY_ANSWERS] if hasty else images
+    if min(model.input_shape[1:]) > LARGE:  # the passes of the screening would be held beside the answers
+        give_memory_back()
     for name, probe in OF_THE_HEAD.items():
         try:
             scores[name] = probe(model, images)[labels]

@@ -15,6 +15,7 @@ import torch
 from detrojan.judging.middle import MEASURING, PLACED_IN_A_HURRY
 from detrojan.judging.outliers import median
 from detrojan.judging.policy import POLICY
+from detrojan.machine import give_memory_back
 from detrojan.metrics.accuracy import attack_success
 from detrojan.run import Run, Task
 from detrojan.scans.expected import GRID, windows_cost
@@ -283,6 +284,8 @@ class Searches(Weighed):
 
     def _timed(self, title: str, job: Callable[[], Result]) -> Result:
         begun = time.monotonic()
+        if self.large:  # what the last stage had in hand would be held beside this one's
+            give_memory_back()
         try:
             return job()
         finally:

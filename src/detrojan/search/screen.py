@@ -138,9 +138,11 @@ def screen(
             f"got {strength:g}, {steps} and {images_each}"
         )
     work = _Screen(model, strength, steps, run)
-    pixels = images.permute(0, 2, 3, 1).contiguous().to(work.device)
     wanted = torch.tensor(list(targets), device=work.device)
     picks = _picks(truth, targets, sources, images_each, run)
+    # few of the images, since the labels share theirs
+    needed, places = picks.unique(return_inverse=True)  # type: ignore[no-untyped-call]
+    pixels = images[needed].permute(0, 2, 3, 1).contiguous().to(work.device)
     known = _Known(_store(model, images, wanted, picks, work, run), len(wanted), work.device)
     work.passes = known.passes
     at_once = max(1, work.asking.pace.samples // images_each)
@@ -149,7 +151,7 @@ def screen(
         try:
             while known.scored < len(wanted) and not stop():
                 part = slice(known.scored, known.scored + at_once)
-                known.take(part, *work.score(pixels[picks[part]], wanted[part]), work.passes)
+                known.take(part, *work.score(pixels[places[part]], wanted[part]), work.passes)
                 task.advance(len(wanted[part]))
         finally:
             known.save()
