@@ -41,6 +41,11 @@ def test_a_verb_takes_its_table_and_what_is_for_all(here):
     assert said.files == (Path("detrojan.toml"),)
 
 
+def test_a_file_of_windows_begins_with_a_mark(here):
+    (here / "detrojan.toml").write_text("[scan]\nbudget = 60\n", encoding="utf-8-sig")
+    assert defaults_for("scan", scan, []).values == {"budget": "60"}
+
+
 def test_the_folders_file_goes_before_the_users(here):
     write(here / "config" / "detrojan", '[scan]\nmethod = "mm_bd"\nsamples = 50\n')
     write(here, '[scan]\nmethod = "k_arm"\n')

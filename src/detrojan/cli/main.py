@@ -12,6 +12,7 @@ import click
 
 from detrojan.console.defaults import defaults_for
 from detrojan.console.state import State
+from detrojan.console.streams import full, settle_streams
 from detrojan.errors import DetrojanError
 
 #: exit codes beside those that a verb gives itself
@@ -73,6 +74,7 @@ class Verbs(click.Group):
         """Run one call; the process ends with the verb's exit code."""
         if not extra.pop("standalone_mode", True):
             return super().main(args, prog_name, standalone_mode=False, **extra)
+        settle_streams()
         try:
             code = super().main(args, prog_name, standalone_mode=False, **extra)
         except click.ClickException as error:
@@ -80,6 +82,11 @@ class Verbs(click.Group):
             code = USAGE if isinstance(error, click.UsageError) else ERROR
         except click.Abort:
             code = INTERRUPTED
+        except OSError as error:  # of a help text: what verbs raise is told by `invoke`
+            if not (said := full(error)):
+                raise
+            click.echo(f"error: {said}", err=True)
+            code = ERROR
         sys.exit(code if isinstance(code, int) else 0)
 
     def invoke(self, ctx: click.Context) -> Any:
@@ -93,6 +100,8 @@ class Verbs(click.Group):
         except DetrojanError as error:
             _stop(ctx.obj, f"error: {error}", error.exit_code)
         except Exception as error:  # noqa: BLE001 - the last resort: no traceback reaches a user
+            if isinstance(error, OSError) and (said := full(error)):
+                _stop(ctx.obj, f"error: {said}", ERROR)
             text = f"{type(error).__name__}: {error}".strip().partition("\n")[0]
             hint = "" if ctx.obj.debug else "; --debug shows where"
             report = "this is a fault of detrojan: report it to the project's issue tracker with the log"

@@ -83,7 +83,7 @@ def read(path: Path) -> dict[str, Any]:
     try:
         if path.stat().st_size > MOST_BYTES:
             raise InputError(f"{path}: expected at most {MOST_BYTES:,} bytes of defaults")
-        return tomllib.loads(path.read_text("utf-8"))
+        return tomllib.loads(path.read_text("utf-8-sig"))
     except (OSError, ValueError, RecursionError) as error:
         raise InputError(f"{path}: expected a TOML file of defaults: {error}") from error
 

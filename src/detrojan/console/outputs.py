@@ -109,13 +109,15 @@ def emit(
     """
     from detrojan.report.text import report_text  # noqa: PLC0415 - only reports need it
 
-    if output.format_ == "json":
-        for text in report.warnings:
-            current().note(f"warning: {text}", "bold yellow")
-        write(report.to_json())
-    else:
-        show(report_text(report))
-    write_files(report, output, pictures)
+    try:
+        if output.format_ == "json":
+            for text in report.warnings:
+                current().note(f"warning: {text}", "bold yellow")
+            write(report.to_json())
+        else:
+            show(report_text(report))
+    finally:  # also where stdout takes no more
+        write_files(report, output, pictures)
 
 
 def _save(texts: Mapping[Path, str]) -> None:
@@ -167,12 +169,14 @@ def write_gathered(results: Iterable[Result], output: OutputOptions) -> None:
 def emit_values(values: Mapping[str, Any], output: OutputOptions, text: RenderableType) -> None:
     """Show a result that is no report, as JSON or as its text, and write it where the options say."""
     dumped = json.dumps(values, indent=2, allow_nan=False)
-    if output.format_ == "json":
-        write(dumped)
-    else:
-        show(text)
-    if output.json_file is not None:
-        _save({output.json_file: dumped + "\n"})
+    try:
+        if output.format_ == "json":
+            write(dumped)
+        else:
+            show(text)
+    finally:  # also where stdout takes no more
+        if output.json_file is not None:
+            _save({output.json_file: dumped + "\n"})
 
 
 def write(text: str) -> None:
