@@ -269,3 +269,20 @@ def test_rows_of_a_file_that_ends_early_are_refused(tmp_path):
         file.writestr("images.npy", content[:1000])
     with pytest.raises(DataError, match="array images: the file is truncated or damaged"):
         read_data(tmp_path / "cut.npz", limit=10, generator=torch.Generator().manual_seed(3))
+
+
+@pytest.mark.parametrize(
+    ("names", "says"),
+    [
+        (("train.zip", "test.zip"), "got train.zip, test.zip; unpack what is packed in it"),
+        (("a.txt", "b.txt", "c.txt", "d.txt", "e.txt"), "got a.txt, b.txt, c.txt, d.txt, ..."),
+        ((), "got nothing"),
+    ],
+)
+def test_a_zip_of_something_else_is_told_by_what_it_holds(tmp_path, names, says):
+    with zipfile.ZipFile(tmp_path / "data.zip", "w") as packed:
+        for name in names:
+            packed.writestr(name, b"")
+    with pytest.raises(DataError) as failed:
+        read_data(tmp_path / "data.zip")
+    assert str(failed.value).endswith(f"expected arrays or pictures in a zip, {says}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zipfile
 from math import prod
 from pathlib import Path
 
@@ -34,13 +35,18 @@ from detrojan.data.source import (
 )
 from detrojan.data.walking import first_bytes
 from detrojan.errors import DataError, UnsafeFileError
-from detrojan.quarantine import check_room
+from detrojan.quarantine import check_room, quarantined
 from detrojan.quarantine.limits import stored_size
+from detrojan.words import printable
 
 #: where the first name in a zip stands, and how long it is
 _NAME, _LENGTH = 30, slice(26, 28)
 #: an array of more images than these, or of larger ones in bytes, is drawn from only where all may be read
 _MOST_DRAWN_FROM, _LARGEST_DRAWN = 1 << 27, 1 << 28
+
+
+#: members that an error names, and the endings of archives
+_SHOWN, _PACKED = 4, (".zip", ".tar", ".tgz", ".gz", ".bz2", ".xz", ".7z", ".rar")
 
 
 class NpzFile(Format):
@@ -272,5 +278,31 @@ def _no_images(arrays: Arrays) -> Exception:
             f"{arrays.path}: holds a pickle, which would run code from the file, so it is not read; "
             "expected an .npz file of plain arrays"
         )
+    if not arrays.headers and zipfile.is_zipfile(arrays.path) and not is_torch_zip(Place.of(arrays.path)):
+        return DataError(f"{arrays.path}: expected arrays or pictures in a zip, got {_members(arrays.path)}")
     names = ", ".join((*IMAGE_NAMES, *JPEG_NAMES))
     return DataError(f"{arrays.path}: expected images under one of {names}, got arrays {arrays.listed()}")
+
+
+def parse_names(path: Path) -> list[str]:
+    """Return the names of the files in a zip, the first thousand of them.
+
+    Raises:
+        DataError: a damaged zip.
+
+    """
+    try:
+        with zipfile.ZipFile(path) as held:
+            return [name for name in held.namelist() if not name.endswith("/")][:1000]
+    except (OSError, ValueError, zipfile.BadZipFile, NotImplementedError) as error:
+        raise DataError(f"{path}: a damaged zip: {error}") from error
+
+
+def _members(path: Path) -> str:
+    """Return the names of what a zip holds, and what helps where it holds another archive."""
+    names = quarantined(parse_names, path)
+    shown = ", ".join(printable(name, 40) for name in names[:_SHOWN]) or "nothing"
+    packed = any(name.lower().endswith(_PACKED) for name in names)
+    return (
+        shown + (", ..." if len(names) > _SHOWN else "") + ("; unpack what is packed in it" if packed else "")
+    )
