@@ -12,7 +12,7 @@ import torch
 
 from detrojan.data.dataset import Dataset
 from detrojan.data.geometry import Size
-from detrojan.data.in_memory import Held, held, values_of
+from detrojan.data.in_memory import ROUNDED, Held, held, values_of
 from detrojan.data.reading import DataPath, read_held
 from detrojan.data.source import Array, Source
 from detrojan.errors import OptionError, RangeError
@@ -30,8 +30,6 @@ _TO_UNIT = (
     "bring them to [0, 1] or 0..255; where a transform standardises them, leave it out and state mean= "
     "and std="
 )
-#: how far rounding may take what was black or white beyond it
-ROUNDED = 0.01
 
 
 def dataset(

@@ -24,7 +24,7 @@ from detrojan.errors import DataError, LabelError, RangeError
 #: images that are taken from a data set, a loader, or something that may have no end
 MOST_DRAWN = 5000
 #: how far rounding may take what was black or white beyond it
-_ROUNDED = 0.01
+ROUNDED = 0.01
 #: data sets within data sets, such as a subset's
 _DEEPEST = 8
 _IMAGE_KEYS = (*IMAGES, *(name for name in IMAGE_NAMES if name not in IMAGES))
@@ -152,7 +152,7 @@ def as_images(images: Any, shape: tuple[int, int, int]) -> torch.Tensor:
         pixels = pixels.permute(0, 3, 1, 2).contiguous()
     if pixels.numel():
         low, high = (float(value) for value in pixels.detach().aminmax())
-        if low < -_ROUNDED or high > 1 + _ROUNDED:  # what is not finite is the guard's to refuse
+        if low < -ROUNDED or high > 1 + ROUNDED:  # what is not finite is the guard's to refuse
             raise RangeError(f"expected images in [0, 1] or integers in 0..255, got {low:.4g} to {high:.4g}")
     return pixels
 
