@@ -11,7 +11,7 @@ from types import SimpleNamespace
 import pytest
 
 from detrojan.console.outputs import emit_values
-from detrojan.console.streams import full, settle_streams
+from detrojan.console.streams import full, let_go, settle_streams
 
 FULL = Path("/dev/full")
 
@@ -55,12 +55,27 @@ def test_only_an_output_without_room_is_told_as_such():
     assert full(OSError(errno.ENOENT, "")) == full(OSError(errno.ENOSPC, "", "a.txt")) == ""
 
 
+def test_what_a_full_output_holds_is_dropped(monkeypatch):
+    with open(os.devnull, "w") as file:  # noqa: PTH123
+
+        def no_room():
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+        stream = SimpleNamespace(flush=no_room, fileno=file.fileno)
+        monkeypatch.setattr(sys, "stdout", stream)
+        assert let_go().startswith("expected room for what is written, got: ")
+    monkeypatch.setattr(sys, "stdout", io.StringIO())
+    assert let_go() == ""
+
+
 @pytest.mark.skipif(not FULL.exists(), reason="no such device")
-def test_a_full_output_is_one_clear_line():
-    env = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+@pytest.mark.parametrize("arguments", [["--help"], ["list", "nets"]])
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+def test_a_full_output_is_one_clear_line(arguments, unbuffered):
+    env = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), "PYTHONUNBUFFERED": unbuffered}
     with FULL.open("wb") as device:
         done = subprocess.run(
-            [sys.executable, "-m", "detrojan", "--help"],
+            [sys.executable, "-m", "detrojan", *arguments],
             env=env,
             stdout=device,
             stderr=subprocess.PIPE,

@@ -12,7 +12,7 @@ import click
 
 from detrojan.console.defaults import defaults_for
 from detrojan.console.state import State
-from detrojan.console.streams import full, settle_streams
+from detrojan.console.streams import full, let_go, settle_streams
 from detrojan.errors import DetrojanError
 
 #: exit codes beside those that a verb gives itself
@@ -85,6 +85,9 @@ class Verbs(click.Group):
         except OSError as error:  # of a help text: what verbs raise is told by `invoke`
             if not (said := full(error)):
                 raise
+            click.echo(f"error: {said}", err=True)
+            code = ERROR
+        if (said := let_go()) and code != ERROR:
             click.echo(f"error: {said}", err=True)
             code = ERROR
         sys.exit(code if isinstance(code, int) else 0)

@@ -37,3 +37,18 @@ def full(error: OSError) -> str:
     if error.errno not in _FULL or error.filename is not None:
         return ""
     return f"expected room for what is written, got: {os.strerror(error.errno or 0)}"
+
+
+def let_go() -> str:
+    """Write what standard output still holds, at the end of the process.
+
+    Return what to say where it takes no more, else nothing. What it did not take is dropped: it would be
+    tried once more when the process ends, and end it with a text and an exit code of Python's own.
+    """
+    try:
+        sys.stdout.flush()
+    except OSError as error:
+        with suppress(OSError):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return full(error)
+    return ""
